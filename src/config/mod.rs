@@ -1,0 +1,242 @@
+//! The agent's settings, `trimtab.yaml`: text in, checked values out. Reads no file.
+
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+
+use crate::crd::duration;
+use crate::object::parse_document;
+
+/// Why a settings file is not taken.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum Error {
+    #[error("trimtab.yaml does not parse: {0}")]
+    Syntax(String),
+    #[error("trimtab.yaml: {0}")]
+    Wrong(String),
+}
+
+/// All settings, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Settings {
+    pub(crate) receivers: Vec<Receiver>,
+    /// How long a repository is left alone without a push; each wait varies by up to a tenth.
+    pub(crate) poll_interval: Duration,
+    pub(crate) limits: Limits,
+}
+
+/// One webhook address, `/hooks/<name>`, and what it accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Receiver {
+    pub(crate) name: String,
+    pub(crate) provider: Provider,
+    /// Files that hold a secret each; any of them is accepted, so that one can be replaced.
+    pub(crate) secret_files: Vec<PathBuf>,
+    /// GitLab: files that hold a signing token (`whsec_...`). When given, a signature is required
+    /// and `secret_files` are not looked at.
+    pub(crate) signing_token_files: Vec<PathBuf>,
+}
+
+/// Whose deliveries a receiver takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Provider {
+    GitHub,
+    GitLab,
+}
+
+/// Caps and deadlines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Bytes of one delivery, at most 25 MiB (GitHub's own limit).
+    pub(crate) webhook_body: usize,
+    /// Wall clock of one render.
+    pub(crate) render_timeout: Duration,
+    /// Wall clock of one fetch.
+    pub(crate) fetch_timeout: Duration,
+    /// Bytes that one fetch may bring.
+    pub(crate) fetch_bytes: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Default)]
+struct File {
+    receivers: Vec<ReceiverFile>,
+    poll_interval: Option<String>,
+    limits: LimitsFile,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ReceiverFile {
+    name: String,
+    provider: Provider,
+    #[serde(default)]
+    secret_files: Vec<PathBuf>,
+    #[serde(default)]
+    signing_token_files: Vec<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct LimitsFile {
+    webhook_body_mi_b: Option<usize>,
+    render_timeout: Option<String>,
+    fetch_timeout: Option<String>,
+    fetch_mi_b: Option<u64>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            receivers: Vec::new(),
+            poll_interval: Duration::from_secs(180),
+            limits: Limits {
+                webhook_body: 5 << 20,
+                render_timeout: Duration::from_secs(90),
+                fetch_timeout: Duration::from_secs(60),
+                fetch_bytes: 512 << 20,
+            },
+        }
+    }
+}
+
+impl Settings {
+    /// Reads `trimtab.yaml`. An empty text is all defaults.
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        let value = parse_document(text).map_err(|error| Error::Syntax(error.to_string()))?;
+        let file: File = if value.is_null() {
+            File::default()
+        } else {
+            serde_path_to_error::deserialize(value)
+                .map_err(|error| Error::Wrong(format!("{}: {}", error.path(), error.inner())))?
+        };
+        let mut settings = Self::default();
+        let limits = &mut settings.limits;
+        if let Some(text) = &file.poll_interval {
+            settings.poll_interval = parse_duration("pollInterval", text)?;
+        }
+        if let Some(text) = &file.limits.render_timeout {
+            limits.render_timeout = parse_duration("limits.renderTimeout", text)?;
+        }
+        if let Some(text) = &file.limits.fetch_timeout {
+            limits.fetch_timeout = parse_duration("limits.fetchTimeout", text)?;
+        }
+        if let Some(size) = file.limits.webhook_body_mi_b {
+            if !(1..=25).contains(&size) {
+                return Err(Error::Wrong(
+                    "limits.webhookBodyMiB must be from 1 to 25".into(),
+                ));
+            }
+            limits.webhook_body = size << 20;
+        }
+        if let Some(size) = file.limits.fetch_mi_b {
+            if !(1..=65_536).contains(&size) {
+                return Err(Error::Wrong(
+                    "limits.fetchMiB must be from 1 to 65536".into(),
+                ));
+            }
+            limits.fetch_bytes = size << 20;
+        }
+        let mut names = BTreeSet::new();
+        for receiver in file.receivers {
+            if !names.insert(receiver.name.clone()) {
+                return Err(Error::Wrong(format!(
+                    "receivers: \"{}\" twice",
+                    receiver.name
+                )));
+            }
+            settings.receivers.push(check_receiver(receiver)?);
+        }
+        Ok(settings)
+    }
+}
+
+fn check_receiver(file: ReceiverFile) -> Result<Receiver, Error> {
+    let wrong = |what: &str| Err(Error::Wrong(format!("receivers: \"{}\" {what}", file.name)));
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if file.name.is_empty() || file.name.len() > 63 || !file.name.chars().all(plain) {
+        return wrong("must be named by 1 to 63 letters, digits, - or _");
+    }
+    if file.secret_files.is_empty() && file.signing_token_files.is_empty() {
+        return wrong("needs secretFiles; a receiver without a secret would let anyone in");
+    }
+    if !file.signing_token_files.is_empty() && file.provider != Provider::GitLab {
+        return wrong("has signingTokenFiles, which only GitLab signs with");
+    }
+    Ok(Receiver {
+        name: file.name,
+        provider: file.provider,
+        secret_files: file.secret_files,
+        signing_token_files: file.signing_token_files,
+    })
+}
+
+fn parse_duration(field: &str, text: &str) -> Result<Duration, Error> {
+    match duration(text) {
+        Some(duration) if duration >= Duration::from_millis(100) => Ok(duration),
+        _ => Err(Error::Wrong(format!(
+            "{field}: \"{text}\" is no duration such as 90s or 3m"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_given_is_all_defaults() {
+        assert_eq!(Settings::parse("").unwrap(), Settings::default());
+        assert_eq!(Settings::parse("# empty\n").unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let settings = Settings::parse(
+            "pollInterval: 30s\nlimits: {webhookBodyMiB: 1, renderTimeout: 10s}\nreceivers:\n\
+             - {name: github, provider: github, secretFiles: [/hooks/github]}\n\
+             - {name: gitlab, provider: gitlab, signingTokenFiles: [/hooks/gitlab]}\n",
+        )
+        .unwrap();
+        assert_eq!(settings.poll_interval, Duration::from_secs(30));
+        assert_eq!(settings.limits.webhook_body, 1 << 20);
+        assert_eq!(settings.receivers[1].provider, Provider::GitLab);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, expected) in [
+            ("pollIntervall: 3m", "unknown field"),
+            ("pollInterval: soon", "pollInterval"),
+            ("pollInterval: 1ms", "pollInterval"),
+            ("limits: {webhookBodyMiB: 26}", "webhookBodyMiB"),
+            (
+                "receivers: [{name: a, provider: github}]",
+                "needs secretFiles",
+            ),
+            (
+                "receivers: [{name: a/b, provider: github, secretFiles: [x]}]",
+                "must be named",
+            ),
+            (
+                "receivers: [{name: a, provider: gitea, secretFiles: [x]}]",
+                "receivers[0].provider",
+            ),
+            (
+                "receivers: [{name: a, provider: github, signingTokenFiles: [x]}]",
+                "only GitLab",
+            ),
+            (
+                "receivers: [{name: a, provider: github, secretFiles: [x]}, \
+                 {name: a, provider: github, secretFiles: [x]}]",
+                "twice",
+            ),
+            ("receivers: [", "does not parse"),
+        ] {
+            let error = Settings::parse(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}

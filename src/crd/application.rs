@@ -1,0 +1,245 @@
+//! What a user writes: the spec of an Application and its `operation`, in Argo CD's words.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Where the desired state comes from, where it goes and when.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ApplicationSpec {
+    /// The project that the application belongs to; only `default` exists so far.
+    pub(crate) project: String,
+    /// Where the manifests are.
+    pub(crate) source: Option<ApplicationSource>,
+    /// Which cluster and namespace they go to.
+    pub(crate) destination: Destination,
+    /// When and how they are applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sync_policy: Option<SyncPolicy>,
+    /// How many deployed revisions `status.history` keeps; 10 when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) revision_history_limit: Option<i64>,
+    /// Free information for people, never interpreted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) info: Vec<Info>,
+}
+
+/// One line of free information.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct Info {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+/// A directory of a Git repository at a revision.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ApplicationSource {
+    /// The repository, `https://` or `http://`.
+    #[serde(rename = "repoURL")]
+    pub(crate) repo_url: String,
+    /// The directory inside the repository; empty or `.` for its root.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) path: String,
+    /// A branch, tag, full commit id or `HEAD`; `HEAD` when empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) target_revision: String,
+    /// Render as a Helm chart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) helm: Option<HelmSource>,
+    /// Render with kustomize.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kustomize: Option<KustomizeSource>,
+    /// Render as plain manifests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) directory: Option<DirectorySource>,
+}
+
+/// What is given to `helm template`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct HelmSource {
+    /// The release name; the application's name when empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) release_name: String,
+    /// Values files, relative to the chart; a later one wins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) value_files: Vec<String>,
+    /// Values as YAML text; wins over `valueFiles`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) values: String,
+    /// Values as an object; wins over `values`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) values_object: Option<Map<String, Value>>,
+    /// Single values; win over all other values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) parameters: Vec<HelmParameter>,
+    /// The release's namespace; the destination namespace when empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) namespace: String,
+}
+
+/// One `--set` or, with `forceString`, one `--set-string`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct HelmParameter {
+    pub(crate) name: String,
+    pub(crate) value: String,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) force_string: bool,
+}
+
+/// Chooses kustomize where a directory could be rendered in another way as well.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct KustomizeSource {}
+
+/// Which files of a directory are manifests.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct DirectorySource {
+    /// Read subdirectories as well.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) recurse: bool,
+    /// Glob of the files to take, such as `*.yaml` or `{a,b}/*.yaml`; all when empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) include: String,
+    /// Glob of the files to leave out; wins over `include`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) exclude: String,
+}
+
+/// Which cluster and namespace the manifests go to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct Destination {
+    /// The API server: empty or `https://kubernetes.default.svc`, the cluster of the agent.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) server: String,
+    /// The cluster's name: empty or `in-cluster`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) name: String,
+    /// The namespace of manifests that name none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) namespace: String,
+}
+
+/// When and how the desired state is applied.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct SyncPolicy {
+    /// Apply new revisions without being asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) automated: Option<Automated>,
+    /// Argo CD's sync options, such as `CreateNamespace=true`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) sync_options: Vec<String>,
+    /// How fast a failed sync is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retry: Option<Retry>,
+}
+
+/// What is done without being asked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Automated {
+    /// False switches automation off and keeps the other settings; true when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) enabled: Option<bool>,
+    /// Delete what is no longer desired.
+    pub(crate) prune: bool,
+    /// Repair changes made in the cluster.
+    pub(crate) self_heal: bool,
+    /// Let a render without any object delete everything.
+    pub(crate) allow_empty: bool,
+}
+
+/// How fast a failed sync is tried again; it is tried for as long as something differs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Retry {
+    /// Delays grow for this many attempts and stay at `maxDuration` after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) backoff: Option<Backoff>,
+}
+
+/// `duration * factor^n`, capped by `maxDuration`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Backoff {
+    /// The first delay, such as `5s`; 5 s when not given.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) duration: String,
+    /// 2 when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) factor: Option<i64>,
+    /// The longest delay, such as `3m`; 3 minutes when not given.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) max_duration: String,
+}
+
+/// One request to act now, written by a person or a tool and removed when it was taken up.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Operation {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) initiated_by: Option<InitiatedBy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sync: Option<SyncOperation>,
+}
+
+/// Who asked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct InitiatedBy {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) username: String,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) automated: bool,
+}
+
+/// A sync that was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct SyncOperation {
+    /// Delete what is no longer desired.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) prune: bool,
+    /// Say what would be done and do nothing.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) dry_run: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl ApplicationSpec {
+    /// The automation that is in force, if any.
+    pub(crate) fn automated(&self) -> Option<&Automated> {
+        self.sync_policy
+            .as_ref()?
+            .automated
+            .as_ref()
+            .filter(|automated| automated.enabled != Some(false))
+    }
+
+    /// Whether an option such as `CreateNamespace=true` is among the sync options.
+    pub(crate) fn has_sync_option(&self, option: &str) -> bool {
+        self.sync_policy.as_ref().is_some_and(|policy| {
+            policy
+                .sync_options
+                .iter()
+                .any(|given| given.trim() == option)
+        })
+    }
+}
+
+/// Annotations of an Application that matter to the agent.
+pub(crate) type Annotations = BTreeMap<String, String>;

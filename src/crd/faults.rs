@@ -1,0 +1,229 @@
+//! What is wrong with a spec beyond its types: nonsense and what is not supported yet.
+
+use super::ApplicationSpec;
+
+/// Sync options that are in force always, so that giving them changes nothing.
+const ALWAYS: [&str; 6] = [
+    "ServerSideApply=true",
+    "ApplyOutOfSyncOnly=true",
+    "PruneLast=true",
+    "RespectIgnoreDifferences=true",
+    "FailOnSharedResource=true",
+    "SkipDryRunOnMissingResource=true",
+];
+const OPTIONAL: [&str; 2] = ["CreateNamespace=true", "CreateNamespace=false"];
+
+/// Every fault of a spec, each naming its field and what to do. Empty for a good one.
+pub(crate) fn application_faults(spec: &ApplicationSpec) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut fault = |text: String| faults.push(text);
+    if !matches!(spec.project.as_str(), "" | "default") {
+        fault(format!(
+            "spec.project: there is no project \"{}\", use \"default\"",
+            spec.project
+        ));
+    }
+    match &spec.source {
+        None => fault("spec.source is missing".to_owned()),
+        Some(source) => {
+            if source.repo_url.is_empty() {
+                fault("spec.source.repoURL is missing".to_owned());
+            }
+            if !is_inside(&source.path) {
+                fault(format!(
+                    "spec.source.path: \"{}\" must be a relative path inside the repository",
+                    source.path
+                ));
+            }
+            let tools = [
+                source.helm.is_some(),
+                source.kustomize.is_some(),
+                source.directory.is_some(),
+            ];
+            if tools.iter().filter(|given| **given).count() > 1 {
+                fault(
+                    "spec.source: only one of helm, kustomize and directory can be given"
+                        .to_owned(),
+                );
+            }
+        }
+    }
+    if !matches!(
+        spec.destination.server.as_str(),
+        "" | "https://kubernetes.default.svc"
+    ) {
+        fault(format!(
+            "spec.destination.server: \"{}\" is another cluster, use https://kubernetes.default.svc",
+            spec.destination.server
+        ));
+    }
+    if !matches!(spec.destination.name.as_str(), "" | "in-cluster") {
+        fault(format!(
+            "spec.destination.name: \"{}\" is another cluster, use \"in-cluster\"",
+            spec.destination.name
+        ));
+    }
+    let namespace = &spec.destination.namespace;
+    if !namespace.is_empty() && !is_dns_label(namespace) {
+        fault(format!(
+            "spec.destination.namespace: \"{namespace}\" is no namespace name"
+        ));
+    }
+    if let Some(policy) = &spec.sync_policy {
+        for option in &policy.sync_options {
+            let option = option.trim();
+            if !ALWAYS.contains(&option) && !OPTIONAL.contains(&option) {
+                fault(format!(
+                    "spec.syncPolicy.syncOptions: \"{option}\" is not supported by this version"
+                ));
+            }
+        }
+        if policy
+            .sync_options
+            .iter()
+            .any(|option| option.trim() == "CreateNamespace=true")
+            && namespace.is_empty()
+        {
+            fault("spec.syncPolicy.syncOptions: CreateNamespace=true needs spec.destination.namespace".to_owned());
+        }
+        if let Some(backoff) = policy
+            .retry
+            .as_ref()
+            .and_then(|retry| retry.backoff.as_ref())
+        {
+            for (field, text) in [
+                ("duration", &backoff.duration),
+                ("maxDuration", &backoff.max_duration),
+            ] {
+                if !text.is_empty() && duration(text).is_none() {
+                    fault(format!(
+                        "spec.syncPolicy.retry.backoff.{field}: \"{text}\" is no duration such as 5s or 3m"
+                    ));
+                }
+            }
+        }
+    }
+    if spec
+        .revision_history_limit
+        .is_some_and(|limit| !(0..=100).contains(&limit))
+    {
+        fault("spec.revisionHistoryLimit must be from 0 to 100".to_owned());
+    }
+    faults
+}
+
+/// Whether a path stays inside its root by its words alone.
+fn is_inside(path: &str) -> bool {
+    !path.starts_with('/')
+        && !path.chars().any(|c| c.is_control() || c == '\\')
+        && path.split('/').all(|segment| segment != "..")
+}
+
+/// RFC 1123 label, the rule for namespaces.
+fn is_dns_label(name: &str) -> bool {
+    name.len() <= 63
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+/// A duration as Argo CD writes them: seconds without a unit, or a sum such as `1m30s`.
+pub(crate) fn duration(text: &str) -> Option<std::time::Duration> {
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Some(std::time::Duration::from_secs(seconds.into()));
+    }
+    let mut total = 0_u64;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit = rest
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let millis = match &rest[..unit] {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        total = total.checked_add(number.checked_mul(millis)?)?;
+        rest = &rest[unit..];
+    }
+    (!text.is_empty()).then(|| std::time::Duration::from_millis(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_nonsense_is_named() {
+        let good =
+            json!({"source": {"repoURL": "https://e.com/a"}, "destination": {"namespace": "a"}});
+        for (pointer, value, expected) in [
+            ("/project", json!("other"), "spec.project"),
+            ("/source/path", json!("../up"), "spec.source.path"),
+            ("/source/path", json!("/abs"), "spec.source.path"),
+            ("/source/path", json!("a\nb"), "spec.source.path"),
+            ("/source/repoURL", json!(""), "spec.source.repoURL"),
+            (
+                "/destination/server",
+                json!("https://x"),
+                "spec.destination.server",
+            ),
+            ("/destination/name", json!("x"), "spec.destination.name"),
+            (
+                "/destination/namespace",
+                json!("A_b"),
+                "spec.destination.namespace",
+            ),
+            (
+                "/syncPolicy",
+                json!({"syncOptions": ["Replace=true"]}),
+                "spec.syncPolicy.syncOptions",
+            ),
+            (
+                "/syncPolicy",
+                json!({"retry": {"backoff": {"duration": "soon"}}}),
+                "spec.syncPolicy.retry",
+            ),
+            (
+                "/revisionHistoryLimit",
+                json!(-1),
+                "spec.revisionHistoryLimit",
+            ),
+        ] {
+            let mut spec = good.clone();
+            let (parent, field) = pointer.rsplit_once('/').unwrap();
+            spec.pointer_mut(parent).unwrap()[field] = value;
+            let faults = application_faults(&serde_json::from_value(spec).unwrap());
+            assert_eq!(faults.len(), 1, "{pointer}: {faults:?}");
+            assert!(faults[0].starts_with(expected), "{faults:?}");
+        }
+        assert!(application_faults(&serde_json::from_value(good).unwrap()).is_empty());
+    }
+
+    #[test]
+    fn durations_are_read_as_in_go() {
+        let check = |text, millis: Option<u64>| {
+            assert_eq!(
+                duration(text),
+                millis.map(std::time::Duration::from_millis),
+                "{text}"
+            );
+        };
+        check("5s", Some(5_000));
+        check("1m30s", Some(90_000));
+        check("250ms", Some(250));
+        check("7", Some(7_000));
+        for nonsense in ["", "s", "5x", "-5s", "5s5", "99999999999999999999h"] {
+            check(nonsense, None);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The custom resource: Application, Argo-shaped, its status and the names around it.
+
+mod application;
+mod definition;
+mod faults;
+pub(crate) mod names;
+mod read;
+mod status;
+
+pub(crate) use application::*;
+pub(crate) use definition::definition;
+pub(crate) use faults::{application_faults, duration};
+pub(crate) use read::{Application, ApplicationKey, read};
+pub(crate) use status::*;

@@ -1,0 +1,249 @@
+//! What the agent reports: the status of an Application, in Argo CD's words.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::application::{ApplicationSource, InitiatedBy, Operation};
+use crate::object::ResourceKey;
+
+/// Whether what is live is what is desired.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) enum SyncCode {
+    Synced,
+    OutOfSync,
+    #[default]
+    Unknown,
+}
+
+/// How well a thing does, best first: the worst of several is the greatest.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub(crate) enum HealthCode {
+    Healthy,
+    Suspended,
+    Progressing,
+    Missing,
+    Degraded,
+    Unknown,
+}
+
+/// How far an operation came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) enum OperationPhase {
+    Running,
+    Succeeded,
+    Failed,
+    Error,
+}
+
+macro_rules! display_as_written {
+    ($($type:ty),*) => {$(
+        impl std::fmt::Display for $type {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.pad(&format!("{self:?}"))
+            }
+        }
+    )*};
+}
+display_as_written!(SyncCode, HealthCode, OperationPhase);
+
+/// The health of one object or of an application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Health {
+    pub(crate) status: HealthCode,
+    /// Why, where there is something to say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) message: String,
+}
+
+impl Health {
+    pub(crate) fn new(status: HealthCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn healthy() -> Self {
+        Self::new(HealthCode::Healthy, "")
+    }
+}
+
+/// Everything the agent reports about an application. Small, and written on change only.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ApplicationStatus {
+    pub(crate) sync: SyncStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) health: Option<Health>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) operation_state: Option<OperationState>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) history: Vec<Deployment>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) resources: Vec<ResourceStatus>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) conditions: Vec<Condition>,
+    /// What the agent may have created and has not seen deleted.
+    pub(crate) inventory: Inventory,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<SourceStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) timing: Option<Timing>,
+}
+
+/// Whether the application is in sync, and with which commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct SyncStatus {
+    pub(crate) status: SyncCode,
+    /// The commit that was compared.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) revision: String,
+}
+
+/// The last operation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct OperationState {
+    pub(crate) phase: OperationPhase,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) message: String,
+    pub(crate) started_at: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) finished_at: Option<String>,
+    /// What was asked for.
+    #[serde(default)]
+    pub(crate) operation: Operation,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sync_result: Option<SyncResult>,
+    /// How many attempts failed before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) retry_count: i64,
+}
+
+/// What an operation did; objects that did not change are not listed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct SyncResult {
+    pub(crate) revision: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) resources: Vec<ResourceResult>,
+}
+
+/// What an operation did to one object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct ResourceResult {
+    pub(crate) group: String,
+    pub(crate) kind: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    /// `Synced`, `SyncFailed`, `Pruned` or `PruneSkipped`, as in Argo CD.
+    pub(crate) status: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) message: String,
+}
+
+/// One revision that was deployed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Deployment {
+    pub(crate) id: i64,
+    pub(crate) revision: String,
+    pub(crate) deploy_started_at: String,
+    pub(crate) deployed_at: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) initiated_by: Option<InitiatedBy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<ApplicationSource>,
+}
+
+/// One managed object: in sync or not, well or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ResourceStatus {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) group: String,
+    pub(crate) version: String,
+    pub(crate) kind: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) status: SyncCode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) health: Option<Health>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) requires_pruning: bool,
+}
+
+impl ResourceStatus {
+    pub(crate) fn key(&self) -> ResourceKey {
+        ResourceKey {
+            group: self.group.clone(),
+            kind: self.kind.clone(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+/// Something a person should know. Absent when all is well.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Condition {
+    #[serde(rename = "type")]
+    pub(crate) type_: String,
+    pub(crate) message: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) last_transition_time: String,
+}
+
+/// What the agent may have created and has not seen deleted: a superset of what is live.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct Inventory {
+    pub(crate) entries: Vec<InventoryEntry>,
+}
+
+/// One object of the inventory.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct InventoryEntry {
+    /// `group/Kind:namespace/name`.
+    pub(crate) id: String,
+    /// The API version it was applied with.
+    pub(crate) v: String,
+}
+
+/// How the source does; absent while it is read without trouble.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct SourceStatus {
+    /// Since when the repository could not be read. What was applied stays as it is.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) stale_since: String,
+}
+
+/// How long the stages of the last change took, in milliseconds since it was received.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Timing {
+    pub(crate) revision: String,
+    /// `push`, `poll`, `watch` or `manual`.
+    pub(crate) trigger: String,
+    pub(crate) received_at: String,
+    pub(crate) fetched_ms: i64,
+    pub(crate) rendered_ms: i64,
+    pub(crate) applied_ms: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) healthy_ms: Option<i64>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn is_zero(value: &i64) -> bool {
+    *value == 0
+}

@@ -1,0 +1,5 @@
+//! Trimtab keeps one Kubernetes cluster as Git says.
+
+mod config;
+mod crd;
+mod object;
