@@ -214,6 +214,10 @@ pub(crate) struct InventoryEntry {
     pub(crate) id: String,
     /// The API version it was applied with.
     pub(crate) v: String,
+    /// Digests of the last apply (base64), by which a restarted agent knows what is unchanged;
+    /// empty before the first.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) h: String,
 }
 
 /// How the source does; absent while it is read without trouble.

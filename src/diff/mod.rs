@@ -1,0 +1,14 @@
+//! Desired against live: what was asked for, what is there, and whether the difference is ours.
+//!
+//! Drift is judged by field ownership: after our own apply the API server tells which fields are
+//! ours (`metadata.managedFields`), and the digests of that entry and of the live values it names
+//! stay equal until somebody touches one of our fields. Nothing here asks the cluster.
+
+mod canonical;
+mod normalize;
+mod observe;
+mod owned;
+
+pub(crate) use canonical::Digest;
+pub(crate) use normalize::normalize;
+pub(crate) use observe::{Baseline, Observation, Verdict, differs, judge, observe};

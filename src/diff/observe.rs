@@ -1,0 +1,235 @@
+//! What is remembered of a live object, and what follows when it changes.
+
+use serde_json::Value;
+
+use super::canonical::{Digest, Hasher};
+use super::owned::{entry, project};
+use crate::object::Object;
+
+/// What one look at a live object leaves behind; the object itself is dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Observation {
+    pub(crate) uid: String,
+    pub(crate) resource_version: String,
+    /// Digest of our entry in the managed fields, none when we own nothing.
+    pub(crate) entry: Option<Digest>,
+    /// Digest of the live values that our entry names.
+    pub(crate) projection: Digest,
+    pub(crate) terminating: bool,
+}
+
+/// What a successful apply established: the desired state and how it looks in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Baseline {
+    /// Digest of the manifest that was applied.
+    pub(crate) desired: Digest,
+    pub(crate) entry: Digest,
+    pub(crate) projection: Digest,
+}
+
+impl Baseline {
+    /// The baseline from the answer to our own apply. None where the API server keeps no managed
+    /// fields (some aggregated APIs): such an object is always looked at by dry run.
+    pub(crate) fn new(desired: Digest, answer: &Observation) -> Option<Self> {
+        let entry = answer.entry?;
+        Some(Self {
+            desired,
+            entry,
+            projection: answer.projection,
+        })
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; 30] {
+        let mut bytes = [0; 30];
+        for (part, digest) in [self.desired, self.entry, self.projection]
+            .iter()
+            .enumerate()
+        {
+            bytes[part * 10..(part + 1) * 10].copy_from_slice(&digest.0);
+        }
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() != 30 {
+            return None;
+        }
+        Some(Self {
+            desired: Digest::from_slice(&bytes[..10])?,
+            entry: Digest::from_slice(&bytes[10..20])?,
+            projection: Digest::from_slice(&bytes[20..])?,
+        })
+    }
+}
+
+/// What is to be thought of one desired object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// As desired; nothing to ask and nothing to do.
+    Synced,
+    /// Not there.
+    Missing,
+    /// On its way out; it is created again when it is gone.
+    Terminating,
+    /// The manifest changed since it was applied, or it was never applied.
+    Changed,
+    /// Somebody touched what is ours; a dry run tells whether it matters.
+    Suspect,
+}
+
+/// Looks at a live object once.
+pub(crate) fn observe(live: &Object, manager: &str) -> Observation {
+    let ours = entry(live, manager);
+    let mut hasher = Hasher::default();
+    if let Some(trie) = ours
+        .and_then(|entry| entry.get("fieldsV1"))
+        .and_then(Value::as_object)
+    {
+        for step in trie.iter().collect::<std::collections::BTreeMap<_, _>>() {
+            let (name, below) = step;
+            hasher.text(b'p', name);
+            let empty = serde_json::Map::new();
+            let field = name
+                .strip_prefix("f:")
+                .and_then(|field| live.fields().get(field));
+            project(&mut hasher, below.as_object().unwrap_or(&empty), field);
+        }
+    }
+    Observation {
+        uid: live.uid().to_owned(),
+        resource_version: live.resource_version().to_owned(),
+        entry: ours.map(|entry| {
+            let mut hasher = Hasher::default();
+            hasher.value(entry.get("fieldsV1").unwrap_or(&Value::Null));
+            hasher.value(entry.get("apiVersion").unwrap_or(&Value::Null));
+            hasher.finish()
+        }),
+        projection: hasher.finish(),
+        terminating: live.is_terminating(),
+    }
+}
+
+/// Judges one desired object by what is remembered of it.
+pub(crate) fn judge(
+    desired: Digest,
+    baseline: Option<&Baseline>,
+    live: Option<&Observation>,
+) -> Verdict {
+    let Some(live) = live else {
+        return Verdict::Missing;
+    };
+    if live.terminating {
+        return Verdict::Terminating;
+    }
+    let Some(baseline) = baseline else {
+        return Verdict::Changed;
+    };
+    if baseline.desired != desired {
+        return Verdict::Changed;
+    }
+    if live.entry == Some(baseline.entry) && live.projection == baseline.projection {
+        Verdict::Synced
+    } else {
+        Verdict::Suspect
+    }
+}
+
+/// Whether the answer to a dry run differs from what is live, apart from bookkeeping.
+pub(crate) fn differs(predicted: &Object, live: &Object) -> bool {
+    let strip = |object: &Object| {
+        let mut object = object.clone();
+        let metadata = object.metadata_mut();
+        for field in ["managedFields", "resourceVersion", "generation"] {
+            metadata.remove(field);
+        }
+        Digest::of_map(object.fields())
+    };
+    strip(predicted) != strip(live)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn live(replicas: i64, entry: Value) -> Object {
+        Object::new(json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"uid": "u", "resourceVersion": "7", "managedFields": [entry]},
+            "spec": {"replicas": replicas}, "status": {"replicas": replicas},
+        }))
+        .unwrap()
+    }
+
+    fn ours(fields: Value) -> Value {
+        json!({"manager": "trimtab", "operation": "Apply", "apiVersion": "apps/v1", "fieldsV1": fields})
+    }
+
+    #[test]
+    fn verdicts() {
+        let desired = Digest::of(&json!("desired"));
+        let replicas = ours(json!({"f:spec": {"f:replicas": {}}}));
+        let applied = observe(&live(3, replicas.clone()), "trimtab");
+        let baseline = Baseline::new(desired, &applied).unwrap();
+        let check = |live: Option<&Object>, expected| {
+            let seen = live.map(|live| observe(live, "trimtab"));
+            assert_eq!(judge(desired, Some(&baseline), seen.as_ref()), expected);
+        };
+        check(None, Verdict::Missing);
+        check(Some(&live(3, replicas.clone())), Verdict::Synced);
+        let mut churned = live(3, replicas.clone());
+        churned.fields_mut()["status"] = json!({"replicas": 9});
+        check(Some(&churned), Verdict::Synced);
+        // A foreign apply under our name changes the value alone, theft the entry alone.
+        check(Some(&live(4, replicas.clone())), Verdict::Suspect);
+        check(
+            Some(&live(3, ours(json!({"f:spec": {}})))),
+            Verdict::Suspect,
+        );
+        check(
+            Some(&live(3, json!({"manager": "other"}))),
+            Verdict::Suspect,
+        );
+        let mut leaving = live(3, replicas);
+        leaving
+            .metadata_mut()
+            .insert("deletionTimestamp".into(), "now".into());
+        check(Some(&leaving), Verdict::Terminating);
+
+        let other = Digest::of(&json!("other"));
+        assert_eq!(
+            judge(other, Some(&baseline), Some(&applied)),
+            Verdict::Changed
+        );
+        assert_eq!(judge(desired, None, Some(&applied)), Verdict::Changed);
+    }
+
+    #[test]
+    fn without_managed_fields_there_is_no_baseline() {
+        let seen = observe(&live(3, json!({"manager": "other"})), "trimtab");
+        assert_eq!(Baseline::new(seen.projection, &seen), None);
+    }
+
+    #[test]
+    fn a_baseline_is_read_as_it_was_written() {
+        let digest = |text: &str| Digest::of(&json!(text));
+        let baseline = Baseline {
+            desired: digest("a"),
+            entry: digest("b"),
+            projection: digest("c"),
+        };
+        assert_eq!(Baseline::from_bytes(&baseline.to_bytes()), Some(baseline));
+        assert_eq!(Baseline::from_bytes(&[0; 29]), None);
+    }
+
+    #[test]
+    fn bookkeeping_is_no_difference() {
+        let a = live(3, ours(json!({})));
+        let mut b = live(3, json!({}));
+        b.metadata_mut()
+            .insert("resourceVersion".into(), "8".into());
+        assert!(!differs(&a, &b));
+        assert!(differs(&a, &live(4, json!({}))));
+    }
+}
