@@ -129,6 +129,15 @@ impl Object {
         }
     }
 
+    /// Its group, version and kind.
+    pub(crate) fn api(&self) -> Kind {
+        Kind {
+            group: self.group().to_owned(),
+            version: self.version().to_owned(),
+            kind: self.kind().to_owned(),
+        }
+    }
+
     pub(crate) fn fields(&self) -> &Map<String, Value> {
         &self.0
     }

@@ -1,0 +1,97 @@
+//! Rendered bundles on disk: the last render of each application, so that repairing drift and
+//! starting again need neither Git nor a renderer. A cache: it may vanish at any time.
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+};
+
+use crate::object::Object;
+
+/// A directory of bundles, one an application.
+#[derive(Clone, Debug)]
+pub(crate) struct Bundles(PathBuf);
+
+impl Bundles {
+    /// Bundles in a directory that is created when needed.
+    pub(crate) fn new(directory: PathBuf) -> Self {
+        Self(directory)
+    }
+
+    /// The objects that were rendered for this digest, or none when they are not there (any more)
+    /// or cannot be read.
+    pub(crate) fn load(&self, uid: &str, digest: &str) -> Option<Vec<Object>> {
+        let text = fs::read(self.path(uid)).ok()?;
+        let end = text.iter().position(|byte| *byte == b'\n')?;
+        if &text[..end] != digest.as_bytes() {
+            return None;
+        }
+        let values: Vec<serde_json::Value> = serde_json::from_slice(&text[end + 1..]).ok()?;
+        values.into_iter().map(|value| Object::new(value).ok()).collect()
+    }
+
+    /// Keeps what was rendered for this digest in place of what was kept before.
+    pub(crate) fn save(&self, uid: &str, digest: &str, objects: &[Object]) -> io::Result<()> {
+        fs::create_dir_all(&self.0)?;
+        let path = self.path(uid);
+        let temporary = path.with_extension("new");
+        // Manifests can hold Secrets: nobody else reads them.
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        let mut writer = io::BufWriter::new(file);
+        writer.write_all(digest.as_bytes())?;
+        writer.write_all(b"\n")?;
+        serde_json::to_writer(&mut writer, objects)?;
+        writer.flush()?;
+        fs::rename(temporary, path)
+    }
+
+    /// Forgets the bundle of an application that is gone.
+    pub(crate) fn remove(&self, uid: &str) {
+        let _ = fs::remove_file(self.path(uid));
+    }
+
+    fn path(&self, uid: &str) -> PathBuf {
+        // A uid comes from the API server; only its plain characters become a file name.
+        let plain: String =
+            uid.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        self.0.join(plain).with_extension("json")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_bundle_is_for_its_digest_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let bundles = Bundles::new(directory.path().join("bundles"));
+        assert_eq!(bundles.load("uid", "one"), None);
+        let object = Object::new(json!({"apiVersion": "v1", "kind": "ConfigMap"})).unwrap();
+        bundles.save("uid", "one", std::slice::from_ref(&object)).unwrap();
+        assert_eq!(bundles.load("uid", "one"), Some(vec![object]));
+        assert_eq!(bundles.load("uid", "two"), None);
+        bundles.save("uid", "two", &[]).unwrap();
+        assert_eq!(bundles.load("uid", "one"), None);
+        assert_eq!(bundles.load("uid", "two"), Some(vec![]));
+        bundles.remove("uid");
+        assert_eq!(bundles.load("uid", "two"), None);
+    }
+
+    #[test]
+    fn a_broken_bundle_is_no_bundle() {
+        let directory = tempfile::tempdir().unwrap();
+        let bundles = Bundles::new(directory.path().into());
+        fs::write(directory.path().join("uid.json"), "one\n[{\"apiVersion\":").unwrap();
+        assert_eq!(bundles.load("uid", "one"), None);
+    }
+}

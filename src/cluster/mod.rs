@@ -1,0 +1,49 @@
+//! The Kubernetes API server: the only module that sends requests to it.
+
+mod applications;
+mod client;
+mod discovery;
+mod error;
+mod events;
+mod objects;
+mod watch;
+
+use std::{sync::Arc, time::Duration};
+
+use crate::telemetry::Metrics;
+
+pub(crate) use applications::Applications;
+pub(crate) use client::{ClientOptions, connect};
+pub(crate) use discovery::Served;
+pub(crate) use error::Error;
+pub(crate) use events::{Announcer, Notice};
+pub(crate) use objects::{Deletion, Mode};
+pub(crate) use watch::{Selection, WatchEvent};
+
+/// How long one request may take; watches have their own deadlines.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The cluster that the agent keeps. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    client: kube::Client,
+    discovery: Arc<discovery::Discovery>,
+    metrics: Arc<Metrics>,
+}
+
+impl Cluster {
+    pub(crate) fn new(client: kube::Client, metrics: Arc<Metrics>) -> Self {
+        Self { client, discovery: Arc::default(), metrics }
+    }
+
+    pub(crate) fn client(&self) -> kube::Client {
+        self.client.clone()
+    }
+
+    /// The API server's version, such as `1.36.3`, for `helm template --kube-version`.
+    pub(crate) async fn version(&self) -> Result<String, Error> {
+        let doing = "ask for the version of the API server".to_owned();
+        let info = self.bounded(doing, false, self.client.apiserver_version()).await?;
+        Ok(info.git_version.trim_start_matches('v').to_owned())
+    }
+}

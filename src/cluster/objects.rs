@@ -1,0 +1,194 @@
+//! Reading, applying and deleting single objects: every write and delete of a managed object
+//! passes here.
+
+use std::future::Future;
+
+use http::{Method, Request};
+use serde_json::{Value, json};
+
+use super::{Cluster, Error, Served};
+use crate::crd::ApplicationKey;
+use crate::crd::names::{FIELD_MANAGER, tracked_by};
+use crate::object::{Object, ResourceKey};
+use crate::telemetry::Verb;
+
+/// Whether an apply is carried out or only asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Write,
+    DryRun,
+}
+
+/// What came of a request to delete an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deletion {
+    /// It is not there (any more).
+    Gone,
+    /// The API server took the request; finalizers may keep the object for a while.
+    Accepted,
+}
+
+impl Cluster {
+    /// Server-side apply of a whole manifest as field manager `trimtab`, with force: what the
+    /// manifest says is ours. Unknown fields are refused. Returns the object as it is now (or,
+    /// for a dry run, as it would be).
+    pub(crate) async fn apply(
+        &self,
+        served: &Served,
+        object: &Object,
+        mode: Mode,
+    ) -> Result<Object, Error> {
+        let key = object.key();
+        let (verb, doing, dry_run) = match mode {
+            Mode::Write => (Verb::Apply, format!("apply {key}"), ""),
+            Mode::DryRun => (Verb::DryRun, format!("dry-run {key}"), "&dryRun=All"),
+        };
+        let url = format!(
+            "{}?fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict{dry_run}",
+            served.object_path(&key)
+        );
+        let request = request(Method::PATCH, &url, "application/apply-patch+yaml", object)?;
+        self.object(verb, doing, &key, request).await
+    }
+
+    /// Reads one object, or none when it is not there.
+    pub(crate) async fn get(
+        &self,
+        served: &Served,
+        key: &ResourceKey,
+    ) -> Result<Option<Object>, Error> {
+        let request = request(Method::GET, &served.object_path(key), "", &Value::Null)?;
+        match self.object(Verb::Get, format!("read {key}"), key, request).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes an object that belongs to an application, and only such a one.
+    ///
+    /// Guarantees: the object is read first; it must say itself that it belongs to `owner`, and
+    /// carry fields of our manager; the delete names the uid and resourceVersion that were read,
+    /// so what changed in between is not deleted.
+    pub(crate) async fn delete_owned(
+        &self,
+        served: &Served,
+        key: &ResourceKey,
+        owner: &ApplicationKey,
+    ) -> Result<Deletion, Error> {
+        let Some(live) = self.get(served, key).await? else { return Ok(Deletion::Gone) };
+        check_owner(&live, key, owner)?;
+        if live.is_terminating() {
+            return Ok(Deletion::Accepted);
+        }
+        let options = json!({
+            "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
+            "preconditions": {"uid": live.uid(), "resourceVersion": live.resource_version()},
+        });
+        let url = served.object_path(key);
+        let request = request(Method::DELETE, &url, "application/json", &options)?;
+        let client = self.client.clone();
+        let sent = async move { client.request::<Value>(request).await };
+        match self.counted(Verb::Delete, format!("delete {key}"), key.kind == "Secret", sent).await {
+            Ok(_) => Ok(Deletion::Accepted),
+            Err(error) if error.is_not_found() => Ok(Deletion::Gone),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn object(
+        &self,
+        verb: Verb,
+        doing: String,
+        key: &ResourceKey,
+        request: Request<Vec<u8>>,
+    ) -> Result<Object, Error> {
+        let client = self.client.clone();
+        let sent = async move { client.request::<Value>(request).await };
+        let value = self.counted(verb, doing.clone(), key.kind == "Secret", sent).await?;
+        Object::new(value)
+            .map_err(|error| Error::Unreachable { doing, message: error.to_string() })
+    }
+
+    /// Sends a request within the deadline and counts it.
+    pub(super) async fn counted<T>(
+        &self,
+        verb: Verb,
+        doing: String,
+        secret: bool,
+        sent: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Error> {
+        let result = self.bounded(doing, secret, sent).await;
+        self.metrics.kube_request(verb, result.is_ok());
+        result
+    }
+
+    /// Waits for an answer for at most [`super::DEADLINE`].
+    pub(super) async fn bounded<T>(
+        &self,
+        doing: String,
+        secret: bool,
+        sent: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(super::DEADLINE, sent).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(Error::from_kube(error, doing, secret)),
+            Err(_) => Err(Error::TimedOut { doing, after: super::DEADLINE }),
+        }
+    }
+}
+
+fn check_owner(live: &Object, key: &ResourceKey, owner: &ApplicationKey) -> Result<(), Error> {
+    let ours = tracked_by(live)
+        .is_some_and(|(namespace, name)| namespace == owner.namespace && name == owner.name);
+    if !ours {
+        return Err(Error::NotOurs(key.clone(), "it does not say that it belongs here"));
+    }
+    let entries = live.get("/metadata/managedFields").and_then(Value::as_array);
+    let applied = entries
+        .is_none_or(|entries| entries.iter().any(|entry| entry["manager"] == FIELD_MANAGER));
+    if !applied {
+        return Err(Error::NotOurs(key.clone(), "none of its fields were written by trimtab"));
+    }
+    Ok(())
+}
+
+pub(super) fn request(
+    method: Method,
+    url: &str,
+    content_type: &str,
+    body: &impl serde::Serialize,
+) -> Result<Request<Vec<u8>>, Error> {
+    let failed = |message: String| Error::Unreachable { doing: format!("ask for {url}"), message };
+    let mut builder = Request::builder().method(method).uri(url);
+    let mut bytes = Vec::new();
+    if !content_type.is_empty() {
+        builder = builder.header(http::header::CONTENT_TYPE, content_type);
+        bytes = serde_json::to_vec(body).map_err(|error| failed(error.to_string()))?;
+    }
+    builder.body(bytes).map_err(|error| failed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crd::names::{TRACKING_ANNOTATION, tracking_id};
+
+    #[test]
+    fn only_what_says_so_itself_is_ours() {
+        let owner = ApplicationKey { namespace: "trimtab".into(), name: "shop".into() };
+        let mut live = Object::new(json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"namespace": "shop", "name": "a", "managedFields": [{"manager": "trimtab"}]},
+        }))
+        .unwrap();
+        let key = live.key();
+        assert!(check_owner(&live, &key, &owner).is_err());
+        live.set_annotation(TRACKING_ANNOTATION, &tracking_id("trimtab", "other", &key));
+        assert!(check_owner(&live, &key, &owner).is_err());
+        live.set_annotation(TRACKING_ANNOTATION, &tracking_id("trimtab", "shop", &key));
+        assert!(check_owner(&live, &key, &owner).is_ok());
+        live.metadata_mut().insert("managedFields".into(), json!([{"manager": "kubectl"}]));
+        assert!(check_owner(&live, &key, &owner).is_err());
+    }
+}

@@ -1,0 +1,36 @@
+//! Keeps every Application: watches them, and runs one task each that compares, syncs and
+//! reports. Status is folded in `status` and written from `reconcile` alone.
+
+mod finalize;
+mod live;
+mod reconcile;
+mod registry;
+mod report;
+mod state;
+mod status;
+mod syncing;
+
+use std::{sync::Arc, time::Duration};
+
+use crate::cluster::{Announcer, Applications};
+use crate::git::Mirror;
+use crate::crd::ApplicationKey;
+use crate::sync::Engine;
+use crate::trigger::Sources;
+
+pub(crate) use live::LiveTable;
+pub(crate) use registry::{Registry, watch_applications};
+
+/// How long a task waits after it could not report.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// What the controller works with.
+pub(crate) struct Context {
+    pub(crate) engine: Engine,
+    pub(crate) applications: Applications,
+    pub(crate) sources: Arc<dyn Sources>,
+    /// The mirror that an application's source is read from.
+    pub(crate) mirror_of: Box<dyn Fn(&ApplicationKey) -> Option<Mirror> + Send + Sync>,
+    pub(crate) live: Arc<LiveTable>,
+    pub(crate) announcer: Announcer,
+}

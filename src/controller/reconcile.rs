@@ -1,0 +1,195 @@
+//! One application's task: woken by news, it brings the desired state up to date, compares,
+//! decides, syncs and reports.
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
+
+use super::finalize::finalize;
+use super::registry::Mailbox;
+use super::state::State;
+use super::{Context, report, syncing};
+use crate::cluster::Error as ClusterError;
+use crate::crd::names::REFRESH;
+use crate::crd::{Application, ApplicationKey};
+use crate::object::{Object, ResourceKey};
+use crate::plan::{Action, Retry, Situation, decide};
+use crate::sync::{Comparison, Source, compare, desire};
+use crate::trigger::Following;
+
+/// The manifests of the desired state while they are at hand.
+pub(super) type Manifests = HashMap<ResourceKey, Object>;
+
+/// Runs until the Application is gone.
+pub(super) async fn run(context: Arc<Context>, key: ApplicationKey, mailbox: Arc<Mailbox>) {
+    let mut state = State::default();
+    loop {
+        let due = state.due.take();
+        let timer = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = mailbox.woken.notified() => {}
+            () = timer => {}
+        }
+        let inbox = mailbox.take();
+        if inbox.gone {
+            context.sources.forget(&key);
+            context.live.watch_for(&key, &Default::default()).await;
+            if let Some(application) = &state.application {
+                context.engine.bundles.remove(&application.uid);
+            }
+            report::forget(&context, &state);
+            tracing::info!(app = %key, "the Application is gone");
+            return;
+        }
+        state.absorb(inbox);
+        let Some(application) = state.application.clone() else { continue };
+        // Boxed: a task that waits holds only what it remembers.
+        if let Err(error) = Box::pin(look(&context, &mut state, &application, &mailbox)).await {
+            tracing::warn!(app = %key, %error, "tried again in a moment");
+            state.look_again_in(super::PAUSE);
+        }
+    }
+}
+
+/// One look: everything that is due for the application. An error is one of reporting; what went
+/// wrong with the application itself is in its status.
+async fn look(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+    mailbox: &Mailbox,
+) -> Result<(), ClusterError> {
+    if application.object.is_terminating() {
+        return finalize(context, state, application).await;
+    }
+    if !application.faults.is_empty() {
+        context.sources.forget(&application.key);
+        state.following = None;
+        syncing::refuse(context, state, application, "the spec has faults").await?;
+        return report::write(context, state, application, None).await;
+    }
+    follow(context, state, application).await?;
+    let manifests = update_desired(context, state, application).await;
+    if state.desired.is_none() {
+        if state.compare_error.is_some() {
+            syncing::refuse(context, state, application, "the source does not render").await?;
+        }
+        let waits = state.compare_error.is_none() && state.source_error.is_none();
+        return if waits { Ok(()) } else { report::write(context, state, application, None).await };
+    }
+    let kinds = state.kinds();
+    context.live.watch_for(&application.key, &kinds).await;
+    let comparison = compare_now(context, state, application);
+    for key in &comparison.settled {
+        state.inventory.remove(key);
+        state.baselines.remove(key);
+    }
+    let prunable = syncing::check_prune(state, application, &comparison);
+    match action(state, application, &comparison, prunable) {
+        Action::Nothing => {}
+        Action::Wait(pause) => state.look_again_in(pause),
+        Action::Sync { reason, prune } => {
+            let prune = prune && prunable;
+            let plan = syncing::Plan { reason, prune, comparison: &comparison, manifests };
+            syncing::sync(context, state, application, plan, mailbox).await?;
+            let comparison = compare_now(context, state, application);
+            return report::write(context, state, application, Some(&comparison)).await;
+        }
+    }
+    report::write(context, state, application, Some(&comparison)).await
+}
+
+fn action(
+    state: &State,
+    application: &Application,
+    comparison: &Comparison,
+    prunable: bool,
+) -> Action {
+    let stopped = state.compare_error.is_some() || !comparison.shared.is_empty();
+    let due_in = |at: Instant| Retry { due_in: at.saturating_duration_since(Instant::now()) };
+    decide(&Situation {
+        changed: comparison.changed.len(),
+        drifted: comparison.drifted.len(),
+        prunable: if prunable { comparison.stale.len() } else { 0 },
+        automated: application.spec.automated().filter(|_| !stopped),
+        operation: application.operation.as_ref().and_then(|operation| operation.sync.as_ref()),
+        retry: state.next_attempt.map(due_in),
+    })
+}
+
+/// Tells the source loop what the application follows, and passes on a wish to refresh.
+async fn follow(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+) -> Result<(), ClusterError> {
+    let source = application.spec.source.as_ref();
+    let following = source.map(|source| Following {
+        repo_url: source.repo_url.clone(),
+        target_revision: source.target_revision.clone(),
+    });
+    if let Some(wanted) = following.clone()
+        && state.following != following
+    {
+        state.revision = None;
+        state.following = following;
+        context.sources.follow(&application.key, wanted);
+    }
+    if application.annotation(REFRESH).is_some() {
+        context.sources.refresh(&application.key);
+        let read = context.applications.clear_refresh(&application.key).await?;
+        state.rendered_spec = None;
+        state.application = Some(Application { operation: application.operation.clone(), ..read });
+    }
+    Ok(())
+}
+
+/// Renders when the commit or what is asked of it changed. Returns the manifests when it did.
+async fn update_desired(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+) -> Option<Manifests> {
+    let revision = state.revision.clone()?;
+    let spec = serde_json::json!([application.spec.source, application.spec.destination]);
+    let same_commit =
+        state.desired.as_ref().is_some_and(|desired| desired.commit_id == revision.commit_id);
+    if same_commit && state.rendered_spec.as_ref() == Some(&spec) && state.compare_error.is_none() {
+        return None;
+    }
+    let mirror = (context.mirror_of)(&application.key)?;
+    let source = Source { mirror: &mirror, commit_id: &revision.commit_id };
+    match desire(&context.engine, application, &source).await {
+        Ok((desired, manifests)) => {
+            context.sources.rendered(&application.key, desired.inputs.clone());
+            syncing::rendered(context, state, &revision);
+            state.desired = Some(desired);
+            state.rendered_spec = Some(spec);
+            state.compare_error = None;
+            Some(manifests)
+        }
+        Err(error) => {
+            if error.is_transient() {
+                state.look_again_in(syncing::after_failure(state, application));
+            }
+            let message = error.to_string();
+            if state.compare_error.as_ref() != Some(&message) {
+                tracing::warn!(app = %application.key, revision = revision.commit_id, %error, stage = ?error.stage(), "no desired state");
+            }
+            state.compare_error = Some(message);
+            None
+        }
+    }
+}
+
+/// Compares with what is remembered of the cluster.
+fn compare_now(context: &Context, state: &State, application: &Application) -> Comparison {
+    let Some(desired) = &state.desired else { return Comparison::default() };
+    compare(desired, &state.baselines, state.inventory.keys(), |key| {
+        let kind = state.kind_of(key)?;
+        context.live.look_up(&application.key, kind, key)
+    })
+}

@@ -1,0 +1,157 @@
+//! Which Applications there are: one task each, woken by news that are coalesced.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Instant,
+};
+
+use tokio::sync::Notify;
+
+use super::{Context, reconcile};
+use crate::cluster::{Cluster, Selection, Served, WatchEvent};
+use crate::crd::{Application, ApplicationKey, read};
+use crate::trigger::{Listener, News, Revision};
+
+/// What arrived for an application since it was last looked at. The newest of each counts.
+#[derive(Default)]
+pub(super) struct Inbox {
+    pub(super) application: Option<Application>,
+    pub(super) gone: bool,
+    pub(super) revision: Option<Revision>,
+    /// The last word about the source: none when it was not looked at, an error or all well.
+    pub(super) source: Option<Result<(), String>>,
+    pub(super) live: bool,
+}
+
+/// Where news for one application arrive.
+#[derive(Default)]
+pub(super) struct Mailbox {
+    inbox: Mutex<Inbox>,
+    pub(super) woken: Notify,
+}
+
+impl Mailbox {
+    pub(super) fn take(&self) -> Inbox {
+        std::mem::take(&mut *lock(&self.inbox))
+    }
+
+    /// Whether a newer revision, spec or deletion is waiting.
+    pub(super) fn supersedes(&self) -> bool {
+        let inbox = lock(&self.inbox);
+        inbox.revision.is_some() || inbox.gone
+    }
+
+    fn put(&self, change: impl FnOnce(&mut Inbox)) {
+        change(&mut lock(&self.inbox));
+        self.woken.notify_one();
+    }
+}
+
+/// All Applications that are there.
+#[derive(Default)]
+pub(crate) struct Registry {
+    mailboxes: Mutex<HashMap<ApplicationKey, Arc<Mailbox>>>,
+    context: OnceLock<Arc<Context>>,
+}
+
+impl Registry {
+    /// Gives the context that the tasks run with; once, before the first Application.
+    pub(crate) fn begin(&self, context: Arc<Context>) {
+        let _ = self.context.set(context);
+    }
+
+    /// Wakes an application because its live objects changed.
+    pub(crate) fn live_changed(&self, application: &ApplicationKey) {
+        self.put(application, |inbox| inbox.live = true);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.mailboxes).len()
+    }
+
+    fn put(&self, application: &ApplicationKey, change: impl FnOnce(&mut Inbox)) {
+        let mailbox = lock(&self.mailboxes).get(application).cloned();
+        if let Some(mailbox) = mailbox {
+            mailbox.put(change);
+        }
+    }
+
+    fn changed(self: &Arc<Self>, application: Application) {
+        let Some(context) = self.context.get() else { return };
+        let key = application.key.clone();
+        let mut mailboxes = lock(&self.mailboxes);
+        let mailbox = mailboxes.entry(key.clone()).or_insert_with(|| {
+            let mailbox = Arc::new(Mailbox::default());
+            let (context, own) = (Arc::clone(context), Arc::clone(&mailbox));
+            tokio::spawn(reconcile::run(context, key, own));
+            mailbox
+        });
+        mailbox.put(|inbox| inbox.application = Some(application));
+    }
+
+    fn gone(&self, key: &ApplicationKey) {
+        let mailbox = lock(&self.mailboxes).remove(key);
+        if let Some(mailbox) = mailbox {
+            mailbox.put(|inbox| inbox.gone = true);
+        }
+    }
+}
+
+impl Listener for Registry {
+    fn hear(&self, application: &ApplicationKey, news: News) {
+        self.put(application, |inbox| match news {
+            News::Revision(revision) => {
+                // The time that counts is that of the first cause that was not served yet.
+                let received = inbox.revision.as_ref().map_or(revision.received, |r| r.received);
+                inbox.revision = Some(Revision { received, ..revision });
+                inbox.source = Some(Ok(()));
+            }
+            News::Unchanged => inbox.source = Some(Ok(())),
+            News::Failed(message) => inbox.source = Some(Err(message)),
+        });
+    }
+}
+
+/// Watches the Applications of one namespace, for ever.
+pub(crate) async fn watch_applications(
+    registry: Arc<Registry>,
+    cluster: Cluster,
+    served: Served,
+    namespace: String,
+    ready: impl Fn() + Send + Sync,
+) {
+    let mut unconfirmed: Option<HashSet<ApplicationKey>> = None;
+    let selection = Selection { namespace: Some(namespace.clone()), labels: None };
+    let started = Instant::now();
+    let handle = |event| match event {
+        WatchEvent::Listing => {
+            let known = lock(&registry.mailboxes);
+            let here = known.keys().filter(|key| key.namespace == namespace);
+            unconfirmed = Some(here.cloned().collect());
+        }
+        WatchEvent::Applied(object) => {
+            let application = read(object);
+            if let Some(unconfirmed) = &mut unconfirmed {
+                unconfirmed.remove(&application.key);
+            }
+            registry.changed(application);
+        }
+        WatchEvent::Deleted(object) => registry.gone(&read(object).key),
+        WatchEvent::Listed => {
+            for key in unconfirmed.take().unwrap_or_default() {
+                registry.gone(&key);
+            }
+            tracing::debug!(namespace, elapsed = ?started.elapsed(), "Applications are listed");
+            ready();
+        }
+        WatchEvent::Failed(message) => {
+            tracing::warn!(namespace, message, "the watch of Applications failed");
+        }
+    };
+    cluster.watch(&served, selection, handle).await;
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

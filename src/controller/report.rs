@@ -1,0 +1,196 @@
+//! Reports: the status patch, Events, log lines and metrics of one application.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+
+use super::Context;
+use super::state::State;
+use super::status::{View, fold, patch};
+use super::syncing::millis;
+use crate::cluster::{Error, Notice};
+use crate::crd::names::{KIND, VERSION};
+use crate::crd::{Application, Deployment, HealthCode, OperationPhase};
+use crate::plan::Reason;
+use crate::sync::{Change, Comparison, Outcome};
+
+/// How many deployments the history keeps when the spec does not say: Argo CD's number.
+const HISTORY: i64 = 10;
+
+/// RFC 3339 in whole seconds, this long ago.
+pub(super) fn timestamp(ago: Duration) -> String {
+    let now = jiff::Timestamp::now();
+    let then = jiff::SignedDuration::try_from(ago).ok().and_then(|ago| now.checked_sub(ago).ok());
+    then.unwrap_or(now).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Writes the status when it changed.
+pub(super) async fn write(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+    comparison: Option<&Comparison>,
+) -> Result<(), Error> {
+    let view = view(state, application, comparison);
+    let live = |key: &_| {
+        let kind = state.kind_of(key)?;
+        context.live.look_up(&application.key, kind, key).filter(|live| live.ours)
+    };
+    let mut next = fold(&state.written, view, live, &timestamp(Duration::ZERO));
+    let healthy = next.health.as_ref().is_some_and(|health| health.status == HealthCode::Healthy);
+    if let (Some(timing), Some(received)) = (&mut next.timing, state.unhealthy_since)
+        && healthy
+        && timing.applied_ms > 0
+    {
+        let took = received.elapsed();
+        timing.healthy_ms = Some(millis(took));
+        context.engine.metrics.stage("healthy", &timing.trigger, took);
+        state.unhealthy_since = None;
+        state.timing.clone_from(&next.timing);
+    }
+    let Some(patch) = patch(&state.written, &next) else { return Ok(()) };
+    context.applications.patch_status(&application.key, &patch).await?;
+    let before = codes(&state.written);
+    let after = codes(&next);
+    if before != after {
+        context.engine.metrics.application_moved(before, after);
+        tracing::info!(app = %application.key, sync = %after.0, health = after.1.map_or("-".to_owned(), |h| h.to_string()), "state");
+    }
+    state.written = next;
+    Ok(())
+}
+
+fn codes(
+    status: &crate::crd::ApplicationStatus,
+) -> (crate::crd::SyncCode, Option<HealthCode>) {
+    (status.sync.status, status.health.as_ref().map(|health| health.status))
+}
+
+/// Takes a gone Application out of the counts.
+pub(super) fn forget(context: &Context, state: &State) {
+    context.engine.metrics.application_gone(codes(&state.written));
+}
+
+/// Writes the inventory ahead of the objects that will be created.
+pub(super) async fn write_inventory(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+) -> Result<(), Error> {
+    let mut next = state.written.clone();
+    next.inventory = state.inventory_status();
+    next.operation_state.clone_from(&state.operation);
+    if let Some(patch) = patch(&state.written, &next) {
+        context.applications.patch_status(&application.key, &patch).await?;
+        state.written = next;
+    }
+    Ok(())
+}
+
+fn view<'a>(
+    state: &'a State,
+    application: &'a Application,
+    comparison: Option<&'a Comparison>,
+) -> View<'a> {
+    let limit = application.spec.revision_history_limit.unwrap_or(HISTORY);
+    View {
+        faults: &application.faults,
+        source_error: state.source_error.as_deref(),
+        compare_error: state.compare_error.as_deref(),
+        sync_error: state.sync_error.as_deref(),
+        prune_held: state.prune_held.as_deref(),
+        desired: state.desired.as_ref(),
+        comparison,
+        inventory: state.inventory_status(),
+        operation: state.operation.as_ref(),
+        deployed: deployed(state, application),
+        history_limit: usize::try_from(limit).unwrap_or_default(),
+        timing: state.timing.as_ref(),
+    }
+}
+
+/// A history entry when a revision was deployed that is not the last one of the history.
+fn deployed(state: &State, application: &Application) -> Option<Deployment> {
+    let operation = state.operation.as_ref()?;
+    let dry_run = operation.operation.sync.as_ref().is_some_and(|sync| sync.dry_run);
+    if operation.phase != OperationPhase::Succeeded || dry_run {
+        return None;
+    }
+    let revision = &operation.sync_result.as_ref()?.revision;
+    let source = application.spec.source.clone();
+    let last = state.written.history.last();
+    if last.is_some_and(|last| last.revision == *revision && last.source == source) {
+        return None;
+    }
+    Some(Deployment {
+        id: 0,
+        revision: revision.clone(),
+        deploy_started_at: operation.started_at.clone(),
+        deployed_at: operation.finished_at.clone().unwrap_or_default(),
+        initiated_by: operation.operation.initiated_by.clone(),
+        source,
+    })
+}
+
+/// Announces a sync that did what it was meant to.
+pub(super) fn synced(
+    context: &Context,
+    application: &Application,
+    state: &State,
+    reason: Reason,
+    outcome: &Outcome,
+    message: &str,
+    started: Instant,
+) {
+    let revision = state.desired.as_ref().map(|d| d.commit_id.clone()).unwrap_or_default();
+    let changed = outcome.changes.iter().filter(|(_, change)| *change != Change::Unchanged).count();
+    let pruned = outcome.changes.iter().filter(|(_, change)| *change == Change::Pruned).count();
+    context.engine.metrics.synced(true, started.elapsed());
+    if reason == Reason::Drift {
+        context.engine.metrics.drift_repaired(changed);
+    }
+    tracing::info!(
+        app = %application.key, revision, ?reason, changed, pruned,
+        duration_ms = millis(started.elapsed()), "synced: {message}"
+    );
+    if changed == 0 {
+        return;
+    }
+    let short = revision.get(..7).unwrap_or(&revision).to_owned();
+    announce(context, application, false, "SyncSucceeded", format!("{short}: {message}"));
+    if pruned > 0 {
+        announce(context, application, false, "Pruned", format!("{pruned} objects were deleted"));
+    }
+}
+
+/// Announces a sync that failed.
+pub(super) fn failed(
+    context: &Context,
+    application: &Application,
+    state: &State,
+    message: &str,
+    started: Instant,
+) {
+    context.engine.metrics.synced(false, started.elapsed());
+    tracing::warn!(app = %application.key, attempt = state.failures + 1, "sync failed: {message}");
+    announce(context, application, true, "SyncFailed", message.to_owned());
+}
+
+/// Announces something about an application.
+pub(super) fn announce(
+    context: &Context,
+    application: &Application,
+    warning: bool,
+    reason: &'static str,
+    message: String,
+) {
+    let reference = ObjectReference {
+        api_version: Some(format!("{}/{VERSION}", application.object.group())),
+        kind: Some(KIND.to_owned()),
+        namespace: Some(application.key.namespace.clone()),
+        name: Some(application.key.name.clone()),
+        uid: Some(application.uid.clone()),
+        ..ObjectReference::default()
+    };
+    context.announcer.announce(reference, Notice { warning, reason, message });
+}

@@ -1,0 +1,191 @@
+//! What one application's task remembers between two looks.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+
+use super::registry::Inbox;
+use crate::crd::{
+    Application, ApplicationStatus, Inventory, InventoryEntry, OperationState, Timing,
+};
+use crate::diff::Baseline;
+use crate::object::{Kind, ResourceKey};
+use crate::sync::Desired;
+use crate::trigger::{Following, Revision};
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) application: Option<Application>,
+    /// The status as it was written last.
+    pub(super) written: ApplicationStatus,
+    pub(super) following: Option<Following>,
+    /// The newest revision of the source.
+    pub(super) revision: Option<Revision>,
+    pub(super) source_error: Option<String>,
+    pub(super) desired: Option<Desired>,
+    /// The newest revision could not be rendered or compared.
+    pub(super) compare_error: Option<String>,
+    /// What the desired state was made from, apart from the commit.
+    pub(super) rendered_spec: Option<serde_json::Value>,
+    pub(super) inventory: BTreeMap<ResourceKey, Kind>,
+    pub(super) baselines: HashMap<ResourceKey, Baseline>,
+    pub(super) operation: Option<OperationState>,
+    pub(super) sync_error: Option<String>,
+    pub(super) prune_held: Option<String>,
+    pub(super) failures: u32,
+    pub(super) next_attempt: Option<Instant>,
+    pub(super) timing: Option<Timing>,
+    /// When the change that `timing` is about was received, until it is healthy.
+    pub(super) unhealthy_since: Option<Instant>,
+    /// Requests on Applications up to this resourceVersion were taken up already.
+    pub(super) taken_up: Option<u128>,
+    /// When to look again without being woken.
+    pub(super) due: Option<Instant>,
+}
+
+impl State {
+    /// Takes in what arrived.
+    pub(super) fn absorb(&mut self, inbox: Inbox) {
+        if let Some(application) = inbox.application {
+            self.take_application(application);
+        }
+        if let Some(revision) = inbox.revision {
+            self.revision = Some(revision);
+            // A new commit is tried at once, whatever became of the one before.
+            self.retry_now();
+        }
+        match inbox.source {
+            Some(Ok(())) => self.source_error = None,
+            Some(Err(message)) => self.source_error = Some(message),
+            None => {}
+        }
+    }
+
+    pub(super) fn retry_now(&mut self) {
+        self.failures = 0;
+        self.next_attempt = None;
+    }
+
+    fn take_application(&mut self, mut application: Application) {
+        if self.application.as_ref().is_none_or(|known| known.uid != application.uid) {
+            *self = Self::from_status(&application.status);
+        }
+        let version = application.resource_version.parse::<u128>().ok();
+        if version.is_some() && version < self.taken_up {
+            application.operation = None;
+        }
+        if self.application.as_ref().is_some_and(|known| known.spec != application.spec) {
+            self.retry_now();
+        }
+        self.application = Some(application);
+    }
+
+    /// What a status that was written earlier says.
+    fn from_status(status: &ApplicationStatus) -> Self {
+        let mut state = Self {
+            written: status.clone(),
+            operation: status.operation_state.clone(),
+            timing: status.timing.clone(),
+            ..Self::default()
+        };
+        for entry in &status.inventory.entries {
+            let Some(key) = ResourceKey::parse(&entry.id) else { continue };
+            let kind = Kind {
+                group: key.group.clone(),
+                version: entry.v.clone(),
+                kind: key.kind.clone(),
+            };
+            let baseline = STANDARD_NO_PAD.decode(&entry.h).ok();
+            if let Some(baseline) = baseline.and_then(|bytes| Baseline::from_bytes(&bytes)) {
+                state.baselines.insert(key.clone(), baseline);
+            }
+            state.inventory.insert(key, kind);
+        }
+        state
+    }
+
+    /// The inventory as it is written.
+    pub(super) fn inventory_status(&self) -> Inventory {
+        let entries = self.inventory.iter().map(|(key, kind)| InventoryEntry {
+            id: key.id(),
+            v: kind.version.clone(),
+            h: self
+                .baselines
+                .get(key)
+                .map(|baseline| STANDARD_NO_PAD.encode(baseline.to_bytes()))
+                .unwrap_or_default(),
+        });
+        Inventory { entries: entries.collect() }
+    }
+
+    /// Every kind that is desired or was created.
+    pub(super) fn kinds(&self) -> BTreeSet<Kind> {
+        let desired = self.desired.iter().flat_map(|desired| desired.objects.values());
+        desired.map(|object| &object.kind).chain(self.inventory.values()).cloned().collect()
+    }
+
+    /// The kind by which a key is watched.
+    pub(super) fn kind_of(&self, key: &ResourceKey) -> Option<&Kind> {
+        let desired = self.desired.as_ref().and_then(|desired| desired.objects.get(key));
+        desired.map(|object| &object.kind).or_else(|| self.inventory.get(key))
+    }
+
+    pub(super) fn look_again_in(&mut self, pause: Duration) {
+        let at = Instant::now() + pause;
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::crd::read;
+    use crate::diff::Digest;
+    use crate::object::Object;
+
+    fn application(version: u64, operation: serde_json::Value) -> Application {
+        read(
+            Object::new(json!({
+                "apiVersion": "trimtab.dev/v1alpha1", "kind": "Application",
+                "metadata": {"uid": "u", "namespace": "a", "name": "b", "resourceVersion": version.to_string()},
+                "spec": {"source": {"repoURL": "https://e.com/a"}}, "operation": operation,
+            }))
+            .unwrap(),
+        )
+    }
+
+    #[test]
+    fn an_inventory_is_read_as_it_was_written() {
+        let mut state = State::default();
+        let key = ResourceKey::parse("apps/Deployment:shop/web").unwrap();
+        let kind = Kind { group: "apps".into(), version: "v1".into(), kind: "Deployment".into() };
+        let digest = Digest::of(&json!(1));
+        let baseline = Baseline { desired: digest, entry: digest, projection: digest };
+        state.inventory.insert(key.clone(), kind.clone());
+        state.baselines.insert(key.clone(), baseline);
+        let status =
+            ApplicationStatus { inventory: state.inventory_status(), ..Default::default() };
+        let again = State::from_status(&status);
+        assert_eq!(again.inventory, BTreeMap::from([(key.clone(), kind)]));
+        assert_eq!(again.baselines.get(&key), Some(&baseline));
+    }
+
+    #[test]
+    fn an_operation_that_was_taken_up_does_not_come_back_with_a_late_event() {
+        let mut state = State::default();
+        let asked = json!({"sync": {}});
+        let arrive = |application| Inbox { application: Some(application), ..Inbox::default() };
+        state.absorb(arrive(application(7, asked.clone())));
+        assert!(state.application.as_ref().unwrap().operation.is_some());
+        state.taken_up = Some(9);
+        state.absorb(arrive(application(8, asked.clone())));
+        assert!(state.application.as_ref().unwrap().operation.is_none());
+        state.absorb(arrive(application(10, asked)));
+        assert!(state.application.as_ref().unwrap().operation.is_some());
+    }
+}

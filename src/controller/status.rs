@@ -1,0 +1,263 @@
+//! Folds what is known of an application into its status: the only place where a status is made.
+
+use serde_json::{Map, Value};
+
+use crate::crd::{
+    ApplicationStatus, Condition, Deployment, Health, HealthCode, Inventory, OperationState,
+    ResourceStatus, SourceStatus, SyncCode, SyncStatus, Timing,
+};
+use crate::diff::Verdict;
+use crate::health;
+use crate::object::ResourceKey;
+use crate::sync::{Comparison, Desired, Live};
+
+/// What is known of an application.
+#[derive(Default)]
+pub(super) struct View<'a> {
+    pub(super) faults: &'a [String],
+    pub(super) source_error: Option<&'a str>,
+    pub(super) compare_error: Option<&'a str>,
+    pub(super) sync_error: Option<&'a str>,
+    pub(super) prune_held: Option<&'a str>,
+    pub(super) desired: Option<&'a Desired>,
+    pub(super) comparison: Option<&'a Comparison>,
+    pub(super) inventory: Inventory,
+    pub(super) operation: Option<&'a OperationState>,
+    pub(super) deployed: Option<Deployment>,
+    pub(super) history_limit: usize,
+    pub(super) timing: Option<&'a Timing>,
+}
+
+/// The next status. Times of what did not change stay as they were.
+pub(super) fn fold(
+    previous: &ApplicationStatus,
+    view: View<'_>,
+    live: impl Fn(&ResourceKey) -> Option<Live>,
+    now: &str,
+) -> ApplicationStatus {
+    let mut next = previous.clone();
+    let conditions = conditions(&view);
+    next.conditions = conditions
+        .into_iter()
+        .map(|mut condition| {
+            let same = previous
+                .conditions
+                .iter()
+                .find(|old| old.type_ == condition.type_ && old.message == condition.message);
+            condition.last_transition_time =
+                same.map_or_else(|| now.to_owned(), |old| old.last_transition_time.clone());
+            condition
+        })
+        .collect();
+    next.source = view.source_error.map(|_| {
+        previous.source.clone().unwrap_or_else(|| SourceStatus { stale_since: now.to_owned() })
+    });
+    next.inventory = view.inventory;
+    if let (Some(desired), Some(comparison)) = (view.desired, view.comparison) {
+        next.resources = resources(desired, comparison, &live);
+        next.health = Some(application_health(desired, &next.resources, &live));
+        next.sync.revision.clone_from(&desired.commit_id);
+    }
+    let unknown = !view.faults.is_empty() || view.compare_error.is_some();
+    next.sync = SyncStatus {
+        status: match view.comparison {
+            Some(comparison) if !unknown && comparison.is_synced() => SyncCode::Synced,
+            Some(_) if !unknown => SyncCode::OutOfSync,
+            _ => SyncCode::Unknown,
+        },
+        revision: next.sync.revision,
+    };
+    next.operation_state = view.operation.cloned();
+    if let Some(mut deployed) = view.deployed {
+        deployed.id = previous.history.last().map_or(0, |last| last.id + 1);
+        next.history.push(deployed);
+    }
+    let surplus = next.history.len().saturating_sub(view.history_limit);
+    next.history.drain(..surplus);
+    next.timing = view.timing.cloned();
+    next
+}
+
+fn conditions(view: &View<'_>) -> Vec<Condition> {
+    let mut conditions = Vec::new();
+    let mut condition = |type_: &str, message: String| {
+        conditions.push(Condition {
+            type_: type_.to_owned(),
+            message,
+            last_transition_time: String::new(),
+        });
+    };
+    if !view.faults.is_empty() {
+        condition("InvalidSpecError", view.faults.join("; "));
+    }
+    if let Some(message) = view.source_error {
+        condition("SourceError", message.to_owned());
+    }
+    if let Some(message) = view.compare_error {
+        condition("ComparisonError", message.to_owned());
+    }
+    if let Some(message) = view.sync_error {
+        condition("SyncError", message.to_owned());
+    }
+    if let Some(message) = view.prune_held {
+        condition("PruneHeld", message.to_owned());
+    }
+    let shared = view.comparison.map(|comparison| comparison.shared.as_slice()).unwrap_or_default();
+    if let Some((key, owner)) = shared.first() {
+        let more = if shared.len() > 1 { format!(" and {} more", shared.len() - 1) } else { String::new() };
+        condition("SharedResourceWarning", format!("{key}{more} belongs to Application {owner}"));
+    }
+    let repeated = view.desired.map(|desired| desired.repeated.as_slice()).unwrap_or_default();
+    if let Some(key) = repeated.first() {
+        condition("RepeatedResourceWarning", format!("{key} is described {} times more", repeated.len()));
+    }
+    conditions
+}
+
+/// One row an object: what is desired, then what is to be deleted.
+fn resources(
+    desired: &Desired,
+    comparison: &Comparison,
+    live: &impl Fn(&ResourceKey) -> Option<Live>,
+) -> Vec<ResourceStatus> {
+    let shared = |key: &ResourceKey| comparison.shared.iter().any(|(other, _)| other == key);
+    let row = |key: &ResourceKey, version: &str, status, requires_pruning| {
+        let found = live(key);
+        let health = match &found {
+            None => Some(Health::new(HealthCode::Missing, "")),
+            Some(found) => found.health.clone(),
+        };
+        ResourceStatus {
+            group: key.group.clone(),
+            version: version.to_owned(),
+            kind: key.kind.clone(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            status,
+            health,
+            requires_pruning,
+        }
+    };
+    let wanted = desired.objects.iter().map(|(key, object)| {
+        let synced = comparison.verdicts.get(key) == Some(&Verdict::Synced) && !shared(key);
+        let code = if synced { SyncCode::Synced } else { SyncCode::OutOfSync };
+        row(key, &object.kind.version, code, false)
+    });
+    let stale = comparison.stale.iter().map(|key| row(key, "", SyncCode::OutOfSync, true));
+    wanted.chain(stale).collect()
+}
+
+fn application_health(
+    desired: &Desired,
+    resources: &[ResourceStatus],
+    live: &impl Fn(&ResourceKey) -> Option<Live>,
+) -> Health {
+    let parts = resources.iter().map(|row| {
+        let key = row.key();
+        let ignored = desired.objects.get(&key).is_some_and(|object| object.ignores_health);
+        let is_live = live(&key).is_some();
+        health::Part { key, live: is_live, health: row.health.clone().filter(|_| is_live), ignored }
+    });
+    health::aggregate(parts)
+}
+
+/// The JSON merge patch from one status to another, or none when they are equal. Only whole
+/// fields of the status are written, and a field that is gone is written as null.
+pub(super) fn patch(previous: &ApplicationStatus, next: &ApplicationStatus) -> Option<Value> {
+    let to_map = |status| match serde_json::to_value(status) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    };
+    let (before, after): (Map<String, Value>, Map<String, Value>) = (to_map(previous), to_map(next));
+    let mut patch = Map::new();
+    for (field, value) in &after {
+        if before.get(field) != Some(value) {
+            let mut value = value.clone();
+            null_missing(before.get(field), &mut value);
+            patch.insert(field.clone(), value);
+        }
+    }
+    for field in before.keys().filter(|field| !after.contains_key(*field)) {
+        patch.insert(field.clone(), Value::Null);
+    }
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+/// A merge patch merges mappings: what is to vanish from one must be named.
+fn null_missing(before: Option<&Value>, after: &mut Value) {
+    if let (Some(Value::Object(before)), Value::Object(after)) = (before, after) {
+        for (field, value) in before {
+            match after.get_mut(field) {
+                Some(below) => null_missing(Some(value), below),
+                None => {
+                    after.insert(field.clone(), Value::Null);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_unchanged_status_is_not_written() {
+        let view = || View { faults: &[], ..View::default() };
+        let first = fold(&ApplicationStatus::default(), view(), |_| None, "1");
+        let second = fold(&first, view(), |_| None, "2");
+        assert_eq!(patch(&first, &second), None);
+    }
+
+    #[test]
+    fn a_condition_keeps_its_time_until_it_changes() {
+        let fault = ["spec is missing".to_owned()];
+        let view = || View { faults: &fault, ..View::default() };
+        let first = fold(&ApplicationStatus::default(), view(), |_| None, "1");
+        let second = fold(&first, view(), |_| None, "2");
+        assert_eq!(second.conditions[0].last_transition_time, "1");
+        assert_eq!(second.sync.status, SyncCode::Unknown);
+        let third = fold(&second, View::default(), |_| None, "3");
+        assert_eq!(patch(&second, &third).unwrap(), json!({"conditions": null}));
+    }
+
+    #[test]
+    fn a_source_that_is_well_again_is_no_longer_stale() {
+        let broken = || View { source_error: Some("no route"), ..View::default() };
+        let first = fold(&ApplicationStatus::default(), broken(), |_| None, "1");
+        let second = fold(&first, broken(), |_| None, "2");
+        assert_eq!(second.source.as_ref().unwrap().stale_since, "1");
+        assert_eq!(fold(&second, View::default(), |_| None, "3").source, None);
+    }
+
+    #[test]
+    fn history_is_numbered_and_cut() {
+        let deployment = || Deployment {
+            id: 0,
+            revision: "abc".into(),
+            deploy_started_at: "1".into(),
+            deployed_at: "1".into(),
+            initiated_by: None,
+            source: None,
+        };
+        let mut status = ApplicationStatus::default();
+        for _ in 0..5 {
+            let view = View { deployed: Some(deployment()), history_limit: 3, ..View::default() };
+            status = fold(&status, view, |_| None, "1");
+        }
+        let ids: Vec<_> = status.history.iter().map(|deployed| deployed.id).collect();
+        assert_eq!(ids, [2, 3, 4]);
+    }
+
+    #[test]
+    fn what_vanishes_below_a_field_is_named() {
+        let mut before = ApplicationStatus::default();
+        before.health = Some(Health::new(HealthCode::Degraded, "it crashes"));
+        let mut after = before.clone();
+        after.health = Some(Health::healthy());
+        let expected = json!({"health": {"status": "Healthy", "message": null}});
+        assert_eq!(patch(&before, &after).unwrap(), expected);
+    }
+}

@@ -1,0 +1,72 @@
+//! The order of an apply and of a deletion.
+
+use crate::object::{ResourceKey, kind_rank};
+
+/// Where a kind stands: namespaces, then CustomResourceDefinitions, as everything else may live
+/// in or be an instance of one created in the same sync; then Argo CD's kind order.
+fn rank(key: &ResourceKey) -> (u8, usize) {
+    let first = match key.kind.as_str() {
+        "Namespace" if key.group.is_empty() => 0,
+        "CustomResourceDefinition" => 1,
+        _ => 2,
+    };
+    (first, kind_rank(&key.kind))
+}
+
+/// Groups keys into batches: one batch after the other, the objects of a batch side by side.
+/// A batch holds objects of one rank; kinds without a rank go together.
+pub(crate) fn batches(keys: impl IntoIterator<Item = ResourceKey>) -> Vec<Vec<ResourceKey>> {
+    let mut keys: Vec<_> = keys.into_iter().collect();
+    keys.sort_by_cached_key(|key| (rank(key), key.clone()));
+    let mut batches: Vec<Vec<ResourceKey>> = Vec::new();
+    for key in keys {
+        match batches.last_mut() {
+            Some(batch) if rank(&batch[0]) == rank(&key) => batch.push(key),
+            _ => batches.push(vec![key]),
+        }
+    }
+    batches
+}
+
+/// The order in which things are deleted: what was created last goes first.
+pub(crate) fn reverse_order(
+    keys: impl IntoIterator<Item = ResourceKey>,
+) -> Vec<Vec<ResourceKey>> {
+    let mut batches = batches(keys);
+    batches.reverse();
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(kind: &str, name: &str) -> ResourceKey {
+        ResourceKey { group: String::new(), kind: kind.into(), namespace: "a".into(), name: name.into() }
+    }
+
+    #[test]
+    fn one_batch_a_kind_in_the_order_of_need() {
+        let keys = [
+            key("Widget", "w"), key("Deployment", "web"), key("ConfigMap", "b"),
+            key("CustomResourceDefinition", "widgets"), key("Namespace", "a"), key("ConfigMap", "a"),
+        ];
+        let kinds = |batches: Vec<Vec<ResourceKey>>| -> Vec<String> {
+            batches
+                .iter()
+                .map(|batch| {
+                    let names: Vec<_> = batch.iter().map(|key| key.name.as_str()).collect();
+                    format!("{} {}", batch[0].kind, names.join(" "))
+                })
+                .collect()
+        };
+        let expected = [
+            "Namespace a", "CustomResourceDefinition widgets", "ConfigMap a b", "Deployment web",
+            "Widget w",
+        ];
+        assert_eq!(kinds(batches(keys.clone())), expected);
+        let mut reversed = expected;
+        reversed.reverse();
+        assert_eq!(kinds(reverse_order(keys)), reversed);
+    }
+}

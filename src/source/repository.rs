@@ -1,0 +1,277 @@
+//! One repository: who follows which of its revisions, and the task that looks at it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+
+use super::Credentials;
+use crate::crd::ApplicationKey;
+use crate::git::{Fetched, Mirror};
+use crate::object::RepositoryKey;
+use crate::telemetry::Metrics;
+use crate::trigger::{Cause, Inputs, Listener, News, Revision, concerns};
+
+/// The longest pause after failures.
+const LONGEST_PAUSE: Duration = Duration::from_secs(180);
+
+pub(super) struct Repository {
+    key: RepositoryKey,
+    url: String,
+    mirror: Mirror,
+    poll_interval: Duration,
+    credentials: Arc<Credentials>,
+    listener: Arc<dyn Listener>,
+    metrics: Arc<Metrics>,
+    state: Mutex<State>,
+    woken: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    followers: HashMap<ApplicationKey, Follower>,
+    /// What asked for the next look, and when: the first one that is not served yet.
+    asked: Option<(Cause, Instant)>,
+    stopped: bool,
+}
+
+struct Follower {
+    target_revision: String,
+    /// The commit that it was told last; none to tell it whatever comes.
+    told: Option<String>,
+    /// What its last render read.
+    inputs: Option<Inputs>,
+    failed: bool,
+}
+
+impl Repository {
+    #[expect(clippy::too_many_arguments, reason = "the parts of one task, named by their types")]
+    pub(super) fn start(
+        key: RepositoryKey,
+        url: String,
+        mirror: Mirror,
+        poll_interval: Duration,
+        credentials: Arc<Credentials>,
+        listener: Arc<dyn Listener>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let repository = Arc::new(Self {
+            key,
+            url,
+            mirror,
+            poll_interval,
+            credentials,
+            listener,
+            metrics,
+            state: Mutex::default(),
+            woken: Notify::new(),
+        });
+        tokio::spawn(Arc::clone(&repository).run());
+        repository
+    }
+
+    pub(super) fn key(&self) -> &RepositoryKey {
+        &self.key
+    }
+
+    pub(super) fn mirror(&self) -> &Mirror {
+        &self.mirror
+    }
+
+    /// Whether a push to this ref can move what somebody follows.
+    pub(super) fn concerns(&self, reference: &str) -> bool {
+        concerns(reference, &self.wanted())
+    }
+
+    /// Asks for a look now. Several requests before it are one.
+    pub(super) fn wake(&self, cause: Cause, received: Instant) {
+        self.state().asked.get_or_insert((cause, received));
+        self.woken.notify_one();
+    }
+
+    pub(super) fn follow(&self, application: &ApplicationKey, target_revision: String) {
+        let mut state = self.state();
+        if let Some(follower) = state.followers.get(application)
+            && follower.target_revision == target_revision
+        {
+            return;
+        }
+        let follower = Follower { target_revision, told: None, inputs: None, failed: false };
+        state.followers.insert(application.clone(), follower);
+        drop(state);
+        self.wake(Cause::Manual, Instant::now());
+    }
+
+    /// Returns whether nobody follows any more.
+    pub(super) fn forget(&self, application: &ApplicationKey) -> bool {
+        let mut state = self.state();
+        state.followers.remove(application);
+        state.followers.is_empty()
+    }
+
+    pub(super) fn report_again(&self, application: &ApplicationKey) {
+        if let Some(follower) = self.state().followers.get_mut(application) {
+            follower.told = None;
+            follower.inputs = None;
+        }
+    }
+
+    pub(super) fn rendered(&self, application: &ApplicationKey, inputs: Inputs) {
+        if let Some(follower) = self.state().followers.get_mut(application) {
+            follower.inputs = Some(inputs);
+        }
+    }
+
+    pub(super) fn stop(&self) {
+        self.state().stopped = true;
+        self.woken.notify_one();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wanted(&self) -> BTreeSet<String> {
+        self.state().followers.values().map(|follower| follower.target_revision.clone()).collect()
+    }
+
+    async fn run(self: Arc<Self>) {
+        let mut failures = 0_u32;
+        let mut last_look = None::<Instant>;
+        loop {
+            let pause = if failures == 0 { self.interval(last_look) } else { pause_after(failures) };
+            tokio::select! {
+                () = self.woken.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            let asked = {
+                let mut state = self.state();
+                if state.stopped {
+                    return;
+                }
+                state.asked.take()
+            };
+            // Several applications that start at once ask one after the other: one look for all.
+            if matches!(asked, Some((Cause::Manual, _))) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                self.state().asked.take_if(|(cause, _)| *cause == Cause::Manual);
+            }
+            let (cause, received) = asked.unwrap_or((Cause::Poll, Instant::now()));
+            let failed = self.look(&cause, received).await;
+            failures = if failed { failures.saturating_add(1) } else { 0 };
+            last_look = Some(Instant::now());
+        }
+    }
+
+    /// The poll interval, less or more by up to a tenth, so that repositories spread.
+    fn interval(&self, last_look: Option<Instant>) -> Duration {
+        use std::hash::{BuildHasher, RandomState};
+        let random = RandomState::new().hash_one(last_look.map(|look| look.elapsed())) % 2001;
+        let tenth = self.poll_interval / 10;
+        let shift = tenth.mul_f64(f64::from(u32::try_from(random).unwrap_or(0)) / 1000.0);
+        self.poll_interval - tenth + shift
+    }
+
+    /// Looks at the repository once. Returns whether it failed as a whole.
+    async fn look(&self, cause: &Cause, received: Instant) -> bool {
+        let wanted = self.wanted();
+        if wanted.is_empty() {
+            return false;
+        }
+        let credential = self.credentials.for_url(&self.url);
+        let started = Instant::now();
+        let result = self.mirror.fetch(&wanted, credential.as_ref()).await;
+        self.metrics.git_request(
+            result.as_ref().is_ok_and(|fetched| fetched.transferred),
+            started.elapsed(),
+            result.is_ok(),
+        );
+        match result {
+            Ok(fetched) => {
+                self.tell(&fetched, cause, received);
+                false
+            }
+            Err(error) => {
+                tracing::warn!(repository = %self.key, %error, "could not read the repository");
+                let failed: Vec<_> = {
+                    let mut state = self.state();
+                    state.followers.values_mut().for_each(|follower| follower.failed = true);
+                    state.followers.keys().cloned().collect()
+                };
+                for application in failed {
+                    self.listener.hear(&application, News::Failed(error.to_string()));
+                }
+                true
+            }
+        }
+    }
+
+    /// Tells each follower what is new for it, and nothing to the others.
+    fn tell(&self, fetched: &Fetched, cause: &Cause, received: Instant) {
+        let at = Instant::now();
+        let mut news = BTreeMap::new();
+        let mut state = self.state();
+        for (application, follower) in &mut state.followers {
+            let item = match fetched.commits.get(&follower.target_revision) {
+                // Started to follow while the look was on its way: the next one is for it.
+                None => continue,
+                Some(Err(error)) => {
+                    follower.failed = true;
+                    News::Failed(error.to_string())
+                }
+                Some(Ok(commit_id)) => {
+                    let recovered = std::mem::take(&mut follower.failed);
+                    if follower.told.as_ref() == Some(commit_id) || self.reads_same(follower, commit_id) {
+                        follower.told = Some(commit_id.clone());
+                        if !recovered {
+                            continue;
+                        }
+                        News::Unchanged
+                    } else {
+                        follower.told = Some(commit_id.clone());
+                        News::Revision(Revision {
+                            commit_id: commit_id.clone(),
+                            cause: cause.clone(),
+                            received,
+                            fetched: at,
+                        })
+                    }
+                }
+            };
+            news.insert(application.clone(), item);
+        }
+        drop(state);
+        for (application, item) in news {
+            self.listener.hear(&application, item);
+        }
+    }
+
+    /// Whether a commit leaves everything as it is that the last render read.
+    fn reads_same(&self, follower: &Follower, commit_id: &str) -> bool {
+        follower.inputs.as_ref().is_some_and(|inputs| {
+            inputs.iter().all(|(path, id)| {
+                self.mirror.tree_id(commit_id, path).is_ok_and(|found| found == *id)
+            })
+        })
+    }
+}
+
+/// 5 s, 10 s, ... up to [`LONGEST_PAUSE`].
+fn pause_after(failures: u32) -> Duration {
+    Duration::from_secs(5).saturating_mul(1 << (failures - 1).min(10)).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_cap() {
+        let pauses: Vec<_> = (1..=8).map(|n| pause_after(n).as_secs()).collect();
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 180, 180]);
+        assert_eq!(pause_after(u32::MAX), LONGEST_PAUSE);
+    }
+}

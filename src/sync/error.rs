@@ -1,0 +1,44 @@
+//! Why a sync did not get to its end, and what happens next.
+
+use crate::{cluster, git, render};
+
+/// The stage that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Render,
+    Compare,
+}
+
+/// Why there is no desired state, or no comparison with it. Everything stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{0}")]
+    Git(#[from] git::Error),
+    #[error("{0}")]
+    Render(#[from] render::Error),
+    #[error("{0}")]
+    Cluster(#[from] cluster::Error),
+    #[error("{0}")]
+    Manifests(String),
+    #[error("could not stage the source: {0}")]
+    Stage(std::io::Error),
+}
+
+impl Error {
+    pub(crate) fn stage(&self) -> Stage {
+        match self {
+            Self::Cluster(_) => Stage::Compare,
+            _ => Stage::Render,
+        }
+    }
+
+    /// Whether trying again may help without a new commit or another spec.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Cluster(error) => error.is_transient(),
+            Self::Manifests(_) => false,
+            // A full disk, a lost cache, a renderer that ran out of time under load.
+            Self::Git(_) | Self::Render(_) | Self::Stage(_) => true,
+        }
+    }
+}

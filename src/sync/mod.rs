@@ -1,0 +1,41 @@
+//! The engine: from a commit to what is desired, from there to what differs, and from there to a
+//! converged cluster. Each stage is a function; the controller calls them in this order:
+//! [`desire`] (checkout and render), [`compare`], then [`execute`] (apply and prune).
+
+mod compare;
+mod desire;
+mod error;
+mod execute;
+
+use std::{path::PathBuf, sync::Arc};
+
+use tokio::sync::Semaphore;
+
+use crate::bundle::Bundles;
+use crate::cluster::Cluster;
+use crate::object::YamlLimits;
+use crate::render::Tools;
+use crate::telemetry::Metrics;
+
+pub(crate) use compare::{Comparison, Live, compare};
+pub(crate) use desire::{Desired, DesiredObject, Source, desire};
+pub(crate) use error::{Error, Stage};
+pub(crate) use execute::{Change, Execution, Outcome, execute};
+
+/// What every sync works with.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    pub(crate) cluster: Cluster,
+    pub(crate) tools: Arc<Tools>,
+    pub(crate) bundles: Bundles,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Where sources are staged for a render: memory-backed where there is such a place.
+    pub(crate) stages: PathBuf,
+    pub(crate) kube_version: Arc<str>,
+    /// How many renders run at once: each is a child of up to 100 MiB.
+    pub(crate) render_slots: Arc<Semaphore>,
+    /// How many applies are on their way at once.
+    pub(crate) apply_slots: Arc<Semaphore>,
+    pub(crate) render_timeout: std::time::Duration,
+    pub(crate) yaml_limits: YamlLimits,
+}
