@@ -2,5 +2,6 @@
 
 mod config;
 mod crd;
+mod health;
 mod object;
 mod webhook;
