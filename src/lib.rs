@@ -3,4 +3,6 @@
 mod config;
 mod crd;
 mod diff;
+mod health;
 mod object;
+mod webhook;
