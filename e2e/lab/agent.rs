@@ -1,0 +1,240 @@
+//! The agent as a child of the lab.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use hmac::{Hmac, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::process::{Guardian, Process};
+use super::{ControlPlane, Expectation, eventually};
+
+pub(crate) const GITHUB_SECRET: &str = "It's a Secret to Everybody";
+pub(crate) const GITLAB_TOKEN: &str = "gitlab-token";
+
+/// How an agent is started.
+#[derive(Clone, Debug)]
+pub(crate) struct AgentOptions {
+    pub(crate) binary: PathBuf,
+    pub(crate) name: String,
+    /// The namespace of its Applications.
+    pub(crate) namespace: String,
+    pub(crate) poll_interval: String,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+impl AgentOptions {
+    pub(crate) fn new(binary: impl Into<PathBuf>) -> Self {
+        Self {
+            binary: binary.into(),
+            name: "agent".into(),
+            namespace: "trimtab".into(),
+            poll_interval: "180s".into(),
+            arguments: Vec::new(),
+            kubeconfig: None,
+        }
+    }
+}
+
+/// A running agent.
+pub(crate) struct Agent {
+    pub(crate) process: Process,
+    pub(crate) webhooks: SocketAddr,
+    pub(crate) operations: SocketAddr,
+}
+
+impl Agent {
+    /// Starts it and waits until it is ready.
+    pub(crate) async fn start(
+        guardian: &Guardian,
+        control_plane: &ControlPlane,
+        options: &AgentOptions,
+    ) -> Result<Self> {
+        let directory = guardian.directory().join(&options.name);
+        fs::create_dir_all(&directory)?;
+        let settings = write_settings(&directory, options)?;
+        let kubeconfig = options.kubeconfig.as_ref().unwrap_or(&control_plane.kubeconfig);
+        let started = Instant::now();
+        let mut command = Command::new(&options.binary);
+        command
+            .arg("agent")
+            .arg("--kubeconfig")
+            .arg(kubeconfig)
+            .args(["--namespace", &options.namespace])
+            .arg("--config")
+            .arg(settings)
+            .arg("--work-dir")
+            .arg(directory.join("work"))
+            .arg("--tools-dir")
+            .arg(&control_plane.tools)
+            .args(["--webhook-address", "127.0.0.1:0", "--operations-address", "127.0.0.1:0"])
+            .args(["--log-format", "json"])
+            .args(&options.arguments)
+            .env_remove("RUST_LOG");
+        let mut process = guardian.spawn(&options.name, &mut command)?;
+        let (webhooks, operations) = loop {
+            if let Some(code) = process.ended() {
+                bail!("the agent ended with {code:?}:\n{}", process.tail(30));
+            }
+            if let Some(addresses) = addresses(&process.log()) {
+                break addresses;
+            }
+            if started.elapsed() > Duration::from_secs(30) {
+                bail!("the agent does not listen:\n{}", process.tail(30));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        let agent = Self { process, webhooks, operations };
+        eventually("a ready agent", Duration::from_secs(30), || async {
+            let (status, body) = get(agent.operations, "/readyz").await?;
+            Ok(if status == 200 { Expectation::Met(()) } else { Expectation::Pending(body) })
+        })
+        .await
+        .with_context(|| agent.process.tail(30))?;
+        Ok(agent)
+    }
+
+    /// Posts a delivery to a receiver and returns the status.
+    pub(crate) async fn deliver(&self, receiver: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<u16> {
+        let path = format!("/hooks/{receiver}");
+        Ok(post(self.webhooks, &path, headers, body).await?.0)
+    }
+
+    /// A push as GitHub sends and signs it.
+    pub(crate) async fn push_github(&self, clone_url: &str, branch: &str, commit_id: &str) -> Result<u16> {
+        let body = github_push(clone_url, branch, commit_id);
+        let signature = format!("sha256={}", sign(GITHUB_SECRET, &body));
+        let headers = [
+            ("X-GitHub-Event", "push"),
+            ("X-GitHub-Delivery", commit_id),
+            ("X-Hub-Signature-256", signature.as_str()),
+            ("Content-Type", "application/json"),
+        ];
+        self.deliver("github", &headers, &body).await
+    }
+
+    /// A push as GitLab sends it.
+    pub(crate) async fn push_gitlab(&self, clone_url: &str, branch: &str, commit_id: &str) -> Result<u16> {
+        let body = json!({
+            "object_kind": "push", "ref": format!("refs/heads/{branch}"), "after": commit_id,
+            "checkout_sha": commit_id, "project": {"git_http_url": clone_url},
+        });
+        let headers = [
+            ("X-Gitlab-Event", "Push Hook"),
+            ("Idempotency-Key", commit_id),
+            ("X-Gitlab-Token", GITLAB_TOKEN),
+            ("Content-Type", "application/json"),
+        ];
+        self.deliver("gitlab", &headers, body.to_string().as_bytes()).await
+    }
+
+    pub(crate) async fn metrics(&self) -> Result<String> {
+        Ok(get(self.operations, "/metrics").await?.1)
+    }
+
+    /// The sum of a metric over all label sets that contain each of `labels`.
+    pub(crate) async fn metric(&self, name: &str, labels: &[&str]) -> Result<f64> {
+        let text = self.metrics().await?;
+        let lines = text.lines().filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && labels.iter().all(|label| line.contains(label))
+        });
+        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
+    /// Resident memory in KiB: all of it, and what is not backed by a file.
+    pub(crate) fn memory(&self) -> Result<(u64, u64)> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let field = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name));
+            line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+        };
+        Ok((field("VmRSS:"), field("RssAnon:")))
+    }
+}
+
+/// A delivery's body as GitHub writes it, as far as it matters.
+pub(crate) fn github_push(clone_url: &str, branch: &str, commit_id: &str) -> Vec<u8> {
+    json!({
+        "ref": format!("refs/heads/{branch}"),
+        "before": "1111111111111111111111111111111111111111", "after": commit_id,
+        "created": false, "deleted": false, "forced": false, "head_commit": null,
+        "repository": {"clone_url": clone_url, "html_url": clone_url},
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// HMAC-SHA256 in hex.
+pub(crate) fn sign(secret: &str, body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length is a key");
+    mac.update(body);
+    hex::encode(mac.finalize().into_bytes())
+}
+
+fn write_settings(directory: &Path, options: &AgentOptions) -> Result<PathBuf> {
+    fs::write(directory.join("github.secret"), format!("{GITHUB_SECRET}\n"))?;
+    fs::write(directory.join("gitlab.token"), GITLAB_TOKEN)?;
+    let settings = json!({
+        "pollInterval": options.poll_interval,
+        "receivers": [
+            {"name": "github", "provider": "github", "secretFiles": [directory.join("github.secret")]},
+            {"name": "gitlab", "provider": "gitlab", "secretFiles": [directory.join("gitlab.token")]},
+        ],
+    });
+    let path = directory.join("trimtab.yaml");
+    fs::write(&path, settings.to_string())?;
+    Ok(path)
+}
+
+/// The addresses that the last start of an agent printed.
+fn addresses(log: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let line = lines.into_iter().find(|line| line["fields"]["message"] == "listening")?;
+    let address = |name: &str| line["fields"][name].as_str()?.parse().ok();
+    Some((address("webhooks")?, address("operations")?))
+}
+
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n");
+    exchange(address, head.as_bytes(), &[]).await
+}
+
+pub(crate) async fn post(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<(u16, String)> {
+    let mut head = format!("POST {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+    exchange(address, head.as_bytes(), body).await
+}
+
+/// Sends bytes as they are and reads the status and the body of the answer.
+pub(crate) async fn exchange(address: SocketAddr, head: &[u8], body: &[u8]) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    stream.write_all(&[head, body].concat()).await?;
+    let mut answer = Vec::new();
+    tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut answer)).await??;
+    let text = String::from_utf8_lossy(&answer);
+    let (head, body) = text.split_once("\r\n\r\n").context("no answer")?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no status")?;
+    Ok((status, body.to_owned()))
+}
