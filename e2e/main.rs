@@ -1,1 +1,22 @@
-fn main() {}
+//! The end-to-end stories: the real agent against a real control plane and a real Git server.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "tests say what they expect, and the lab starts programs"
+)]
+
+mod lab;
+mod given;
+
+mod bad_input;
+mod chart;
+mod cli;
+mod deletion;
+mod drift;
+mod prune;
+mod push;
+mod rendering;
+mod restart;
+mod scale;

@@ -122,3 +122,191 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     stop.notify_waiters();
     Ok(())
 }
+
+/// Everything that was built and runs.
+struct Parts {
+    sources: Arc<SourceLoop>,
+}
+
+async fn build(
+    args: &Args,
+    settings: &Settings,
+    metrics: &Arc<Metrics>,
+    pending: &Arc<AtomicUsize>,
+) -> Result<Parts> {
+    let options =
+        ClientOptions { kubeconfig: args.kubeconfig.clone(), context: args.context.clone() };
+    let cluster = Cluster::new(connect(&options).await?, Arc::clone(metrics));
+    let status_subresource = prepare_definition(args, &cluster).await?;
+    let applications =
+        Applications::new(cluster.clone(), &args.application_group, status_subresource);
+    let credentials = Arc::new(Credentials::default());
+    watch_secrets(&cluster, &args.namespace, &credentials).await?;
+    let registry = Arc::new(Registry::default());
+    let sources = Arc::new(SourceLoop::new(
+        Options {
+            mirrors: args.work_dir.join("mirrors"),
+            poll_interval: settings.poll_interval,
+            limits: GitLimits {
+                timeout: settings.limits.fetch_timeout,
+                bytes: settings.limits.fetch_bytes,
+            },
+        },
+        credentials,
+        Arc::clone(&registry) as _,
+        Arc::clone(metrics),
+    ));
+    let live = {
+        let registry = Arc::clone(&registry);
+        LiveTable::new(cluster.clone(), move |application| registry.live_changed(application))
+    };
+    let (announcer, announcing) = cluster.announcer();
+    tokio::spawn(announcing);
+    let mirrors = Arc::clone(&sources);
+    registry.begin(Arc::new(Context {
+        engine: engine(args, settings, &cluster, metrics).await?,
+        applications: applications.clone(),
+        sources: Arc::clone(&sources) as _,
+        mirror_of: Box::new(move |application| mirrors.mirror(application)),
+        live,
+        announcer,
+    }));
+    let mut namespaces = args.application_namespaces.clone();
+    namespaces.push(args.namespace.clone());
+    namespaces.sort();
+    namespaces.dedup();
+    pending.store(namespaces.len(), Ordering::Relaxed);
+    for namespace in namespaces {
+        let pending = Arc::clone(pending);
+        let listed = OnceLock::new();
+        let ready = move || {
+            listed.get_or_init(|| pending.fetch_sub(1, Ordering::Relaxed));
+        };
+        let served = applications.served().clone();
+        tokio::spawn(watch_applications(
+            Arc::clone(&registry),
+            cluster.clone(),
+            served,
+            namespace,
+            ready,
+        ));
+    }
+    Ok(Parts { sources })
+}
+
+async fn engine(
+    args: &Args,
+    settings: &Settings,
+    cluster: &Cluster,
+    metrics: &Arc<Metrics>,
+) -> Result<Engine> {
+    let stages = args.stage_dir.clone().unwrap_or_else(|| args.work_dir.join("stages"));
+    // What an earlier run left behind when it was killed.
+    if let Err(error) = std::fs::remove_dir_all(&stages)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::debug!(%error, "could not empty the stage directory");
+    }
+    Ok(Engine {
+        cluster: cluster.clone(),
+        tools: Arc::new(Tools::find(args.tools_dir.as_deref())),
+        bundles: Bundles::new(args.work_dir.join("bundles")),
+        metrics: Arc::clone(metrics),
+        stages,
+        kube_version: cluster.version().await?.into(),
+        render_slots: Arc::new(Semaphore::new(2)),
+        apply_slots: Arc::new(Semaphore::new(16)),
+        render_timeout: settings.limits.render_timeout,
+        yaml_limits: YamlLimits::default(),
+    })
+}
+
+/// Installs the CustomResourceDefinition, or checks that it is there. Returns whether the status
+/// has an endpoint of its own.
+async fn prepare_definition(args: &Args, cluster: &Cluster) -> Result<bool> {
+    let kind = Kind {
+        group: "apiextensions.k8s.io".to_owned(),
+        version: "v1".to_owned(),
+        kind: "CustomResourceDefinition".to_owned(),
+    };
+    let served = cluster.served(&kind).await?;
+    let wanted = Object::new(definition(&args.application_group))?;
+    let found = if args.application_group == GROUP && !args.no_install_crd {
+        cluster.apply(&served, &wanted, Mode::Write).await?
+    } else {
+        let name = format!("{PLURAL}.{}", args.application_group);
+        cluster.get(&served, &wanted.key()).await?.with_context(|| {
+            format!("there is no CustomResourceDefinition {name}: install it with trimtab crd | kubectl apply -f -")
+        })?
+    };
+    let kind = Kind {
+        group: args.application_group.clone(),
+        version: VERSION.to_owned(),
+        kind: "Application".to_owned(),
+    };
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while let Err(error) = cluster.served(&kind).await {
+        if std::time::Instant::now() > deadline {
+            return Err(error.into());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let versions = found.get("/spec/versions").and_then(serde_json::Value::as_array);
+    let own = versions.into_iter().flatten().find(|version| version["name"] == VERSION);
+    Ok(own.is_some_and(|version| version["subresources"]["status"].is_object()))
+}
+
+/// Follows the labelled Secrets; returns when the first lists are complete, so that no source is
+/// tried without its credential.
+async fn watch_secrets(
+    cluster: &Cluster,
+    namespace: &str,
+    credentials: &Arc<Credentials>,
+) -> Result<()> {
+    let kind = Kind { group: String::new(), version: "v1".to_owned(), kind: "Secret".to_owned() };
+    let served = cluster.served(&kind).await?;
+    for label in SECRET_TYPE_LABELS {
+        let (listed, first) = tokio::sync::oneshot::channel();
+        let mut listed = Some(listed);
+        let (cluster, served) = (cluster.clone(), served.clone());
+        let credentials = Arc::clone(credentials);
+        let selection =
+            Selection { namespace: Some(namespace.to_owned()), labels: Some(label.to_owned()) };
+        tokio::spawn(async move {
+            let handle = |event| match event {
+                WatchEvent::Applied(secret) => credentials.set(&secret),
+                WatchEvent::Deleted(secret) => credentials.remove(&secret),
+                WatchEvent::Listed => drop(listed.take().map(|listed| listed.send(()))),
+                WatchEvent::Listing => {}
+                WatchEvent::Failed(message) => {
+                    tracing::warn!(message, "the watch of repository Secrets failed");
+                }
+            };
+            cluster.watch(&served, selection, handle).await;
+        });
+        if tokio::time::timeout(Duration::from_secs(30), first).await.is_err() {
+            bail!("could not list the Secrets of namespace {namespace} within 30 s");
+        }
+    }
+    Ok(())
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))
+}
+
+/// Ends with SIGTERM or SIGINT.
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let both = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    if let (Ok(mut terminate), Ok(mut interrupt)) = both {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+}
+
+async fn stopped(stop: &Arc<tokio::sync::Notify>) {
+    stop.notified().await;
+}

@@ -4,8 +4,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use crate::crd::duration;
-use crate::object::parse_document;
+use crate::object::{duration, parse_document};
 
 /// Why a settings file is not taken.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

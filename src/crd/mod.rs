@@ -9,6 +9,6 @@ mod status;
 
 pub(crate) use application::*;
 pub(crate) use definition::definition;
-pub(crate) use faults::{application_faults, duration};
+use faults::application_faults;
 pub(crate) use read::{Application, ApplicationKey, read};
 pub(crate) use status::*;

@@ -1,5 +1,6 @@
 //! One Kubernetes manifest, desired or live, and the words for it. Never talks to a cluster.
 
+mod duration;
 mod key;
 mod order;
 mod redact;
@@ -9,6 +10,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+pub(crate) use duration::duration;
 pub(crate) use key::{Kind, ResourceKey};
 pub(crate) use order::kind_rank;
 pub(crate) use redact::{mask_secret, redact_url};

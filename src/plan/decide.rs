@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::crd::{Automated, Backoff, SyncOperation};
+use crate::object::duration;
 
 /// What the decision is taken from.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +78,7 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Action {
 /// Defaults as in Argo CD: 5 s, 2, 3 min.
 pub(crate) fn retry_delay(failures: u32, limit: Option<i64>, backoff: Option<&Backoff>) -> Duration {
     let read = |text: Option<&String>, default| {
-        text.and_then(|text| crate::crd::duration(text)).unwrap_or(default)
+        text.and_then(|text| duration(text)).unwrap_or(default)
     };
     let first = read(backoff.map(|b| &b.duration), Duration::from_secs(5));
     let longest = read(backoff.map(|b| &b.max_duration), Duration::from_secs(180));

@@ -1,0 +1,95 @@
+//! The chart, rendered by the real helm and taken by the real API server.
+
+use serde_json::Value;
+
+use crate::given::story;
+
+fn helm(tools: &std::path::Path, arguments: &[&str]) -> (bool, String) {
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/trimtab");
+    let home = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(tools.join("helm"))
+        .args(["template", "agent", chart, "--namespace", "trimtab", "--include-crds"])
+        .args(arguments)
+        .env("HOME", home.path())
+        .output()
+        .unwrap();
+    let text = if output.status.success() { output.stdout } else { output.stderr };
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn every_variant_is_taken_by_the_api_server() {
+    story(|lab| async move {
+        let tools = &lab.control_plane.tools;
+        for arguments in [
+            vec![],
+            vec!["--set", "rights=none", "--set", "applicationNamespaces={shop,trimtab}"],
+            vec!["--set", "hooksSecret=hooks", "--set", "ingress.enabled=true", "--set", "ingress.host=hooks.example.com", "--set", "ingress.tlsSecret=tls"],
+            vec!["--set", &format!("image.digest=sha256:{}", "a".repeat(64))],
+            vec!["--set", "settings.receivers[0].name=github,settings.receivers[0].provider=github,settings.receivers[0].secretFiles={/a}"],
+        ] {
+            let (rendered, text) = helm(tools, &arguments);
+            assert!(rendered, "{text}");
+            let file = lab.guardian.directory().join("chart.yaml");
+            std::fs::write(&file, text.replace("namespace: shop", "namespace: trimtab"))?;
+            let output = std::process::Command::new(tools.join("kubectl"))
+                .arg("--kubeconfig")
+                .arg(&lab.control_plane.kubeconfig)
+                .args(["apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f"])
+                .arg(&file)
+                .output()?;
+            assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn wrong_values_are_refused() {
+    story(|lab| async move {
+        for wrong in ["replicas=2", "rights=all", "image.digest=latest", "settings.receivers[0].name=a"] {
+            let (rendered, text) = helm(&lab.control_plane.tools, &["--set", wrong]);
+            assert!(!rendered, "{wrong} was taken");
+            assert!(text.contains("schema"), "{text}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn the_pod_is_restricted() {
+    story(|lab| async move {
+        let path = "/api/v1/namespaces/restricted";
+        let namespace = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
+            "name": "restricted", "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+        }});
+        lab.control_plane.cluster.apply(path, "story", &namespace).await?;
+        let (_, text) = helm(&lab.control_plane.tools, &["--set", "hooksSecret=hooks"]);
+        let documents: Vec<&str> = text.split("\n---\n").collect();
+        let deployment = documents.iter().find(|text| text.contains("kind: Deployment")).unwrap();
+        let file = lab.guardian.directory().join("deployment.yaml");
+        std::fs::write(&file, deployment.replace("namespace: trimtab", "namespace: restricted"))?;
+        let output = std::process::Command::new(lab.control_plane.tools.join("kubectl"))
+            .arg("--kubeconfig")
+            .arg(&lab.control_plane.kubeconfig)
+            .args(["create", "--dry-run=server", "-o", "json", "-f"])
+            .arg(&file)
+            .output()?;
+        let warnings = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{warnings}");
+        assert!(!warnings.contains("PodSecurity"), "{warnings}");
+        let deployment: Value = serde_json::from_slice(&output.stdout)?;
+        assert_eq!(deployment["spec"]["replicas"], 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn the_definition_in_the_chart_is_the_binary_s_own() {
+    let output =
+        std::process::Command::new(crate::given::binary()).arg("crd").output().unwrap();
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/trimtab/crds/applications.yaml");
+    let committed = std::fs::read_to_string(chart).unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed == committed, "run: trimtab crd > charts/trimtab/crds/applications.yaml");
+}

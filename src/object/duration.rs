@@ -1,0 +1,53 @@
+//! Durations as manifests and settings write them.
+
+use std::time::Duration;
+
+/// A duration as Argo CD writes them: seconds without a unit, or a sum such as `1m30s`.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Some(Duration::from_secs(seconds.into()));
+    }
+    let mut total = 0_u64;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit = rest
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let millis = match &rest[..unit] {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        total = total.checked_add(number.checked_mul(millis)?)?;
+        rest = &rest[unit..];
+    }
+    (!text.is_empty()).then(|| Duration::from_millis(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_in_go() {
+        let check = |text, millis: Option<u64>| {
+            assert_eq!(
+                duration(text),
+                millis.map(Duration::from_millis),
+                "{text}"
+            );
+        };
+        check("5s", Some(5_000));
+        check("1m30s", Some(90_000));
+        check("250ms", Some(250));
+        check("7", Some(7_000));
+        for nonsense in ["", "s", "5x", "-5s", "5s5", "99999999999999999999h"] {
+            check(nonsense, None);
+        }
+    }
+}
