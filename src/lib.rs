@@ -3,3 +3,4 @@
 mod config;
 mod crd;
 mod object;
+mod telemetry;
