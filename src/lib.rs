@@ -5,4 +5,5 @@ mod crd;
 mod diff;
 mod health;
 mod object;
+mod telemetry;
 mod webhook;

@@ -1,0 +1,230 @@
+//! What the process tells about itself: log lines on stderr, and metrics.
+//!
+//! Text that comes from outside never starts a new line and never reaches the terminal as a
+//! control sequence: the fields of a line are escaped in one place, [`escape_fields`].
+
+mod labels;
+mod metrics;
+
+use std::{
+    fmt::{self, Write as _},
+    io::{self, IsTerminal as _},
+    panic,
+};
+
+use tracing::Subscriber;
+use tracing_subscriber::{
+    EnvFilter,
+    field::MakeExt as _,
+    fmt::{FormatFields, MakeWriter, format::debug_fn},
+    layer::SubscriberExt as _,
+    registry::Registry,
+    util::SubscriberInitExt as _,
+};
+
+pub(crate) use labels::{
+    Answer, Delivery, GitRequest, KubeVerb, Outcome, RenderResult, Stage, Tool, Trigger,
+};
+pub(crate) use metrics::Metrics;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("\"{filter}\" is no log filter such as info or trimtab=debug,kube=warn")]
+    Filter {
+        filter: String,
+        source: tracing_subscriber::filter::ParseError,
+    },
+    #[error("logging was set up already")]
+    Twice,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// One line for people, in colour on a terminal.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Args {
+    /// What is logged: error, warn, info, debug, trace, or a list such as trimtab=debug,kube=warn
+    /// [default: RUST_LOG, or info]
+    #[arg(long, value_name = "FILTER", global = true)]
+    pub(crate) log_level: Option<String>,
+    /// How log lines look
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        global = true
+    )]
+    pub(crate) log_format: Format,
+}
+
+/// Sends log lines and panics to stderr from now on. Works once per process.
+pub(crate) fn init(args: &Args) -> Result<(), Error> {
+    let environment = std::env::var("RUST_LOG").ok();
+    let filter = filter(args.log_level.as_deref().or(environment.as_deref()))?;
+    let colour = io::stderr().is_terminal();
+    subscriber(args.log_format, colour, filter, io::stderr)
+        .try_init()
+        .map_err(|_| Error::Twice)?;
+    panic::set_hook(Box::new(|info| {
+        let message = info.payload_as_str().unwrap_or("no message");
+        match info.location() {
+            Some(at) => tracing::error!(at = %at, "panicked: {message}"),
+            None => tracing::error!("panicked: {message}"),
+        }
+    }));
+    Ok(())
+}
+
+fn filter(wanted: Option<&str>) -> Result<EnvFilter, Error> {
+    let wanted = wanted.filter(|wanted| !wanted.is_empty()).unwrap_or("info");
+    EnvFilter::try_new(wanted).map_err(|source| Error::Filter {
+        filter: wanted.to_owned(),
+        source,
+    })
+}
+
+fn subscriber<W>(
+    format: Format,
+    colour: bool,
+    filter: EnvFilter,
+    writer: W,
+) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let registry = Registry::default().with(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    match format {
+        Format::Json => Box::new(registry.with(layer.json().flatten_event(true))),
+        Format::Text => {
+            Box::new(registry.with(layer.with_ansi(colour).fmt_fields(escape_fields())))
+        }
+    }
+}
+
+/// Writes `message key=value key=value`, escaped. The library's own format would pass control
+/// characters in `%` fields and line breaks in messages.
+fn escape_fields() -> impl for<'w> FormatFields<'w> + Send + Sync + 'static {
+    debug_fn(|writer, field, value| {
+        if field.name() != "message" {
+            write!(writer, "{}=", field.name())?;
+        }
+        write!(Escaping(writer), "{value:?}")
+    })
+    .delimited(" ")
+}
+
+/// Passes text on with everything escaped that could move the cursor, break the line or reorder it.
+struct Escaping<'a, W>(&'a mut W);
+
+impl<W: fmt::Write> fmt::Write for Escaping<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            if is_unsafe(c) {
+                write!(self.0, "{}", c.escape_default())?;
+            } else {
+                self.0.write_char(c)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_unsafe(c: char) -> bool {
+    let reorders =
+        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || reorders
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: Format, colour: bool, say: impl FnOnce()) -> String {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let filter = filter(Some("info")).unwrap();
+        let subscriber = subscriber(format, colour, filter, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, say);
+        let bytes = buffer.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    const EVIL: &str = "a\nb\r\u{1b}[31mc\u{9b}2J\u{202e}d\u{2028}e";
+
+    fn say_evil() {
+        let error = io::Error::other(EVIL);
+        let span = tracing::info_span!("reconcile", app.name = %EVIL, raw = EVIL);
+        let _entered = span.enter();
+        tracing::info!(shown = %EVIL, debugged = ?EVIL, plain = EVIL, error = &error as &(dyn std::error::Error + 'static), "said {EVIL}");
+    }
+
+    #[test]
+    fn foreign_text_stays_on_its_line() {
+        let text = logged(Format::Text, false, say_evil);
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.trim_end().contains(is_unsafe), "{text:?}");
+        assert!(text.contains("said a\\nb\\r\\u{1b}[31mc"), "{text}");
+        for field in [
+            "app.name=",
+            "raw=",
+            "shown=",
+            "debugged=",
+            "plain=",
+            "error=",
+        ] {
+            assert!(text.contains(field), "{field} is missing in {text}");
+        }
+    }
+
+    #[test]
+    fn foreign_text_stays_in_its_json_string() {
+        let text = logged(Format::Json, false, say_evil);
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["message"], format!("said {EVIL}"));
+        assert_eq!(line["level"], "INFO");
+    }
+
+    #[test]
+    fn colour_is_only_for_terminals() {
+        let hello = || tracing::warn!("hello");
+        assert!(!logged(Format::Text, false, hello).contains('\u{1b}'));
+        assert!(logged(Format::Text, true, hello).contains('\u{1b}'));
+        assert!(!logged(Format::Json, true, hello).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn the_filter_decides_what_is_logged() {
+        assert_eq!(logged(Format::Text, false, || tracing::debug!("no")), "");
+        assert!(filter(None).unwrap().to_string().contains("info"));
+        assert!(filter(Some("trimtab=debug,kube=warn")).is_ok());
+        let error = filter(Some("a=b=c")).unwrap_err().to_string();
+        assert!(error.contains("\"a=b=c\""), "{error}");
+    }
+}
