@@ -1,19 +1,26 @@
-//! trial
-#![allow(dead_code)]
+//! The demo and the benchmarks: programs on the lab. `hack/demo` and `hack/bench` start them.
+
+#![expect(
+    dead_code,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a program for people, which uses a part of the lab"
+)]
+
+mod bench;
+mod demo;
 mod lab;
-use lab::*;
+
+use anyhow::{Result, bail};
+
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let guardian = process::Guardian::start()?;
-    let t = std::time::Instant::now();
-    let cp = ControlPlane::start(&guardian, &tools()?).await?;
-    println!("up in {:?} {}", t.elapsed(), cp.kubeconfig.display());
-    let ready = |kind: &'static str, path: &'static str, ok: fn(&serde_json::Value)->bool| { let c = cp.cluster.clone(); async move { eventually(kind, std::time::Duration::from_secs(30), || async { let v = c.get(path).await?; Ok(if ok(&v) {Expectation::Met(())} else {Expectation::Pending(v["status"].to_string())}) }).await } };
-    cp.cluster.create("/apis/apps/v1/namespaces/default/deployments", &serde_json::json!({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web"},"spec":{"replicas":2,"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"x"}]}}}})).await?;
-    ready("deployment", "/apis/apps/v1/namespaces/default/deployments/web", |v| v["status"]["availableReplicas"]==2).await?;
-    println!("deployment {:?}", t.elapsed());
-    cp.cluster.create("/apis/batch/v1/namespaces/default/jobs", &serde_json::json!({"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"job"},"spec":{"template":{"spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"x"}]}}}})).await?;
-    ready("job", "/apis/batch/v1/namespaces/default/jobs/job", |v| v["status"]["succeeded"]==1).await?;
-    println!("job {:?}", t.elapsed());
-    Ok(())
+async fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["demo", rest @ ..] => demo::run(rest).await,
+        ["bench", rest @ ..] => bench::run(rest).await,
+        _ => bail!("start hack/demo or hack/bench"),
+    }
 }

@@ -8,7 +8,7 @@ use super::{Cluster, Error, Served};
 use crate::crd::names::{KIND, PLURAL, REFRESH, VERSION, annotation_names};
 use crate::crd::{Application, ApplicationKey, Operation, read};
 use crate::object::{Kind, Object, ResourceKey};
-use crate::telemetry::Verb;
+use crate::telemetry::KubeVerb;
 
 /// The Applications of one API group.
 #[derive(Clone)]
@@ -51,7 +51,7 @@ impl Applications {
         let client = self.cluster.client();
         let sent = async move { client.request::<Value>(request).await };
         let doing = "list Applications".to_owned();
-        let mut list = self.cluster.counted(Verb::List, doing, false, sent).await?;
+        let mut list = self.cluster.counted(KubeVerb::List, doing, false, sent).await?;
         let items = list.get_mut("items").map(Value::take).unwrap_or_default();
         let Value::Array(items) = items else { return Ok(Vec::new()) };
         Ok(items.into_iter().filter_map(|item| self.read(item)).collect())
@@ -63,7 +63,7 @@ impl Applications {
         let client = self.cluster.client();
         let sent = async move { client.request::<Value>(request).await };
         let doing = format!("read Application {key}");
-        let value = self.cluster.counted(Verb::Get, doing.clone(), false, sent).await?;
+        let value = self.cluster.counted(KubeVerb::Get, doing.clone(), false, sent).await?;
         self.read(value)
             .ok_or_else(|| Error::Unreachable { doing, message: "no object came".to_owned() })
     }
@@ -139,7 +139,7 @@ impl Applications {
         let request = request(Method::PATCH, &url, "application/merge-patch+json", patch)?;
         let client = self.cluster.client();
         let sent = async move { client.request::<Value>(request).await };
-        let value = self.cluster.counted(Verb::Status, doing.clone(), false, sent).await?;
+        let value = self.cluster.counted(KubeVerb::Status, doing.clone(), false, sent).await?;
         self.read(value)
             .ok_or_else(|| Error::Unreachable { doing, message: "no object came".to_owned() })
     }

@@ -5,7 +5,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc;
 
 use super::Cluster;
-use crate::telemetry::Verb;
+use crate::telemetry::KubeVerb;
 
 /// Something that happened to an application.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Cluster {
                 };
                 let doing = format!("write Event {}", notice.reason);
                 let sent = recorder.publish(&event, &application);
-                if let Err(error) = cluster.counted(Verb::Event, doing, false, sent).await {
+                if let Err(error) = cluster.counted(KubeVerb::Event, doing, false, sent).await {
                     tracing::debug!(%error, "an Event was not written");
                 }
             }

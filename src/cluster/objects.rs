@@ -10,7 +10,7 @@ use super::{Cluster, Error, Served};
 use crate::crd::ApplicationKey;
 use crate::crd::names::{FIELD_MANAGER, tracked_by};
 use crate::object::{Object, ResourceKey};
-use crate::telemetry::Verb;
+use crate::telemetry::{Answer, KubeVerb};
 
 /// Whether an apply is carried out or only asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +40,8 @@ impl Cluster {
     ) -> Result<Object, Error> {
         let key = object.key();
         let (verb, doing, dry_run) = match mode {
-            Mode::Write => (Verb::Apply, format!("apply {key}"), ""),
-            Mode::DryRun => (Verb::DryRun, format!("dry-run {key}"), "&dryRun=All"),
+            Mode::Write => (KubeVerb::Apply, format!("apply {key}"), ""),
+            Mode::DryRun => (KubeVerb::DryRun, format!("dry-run {key}"), "&dryRun=All"),
         };
         let url = format!(
             "{}?fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict{dry_run}",
@@ -58,7 +58,7 @@ impl Cluster {
         key: &ResourceKey,
     ) -> Result<Option<Object>, Error> {
         let request = request(Method::GET, &served.object_path(key), "", &Value::Null)?;
-        match self.object(Verb::Get, format!("read {key}"), key, request).await {
+        match self.object(KubeVerb::Get, format!("read {key}"), key, request).await {
             Ok(object) => Ok(Some(object)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
@@ -89,7 +89,7 @@ impl Cluster {
         let request = request(Method::DELETE, &url, "application/json", &options)?;
         let client = self.client.clone();
         let sent = async move { client.request::<Value>(request).await };
-        match self.counted(Verb::Delete, format!("delete {key}"), key.kind == "Secret", sent).await {
+        match self.counted(KubeVerb::Delete, format!("delete {key}"), key.kind == "Secret", sent).await {
             Ok(_) => Ok(Deletion::Accepted),
             Err(error) if error.is_not_found() => Ok(Deletion::Gone),
             Err(error) => Err(error),
@@ -98,7 +98,7 @@ impl Cluster {
 
     async fn object(
         &self,
-        verb: Verb,
+        verb: KubeVerb,
         doing: String,
         key: &ResourceKey,
         request: Request<Vec<u8>>,
@@ -113,13 +113,13 @@ impl Cluster {
     /// Sends a request within the deadline and counts it.
     pub(super) async fn counted<T>(
         &self,
-        verb: Verb,
+        verb: KubeVerb,
         doing: String,
         secret: bool,
         sent: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Error> {
         let result = self.bounded(doing, secret, sent).await;
-        self.metrics.kube_request(verb, result.is_ok());
+        self.metrics.kube_request(verb, answer(&result));
         result
     }
 
@@ -135,6 +135,22 @@ impl Cluster {
             Ok(Err(error)) => Err(Error::from_kube(error, doing, secret)),
             Err(_) => Err(Error::TimedOut { doing, after: super::DEADLINE }),
         }
+    }
+}
+
+fn answer<T>(result: &Result<T, Error>) -> Answer {
+    match result {
+        Ok(_) => Answer::Ok,
+        Err(Error::Refused { code, .. }) => match code {
+            401 | 403 => Answer::Denied,
+            404 => Answer::NotFound,
+            409 => Answer::Conflict,
+            422 => Answer::Invalid,
+            429 | 503 => Answer::Overloaded,
+            _ => Answer::Failed,
+        },
+        Err(Error::TimedOut { .. }) => Answer::TimedOut,
+        Err(_) => Answer::Failed,
     }
 }
 

@@ -12,7 +12,6 @@ use serde_json::Value;
 
 use super::{Cluster, Served};
 use crate::object::Object;
-use crate::telemetry::Verb;
 
 /// One event of a watch.
 pub(crate) enum WatchEvent {
@@ -63,7 +62,7 @@ impl Cluster {
         let mut events = pin!(watcher(api, config).into_stream());
         while let Some(event) = events.next().await {
             let failed = event.is_err();
-            self.metrics.kube_request(Verb::Watch, !failed);
+            
             handle(convert(event));
             if failed {
                 tokio::time::sleep(delay).await;

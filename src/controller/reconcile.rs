@@ -40,14 +40,15 @@ pub(super) async fn run(context: Arc<Context>, key: ApplicationKey, mailbox: Arc
             if let Some(application) = &state.application {
                 context.engine.bundles.remove(&application.uid);
             }
-            report::forget(&context, &state);
             tracing::info!(app = %key, "the Application is gone");
             return;
         }
         state.absorb(inbox);
         let Some(application) = state.application.clone() else { continue };
         // Boxed: a task that waits holds only what it remembers.
-        if let Err(error) = Box::pin(look(&context, &mut state, &application, &mailbox)).await {
+        let looked = Box::pin(look(&context, &mut state, &application, &mailbox)).await;
+        mailbox.set_codes(report::codes(&state.written));
+        if let Err(error) = looked {
             tracing::warn!(app = %key, %error, "tried again in a moment");
             state.look_again_in(super::PAUSE);
         }

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::{Context, reconcile};
 use crate::cluster::{Cluster, Selection, Served, WatchEvent};
-use crate::crd::{Application, ApplicationKey, read};
+use crate::crd::{Application, ApplicationKey, HealthCode, SyncCode, read};
 use crate::trigger::{Listener, News, Revision};
 
 /// What arrived for an application since it was last looked at. The newest of each counts.
@@ -28,10 +28,18 @@ pub(super) struct Inbox {
 #[derive(Default)]
 pub(super) struct Mailbox {
     inbox: Mutex<Inbox>,
+    /// How the application does, for the counts.
+    codes: Mutex<Codes>,
     pub(super) woken: Notify,
 }
 
+type Codes = (SyncCode, Option<HealthCode>);
+
 impl Mailbox {
+    pub(super) fn set_codes(&self, codes: Codes) {
+        *lock(&self.codes) = codes;
+    }
+
     pub(super) fn take(&self) -> Inbox {
         std::mem::take(&mut *lock(&self.inbox))
     }
@@ -66,8 +74,9 @@ impl Registry {
         self.put(application, |inbox| inbox.live = true);
     }
 
-    pub(crate) fn len(&self) -> usize {
-        lock(&self.mailboxes).len()
+    /// How each application does.
+    pub(crate) fn codes(&self) -> Vec<Codes> {
+        lock(&self.mailboxes).values().map(|mailbox| *lock(&mailbox.codes)).collect()
     }
 
     fn put(&self, application: &ApplicationKey, change: impl FnOnce(&mut Inbox)) {

@@ -13,6 +13,8 @@ use crate::crd::names::{KIND, VERSION};
 use crate::crd::{Application, Deployment, HealthCode, OperationPhase};
 use crate::plan::Reason;
 use crate::sync::{Change, Comparison, Outcome};
+use crate::telemetry;
+use crate::telemetry::Stage;
 
 /// How many deployments the history keeps when the spec does not say: Argo CD's number.
 const HISTORY: i64 = 10;
@@ -38,14 +40,14 @@ pub(super) async fn write(
     };
     let mut next = fold(&state.written, view, live, &timestamp(Duration::ZERO));
     let healthy = next.health.as_ref().is_some_and(|health| health.status == HealthCode::Healthy);
-    if let (Some(timing), Some(received)) = (&mut next.timing, state.unhealthy_since)
+    if let (Some(timing), Some((received, trigger))) = (&mut next.timing, state.moving)
         && healthy
         && timing.applied_ms > 0
     {
         let took = received.elapsed();
         timing.healthy_ms = Some(millis(took));
-        context.engine.metrics.stage("healthy", &timing.trigger, took);
-        state.unhealthy_since = None;
+        context.engine.metrics.push_stage(Stage::Healthy, trigger, took);
+        state.moving = None;
         state.timing.clone_from(&next.timing);
     }
     let Some(patch) = patch(&state.written, &next) else { return Ok(()) };
@@ -53,22 +55,16 @@ pub(super) async fn write(
     let before = codes(&state.written);
     let after = codes(&next);
     if before != after {
-        context.engine.metrics.application_moved(before, after);
         tracing::info!(app = %application.key, sync = %after.0, health = after.1.map_or("-".to_owned(), |h| h.to_string()), "state");
     }
     state.written = next;
     Ok(())
 }
 
-fn codes(
+pub(super) fn codes(
     status: &crate::crd::ApplicationStatus,
 ) -> (crate::crd::SyncCode, Option<HealthCode>) {
     (status.sync.status, status.health.as_ref().map(|health| health.status))
-}
-
-/// Takes a gone Application out of the counts.
-pub(super) fn forget(context: &Context, state: &State) {
-    context.engine.metrics.application_gone(codes(&state.written));
 }
 
 /// Writes the inventory ahead of the objects that will be created.
@@ -145,9 +141,10 @@ pub(super) fn synced(
     let revision = state.desired.as_ref().map(|d| d.commit_id.clone()).unwrap_or_default();
     let changed = outcome.changes.iter().filter(|(_, change)| *change != Change::Unchanged).count();
     let pruned = outcome.changes.iter().filter(|(_, change)| *change == Change::Pruned).count();
-    context.engine.metrics.synced(true, started.elapsed());
+    context.engine.metrics.sync(telemetry::Outcome::Succeeded, started.elapsed());
+    context.engine.metrics.prunes(pruned as u64);
     if reason == Reason::Drift {
-        context.engine.metrics.drift_repaired(changed);
+        context.engine.metrics.drift_repairs(changed as u64);
     }
     tracing::info!(
         app = %application.key, revision, ?reason, changed, pruned,
@@ -171,7 +168,7 @@ pub(super) fn failed(
     message: &str,
     started: Instant,
 ) {
-    context.engine.metrics.synced(false, started.elapsed());
+    context.engine.metrics.sync(telemetry::Outcome::Failed, started.elapsed());
     tracing::warn!(app = %application.key, attempt = state.failures + 1, "sync failed: {message}");
     announce(context, application, true, "SyncFailed", message.to_owned());
 }

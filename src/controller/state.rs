@@ -14,6 +14,7 @@ use crate::crd::{
 use crate::diff::Baseline;
 use crate::object::{Kind, ResourceKey};
 use crate::sync::Desired;
+use crate::telemetry::Trigger;
 use crate::trigger::{Following, Revision};
 
 #[derive(Default)]
@@ -38,8 +39,8 @@ pub(super) struct State {
     pub(super) failures: u32,
     pub(super) next_attempt: Option<Instant>,
     pub(super) timing: Option<Timing>,
-    /// When the change that `timing` is about was received, until it is healthy.
-    pub(super) unhealthy_since: Option<Instant>,
+    /// When the change that `timing` is about was received and how, until it is healthy.
+    pub(super) moving: Option<(Instant, Trigger)>,
     /// Requests on Applications up to this resourceVersion were taken up already.
     pub(super) taken_up: Option<u128>,
     /// When to look again without being woken.

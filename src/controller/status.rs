@@ -152,13 +152,16 @@ fn application_health(
     resources: &[ResourceStatus],
     live: &impl Fn(&ResourceKey) -> Option<Live>,
 ) -> Health {
-    let parts = resources.iter().map(|row| {
-        let key = row.key();
-        let ignored = desired.objects.get(&key).is_some_and(|object| object.ignores_health);
-        let is_live = live(&key).is_some();
-        health::Part { key, live: is_live, health: row.health.clone().filter(|_| is_live), ignored }
-    });
-    health::aggregate(parts)
+    let keys: Vec<_> = resources.iter().map(ResourceStatus::key).collect();
+    health::worst(keys.iter().zip(resources).map(|(key, row)| {
+        let is_live = live(key).is_some();
+        health::Managed {
+            key,
+            live: is_live,
+            health: row.health.as_ref().filter(|_| is_live),
+            ignored: desired.objects.get(key).is_some_and(|object| object.ignores_health),
+        }
+    }))
 }
 
 /// The JSON merge patch from one status to another, or none when they are equal. Only whole

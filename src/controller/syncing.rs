@@ -15,6 +15,7 @@ use crate::crd::{
 use crate::object::ResourceKey;
 use crate::plan::{PruneGuard, Reason, check_prune as guard_prune, retry_delay};
 use crate::sync::{Change, Comparison, Execution, Outcome, Source, desire, execute};
+use crate::telemetry::Stage;
 use crate::trigger::Revision;
 
 /// What is to be synced.
@@ -54,19 +55,19 @@ pub(super) fn check_prune(
 /// Remembers that a revision was rendered, and how long it took until here.
 pub(super) fn rendered(context: &Context, state: &mut State, revision: &Revision) {
     let since = |at: Instant| at.saturating_duration_since(revision.received);
-    let cause = revision.cause.name();
+    let trigger = revision.cause.label();
     let now = Instant::now();
-    context.engine.metrics.stage("fetched", cause, since(revision.fetched));
-    context.engine.metrics.stage("rendered", cause, since(now));
+    context.engine.metrics.push_stage(Stage::Fetched, trigger, since(revision.fetched));
+    context.engine.metrics.push_stage(Stage::Rendered, trigger, since(now));
     state.timing = Some(Timing {
         revision: revision.commit_id.clone(),
-        trigger: cause.to_owned(),
+        trigger: trigger.as_str().to_owned(),
         received_at: report::timestamp(now.saturating_duration_since(revision.received)),
         fetched_ms: millis(since(revision.fetched)),
         rendered_ms: millis(since(now)),
         ..Timing::default()
     });
-    state.unhealthy_since = Some(revision.received);
+    state.moving = Some((revision.received, trigger));
 }
 
 /// Takes an operation off an Application that cannot be synced, and says why.
@@ -294,12 +295,12 @@ fn conclude(
         report::synced(context, application, state, plan.reason, &outcome, &message, started);
         finish(state, OperationPhase::Succeeded, message, resources);
         if let (Some(at), Some(timing)) = (outcome.applied_at, &mut state.timing)
-            && let Some(received) = state.unhealthy_since
+            && let Some((received, trigger)) = state.moving
             && timing.applied_ms == 0
             && !dry_run
         {
             timing.applied_ms = millis(at.saturating_duration_since(received));
-            metrics.stage("applied", &timing.trigger, at.saturating_duration_since(received));
+            metrics.push_stage(Stage::Applied, trigger, at.saturating_duration_since(received));
         }
     } else {
         let message = some_of(&failed);

@@ -12,7 +12,7 @@ use super::Credentials;
 use crate::crd::ApplicationKey;
 use crate::git::{Fetched, Mirror};
 use crate::object::RepositoryKey;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Answer, GitRequest, Metrics};
 use crate::trigger::{Cause, Inputs, Listener, News, Revision, concerns};
 
 /// The longest pause after failures.
@@ -184,10 +184,11 @@ impl Repository {
         let credential = self.credentials.for_url(&self.url);
         let started = Instant::now();
         let result = self.mirror.fetch(&wanted, credential.as_ref()).await;
+        let transferred = result.as_ref().is_ok_and(|fetched| fetched.fetched);
         self.metrics.git_request(
-            result.as_ref().is_ok_and(|fetched| fetched.transferred),
+            if transferred { GitRequest::Fetch } else { GitRequest::List },
+            if result.is_ok() { Answer::Ok } else { Answer::Failed },
             started.elapsed(),
-            result.is_ok(),
         );
         match result {
             Ok(fetched) => {

@@ -145,7 +145,8 @@ async fn render_commit(
     };
     let started = std::time::Instant::now();
     let result = render::render(&engine.tools, &request).await;
-    engine.metrics.rendered(started.elapsed(), result.is_ok());
+    let counted = if result.is_ok() { RenderResult::Rendered } else { RenderResult::Failed };
+    engine.metrics.render(tool(spec), counted, started.elapsed());
     Ok(result?)
 }
 

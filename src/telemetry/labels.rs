@@ -39,6 +39,7 @@ label!(
     Trigger {
         Push = "push",
         Poll = "poll",
+        Manual = "manual",
     }
 );
 label!(

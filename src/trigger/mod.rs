@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use crate::crd::ApplicationKey;
+use crate::telemetry;
 
 /// Why the source was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,11 +18,12 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
-    pub(crate) fn name(&self) -> &'static str {
+    /// How it is called in metrics and in the status.
+    pub(crate) fn label(&self) -> telemetry::Trigger {
         match self {
-            Self::Push(_) => "push",
-            Self::Poll => "poll",
-            Self::Manual => "manual",
+            Self::Push(_) => telemetry::Trigger::Push,
+            Self::Poll => telemetry::Trigger::Poll,
+            Self::Manual => telemetry::Trigger::Manual,
         }
     }
 }
