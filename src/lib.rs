@@ -2,4 +2,5 @@
 
 mod config;
 mod crd;
+mod git;
 mod object;
