@@ -3,7 +3,9 @@
 mod config;
 mod crd;
 mod diff;
+mod git;
 mod health;
 mod object;
+mod reload;
 mod telemetry;
 mod webhook;

@@ -202,7 +202,10 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
         )
     };
     if let Some((username, password)) = account {
-        let expected = format!("Basic {}", base64(format!("{username}:{password}").as_bytes()));
+        let expected = format!(
+            "Basic {}",
+            base64(format!("{username}:{password}").as_bytes())
+        );
         if text(&head.headers, AUTHORIZATION.as_str()) != expected {
             let mut response = plain(StatusCode::UNAUTHORIZED, "who are you");
             let challenge = hyper::header::HeaderValue::from_static("Basic realm=\"git\"");

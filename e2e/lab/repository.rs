@@ -53,7 +53,9 @@ impl Repository {
         message: &str,
     ) -> Result<String> {
         let branch = format!("refs/heads/{branch}");
-        let parent = self.git(&["rev-parse", "--verify", "--quiet", &branch]).ok();
+        let parent = self
+            .git(&["rev-parse", "--verify", "--quiet", &branch])
+            .ok();
         let mut script = format!(
             "commit {branch}\nauthor Ada Author <ada@example.com> 1700000000 +0000\n\
              committer Ada Author <ada@example.com> 1700000000 +0000\ndata {}\n{message}\n",
@@ -93,8 +95,16 @@ impl Repository {
 
     /// An annotated tag: an object of its own that points at the commit.
     pub(crate) fn annotated_tag(&self, tag: &str, commit: &str) -> Result<()> {
-        self.git(&["tag", "--force", "--annotate", "--message", tag, tag, commit])
-            .map(drop)
+        self.git(&[
+            "tag",
+            "--force",
+            "--annotate",
+            "--message",
+            tag,
+            tag,
+            commit,
+        ])
+        .map(drop)
     }
 
     /// What `git rev-parse` says, such as a commit for `main` or a tree for `main:apps`.
@@ -126,8 +136,10 @@ impl Repository {
                 _ => match blobs.get(content) {
                     Some(id) => String::clone(id),
                     None => {
-                        let id = self
-                            .git_with_input(&["hash-object", "-w", "--stdin"], content.as_bytes())?;
+                        let id = self.git_with_input(
+                            &["hash-object", "-w", "--stdin"],
+                            content.as_bytes(),
+                        )?;
                         blobs.insert(*content, id.clone());
                         id
                     }

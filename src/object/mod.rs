@@ -4,6 +4,7 @@ mod duration;
 mod key;
 mod order;
 mod redact;
+mod repository;
 mod yaml;
 
 use std::fmt;
@@ -14,6 +15,7 @@ pub(crate) use duration::duration;
 pub(crate) use key::{Kind, ResourceKey};
 pub(crate) use order::kind_rank;
 pub(crate) use redact::{mask_secret, redact_url};
+pub(crate) use repository::RepositoryKey;
 pub(crate) use yaml::{YamlError, YamlLimits, parse_document, parse_manifests, to_yaml};
 
 /// What a value lacks to be a manifest.

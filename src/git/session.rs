@@ -1,0 +1,511 @@
+//! HTTP for gix, within one fetch: one deadline, one byte budget, one host.
+//!
+//! gix calls this from a blocking thread. The first failure is kept as a typed error in [`Wire`];
+//! what gix makes of it is a text only.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io::{BufRead, Cursor, Read, Write};
+use std::rc::Rc;
+
+use bytes::{Buf as _, Bytes};
+use gix::protocol::transport::client::blocking_io::http;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, USER_AGENT};
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::advertisement::Advertisement;
+use super::client::Client;
+use super::{Error, Limits, one_line};
+
+/// Forges choose between Git and a page for people by a user agent that starts with `git/`.
+const AGENT: &str = concat!("git/2.0 (trimtab/", env!("CARGO_PKG_VERSION"), ")");
+/// A forge sends one from `name` to `name.git`; more is a loop.
+const MAX_REDIRECTS: usize = 3;
+
+/// What all requests of one fetch share.
+pub(super) struct Wire {
+    pub(super) client: Client,
+    pub(super) runtime: Handle,
+    pub(super) url: String,
+    pub(super) authorization: Option<HeaderValue>,
+    pub(super) limits: Limits,
+    pub(super) deadline: Instant,
+    /// Ends when the caller of the fetch is gone.
+    pub(super) cancelled: watch::Receiver<()>,
+    /// Bytes that may still come.
+    pub(super) budget: Cell<u64>,
+    pub(super) requests: Cell<u32>,
+    pub(super) failure: RefCell<Option<Error>>,
+}
+
+impl Wire {
+    fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+        let mut cancelled = self.cancelled.clone();
+        self.runtime.block_on(async {
+            tokio::select! {
+                done = work => Ok(done),
+                () = tokio::time::sleep_until(self.deadline) => Err(self.timed_out()),
+                _ = cancelled.changed() => Err(Error::Cancelled { url: self.url.clone() }),
+            }
+        })
+    }
+
+    pub(super) fn timed_out(&self) -> Error {
+        Error::TimedOut {
+            url: self.url.clone(),
+            after: self.limits.timeout,
+        }
+    }
+
+    fn connection(&self, error: &dyn std::error::Error) -> Error {
+        let mut problem = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            problem = format!("{problem}: {error}");
+            source = error.source();
+        }
+        Error::Connection {
+            url: self.url.clone(),
+            problem: one_line(&problem),
+        }
+    }
+
+    fn spend(&self, bytes: u64) -> Result<(), Error> {
+        match self.budget.get().checked_sub(bytes) {
+            Some(rest) => {
+                self.budget.set(rest);
+                Ok(())
+            }
+            None => Err(Error::TooLarge {
+                url: self.url.clone(),
+                limit: self.limits.bytes,
+            }),
+        }
+    }
+
+    /// Sends a request, and once more when the kept-alive connection turns out to be closed:
+    /// everything a fetch sends can be repeated.
+    fn send(&self, request: &Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            self.requests.set(self.requests.get() + 1);
+            match self.wait(self.client.request(request.clone()))? {
+                Ok(response) => return Ok(response),
+                Err(error) if error.is_connect() || attempts == 2 => {
+                    return Err(self.connection(&error));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// The status and the content type decide whether this is an answer at all.
+    fn check(&self, response: &Response<Incoming>, wanted: &str) -> Result<(), Error> {
+        let url = self.url.clone();
+        let status = response.status().as_u16();
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let with_credential = self.authorization.is_some();
+                return Err(Error::Unauthorized {
+                    url,
+                    status,
+                    with_credential,
+                });
+            }
+            StatusCode::NOT_FOUND | StatusCode::GONE => return Err(Error::NotFound { url }),
+            code if code.is_redirection() => {
+                let target = location(response).unwrap_or_default();
+                return Err(self.redirect(&target));
+            }
+            _ => return Err(Error::Status { url, status }),
+        }
+        let content_type = response.headers().get(CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok());
+        let content_type = content_type.unwrap_or("no content type");
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        if essence.eq_ignore_ascii_case(wanted) {
+            return Ok(());
+        }
+        let content_type = one_line(essence);
+        Err(Error::NotGit { url, content_type })
+    }
+
+    /// Names the host only: a redirect's path and query may carry a token.
+    fn redirect(&self, target: &str) -> Error {
+        let uri = target.parse::<hyper::Uri>().ok();
+        let host = uri.as_ref().and_then(|uri| uri.host());
+        Error::Redirect {
+            url: self.url.clone(),
+            target: one_line(host.unwrap_or("another address of the same host")),
+        }
+    }
+}
+
+fn location(response: &Response<Incoming>) -> Option<String> {
+    let value = response.headers().get(LOCATION)?;
+    value.to_str().ok().map(str::to_owned)
+}
+
+/// One fetch's view of HTTP, as gix wants it.
+pub(super) struct Session {
+    wire: Rc<Wire>,
+    /// Used instead of asking, when there is one.
+    known: Option<Advertisement>,
+    /// What the server said this time.
+    learned: Rc<RefCell<Option<Advertisement>>>,
+    base: Option<String>,
+    last: Option<Rc<RefCell<Stage>>>,
+}
+
+impl Session {
+    pub(super) fn new(
+        wire: Rc<Wire>,
+        known: Option<Advertisement>,
+        learned: Rc<RefCell<Option<Advertisement>>>,
+    ) -> Self {
+        Self {
+            wire,
+            known,
+            learned,
+            base: None,
+            last: None,
+        }
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        url: &str,
+        headers: impl IntoIterator<Item = impl AsRef<str>>,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, Error> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = url.parse().map_err(|error| self.wire.connection(&error))?;
+        for line in headers {
+            let Some((name, value)) = line.as_ref().split_once(':') else {
+                continue;
+            };
+            let name = HeaderName::try_from(name.trim());
+            let value = HeaderValue::try_from(value.trim());
+            if let (Ok(name), Ok(value)) = (name, value) {
+                request.headers_mut().insert(name, value);
+            }
+        }
+        let headers = request.headers_mut();
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        if let Some(authorization) = &self.wire.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        Ok(request)
+    }
+
+    fn advertisement(
+        &mut self,
+        url: &str,
+        base: &str,
+        headers: Vec<String>,
+    ) -> Result<Bytes, Error> {
+        if let Some(known) = &self.known {
+            self.base = Some(known.base.clone());
+            return Ok(known.body.clone());
+        }
+        let tail = url.strip_prefix(base).unwrap_or_default().to_owned();
+        let mut url = url.to_owned();
+        for _ in 0..=MAX_REDIRECTS {
+            let request = self.request(Method::GET, &url, &headers, Bytes::new())?;
+            let response = self.wire.send(&request)?;
+            if response.status().is_redirection() {
+                let target = location(&response).unwrap_or_default();
+                let target = absolute(&target, &url);
+                let same = same_host(&url, &target) && target.ends_with(&tail);
+                if !same {
+                    return Err(self.wire.redirect(&target));
+                }
+                url = target;
+                continue;
+            }
+            self.wire
+                .check(&response, "application/x-git-upload-pack-advertisement")?;
+            let mut body = Vec::new();
+            let mut reader = Stage::received(response);
+            while let Some(chunk) = reader.next(&self.wire)? {
+                body.extend_from_slice(&chunk);
+            }
+            let body = Bytes::from(body);
+            let base = url.strip_suffix(&tail).unwrap_or(base).to_owned();
+            self.learned.replace(Advertisement::new(&base, &body));
+            self.base = Some(base);
+            return Ok(body);
+        }
+        Err(self.wire.redirect(&url))
+    }
+
+    fn raise(&self, error: Error) -> gix::Error {
+        gix::Error::from_error(keep(&self.wire, error))
+    }
+}
+
+/// A redirect may name a path only.
+fn absolute(target: &str, from: &str) -> String {
+    let origin_end = from.find("://").map_or(0, |at| at + 3);
+    let origin_end = from[origin_end..]
+        .find('/')
+        .map_or(from.len(), |at| origin_end + at);
+    if target.starts_with('/') && !target.starts_with("//") {
+        format!("{}{target}", &from[..origin_end])
+    } else {
+        target.to_owned()
+    }
+}
+
+/// Same scheme, host and port: the only place where the credential may go.
+fn same_host(a: &str, b: &str) -> bool {
+    let (Ok(a), Ok(b)) = (a.parse::<hyper::Uri>(), b.parse::<hyper::Uri>()) else {
+        return false;
+    };
+    a.scheme() == b.scheme() && a.authority() == b.authority() && a.authority().is_some()
+}
+
+/// Remembers the first failure; what gix passes on is only a pointer to it.
+fn keep(wire: &Wire, error: Error) -> std::io::Error {
+    wire.failure.borrow_mut().get_or_insert(error);
+    std::io::Error::other("the connection failed")
+}
+
+impl http::Http for Session {
+    type Headers = Headers;
+    type ResponseBody = Body;
+    type PostBody = PostBody;
+
+    fn get(
+        &mut self,
+        url: &str,
+        base_url: &str,
+        headers: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> gix::Result<http::GetResponse<Headers, Body>> {
+        let headers = headers.into_iter().map(|line| line.as_ref().to_owned());
+        let body = self
+            .advertisement(url, base_url, headers.collect())
+            .map_err(|error| self.raise(error))?;
+        let stage = Rc::new(RefCell::new(Stage::Open(None)));
+        Ok(http::GetResponse {
+            headers: Headers::known("advertisement"),
+            body: Body {
+                wire: Rc::clone(&self.wire),
+                stage,
+                chunk: body,
+            },
+        })
+    }
+
+    fn post(
+        &mut self,
+        url: &str,
+        _base_url: &str,
+        headers: impl IntoIterator<Item = impl AsRef<str>>,
+        _body: http::PostBodyDataKind,
+    ) -> gix::Result<http::PostResponse<Headers, Body, PostBody>> {
+        let request = self
+            .request(Method::POST, url, headers, Bytes::new())
+            .map_err(|error| self.raise(error))?;
+        let stage = Rc::new(RefCell::new(Stage::Collecting(request, Vec::new())));
+        self.last = Some(Rc::clone(&stage));
+        Ok(http::PostResponse {
+            post_body: PostBody(Rc::clone(&stage)),
+            headers: Headers {
+                text: Cursor::new(Vec::new()),
+                answer: Some((Rc::clone(&self.wire), Rc::clone(&stage))),
+            },
+            body: Body {
+                wire: Rc::clone(&self.wire),
+                stage,
+                chunk: Bytes::new(),
+            },
+        })
+    }
+
+    fn configure(&mut self, _config: &dyn std::any::Any) -> gix::Result<()> {
+        Ok(())
+    }
+
+    fn redirected_base_url(&self) -> Option<String> {
+        self.base.clone()
+    }
+}
+
+/// A POST on its way: gix writes the body, then reads the head, then the answer.
+enum Stage {
+    Collecting(Request<Full<Bytes>>, Vec<u8>),
+    Open(Option<Incoming>),
+}
+
+impl Stage {
+    fn received(response: Response<Incoming>) -> Self {
+        Self::Open(Some(response.into_body()))
+    }
+
+    fn run(&mut self, wire: &Wire) -> Result<(), Error> {
+        let Self::Collecting(request, body) = self else {
+            return Ok(());
+        };
+        *request.body_mut() = Full::new(Bytes::from(std::mem::take(body)));
+        let response = wire.send(request)?;
+        wire.check(&response, "application/x-git-upload-pack-result")?;
+        *self = Self::received(response);
+        Ok(())
+    }
+
+    fn next(&mut self, wire: &Wire) -> Result<Option<Bytes>, Error> {
+        self.run(wire)?;
+        let Self::Open(Some(incoming)) = self else {
+            return Ok(None);
+        };
+        loop {
+            let frame = match wire.wait(incoming.frame())? {
+                Some(frame) => frame.map_err(|error| wire.connection(&error))?,
+                None => break,
+            };
+            if let Ok(bytes) = frame.into_data()
+                && !bytes.is_empty()
+            {
+                wire.spend(bytes.len() as u64)?;
+                return Ok(Some(bytes));
+            }
+        }
+        *self = Self::Open(None);
+        Ok(None)
+    }
+}
+
+pub(super) struct PostBody(Rc<RefCell<Stage>>);
+
+impl Write for PostBody {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if let Stage::Collecting(_, body) = &mut *self.0.borrow_mut() {
+            body.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The head of an answer: gix looks for the content type only, which was checked already.
+pub(super) struct Headers {
+    text: Cursor<Vec<u8>>,
+    answer: Option<(Rc<Wire>, Rc<RefCell<Stage>>)>,
+}
+
+impl Headers {
+    fn known(kind: &str) -> Self {
+        let line = format!("content-type: application/x-git-upload-pack-{kind}\n");
+        Self {
+            text: Cursor::new(line.into_bytes()),
+            answer: None,
+        }
+    }
+}
+
+impl Read for Headers {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.fill_buf()?.read(buffer)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+impl BufRead for Headers {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        if let Some((wire, stage)) = self.answer.take() {
+            let ran = stage.borrow_mut().run(&wire);
+            ran.map_err(|error| keep(&wire, error))?;
+            *self = Self::known("result");
+        }
+        self.text.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.text.consume(amount);
+    }
+}
+
+pub(super) struct Body {
+    wire: Rc<Wire>,
+    stage: Rc<RefCell<Stage>>,
+    chunk: Bytes,
+}
+
+impl Read for Body {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.fill_buf()?.read(buffer)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+impl BufRead for Body {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        if self.chunk.is_empty() {
+            let next = self.stage.borrow_mut().next(&self.wire);
+            let next = next.map_err(|error| keep(&self.wire, error))?;
+            self.chunk = next.unwrap_or_default();
+        }
+        Ok(&self.chunk)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.chunk.advance(amount);
+    }
+}
+
+/// Reads what is left of the last answer, so that its connection can be used again.
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.wire.failure.borrow().is_some() {
+            return;
+        }
+        let Some(stage) = self.last.take() else {
+            return;
+        };
+        let mut stage = stage.borrow_mut();
+        if matches!(*stage, Stage::Open(Some(_))) {
+            // At most one small chunk follows the final flush packet.
+            drop(stage.next(&self.wire));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_same_scheme_host_and_port_is_the_same_place() {
+        let check = |target: &str, expected| {
+            let from = "https://host/a/info/refs";
+            assert_eq!(
+                same_host(from, &absolute(target, from)),
+                expected,
+                "{target}"
+            );
+        };
+        check("/b/info/refs", true);
+        check("https://host/b/info/refs", true);
+        check("http://host/b/info/refs", false);
+        check("https://host:8443/b/info/refs", false);
+        check("https://host.evil.com/b/info/refs", false);
+        check("https://host@evil.com/b/info/refs", false);
+        check("//evil.com/b/info/refs", false);
+        check("", false);
+    }
+}
