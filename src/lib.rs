@@ -3,4 +3,5 @@
 mod config;
 mod crd;
 mod object;
+mod reload;
 mod telemetry;
