@@ -1,0 +1,273 @@
+//! Which paths of the repository a render reads, found before anything is staged.
+//!
+//! Only these are staged, and their ids say whether a commit concerns the application. What a
+//! render could fetch from elsewhere is refused here, before any tool sees it.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use serde_json::Value;
+
+use super::{Error, KUSTOMIZATION_FILES, Tool, detect};
+use crate::crd::ApplicationSource;
+use crate::object::parse_document;
+
+/// A commit of a repository.
+pub(crate) trait Repository {
+    /// The content of a file, none when there is none; the error is for people.
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, String>;
+    fn is_directory(&self, path: &str) -> Result<bool, String>;
+}
+
+/// How many kustomizations one application may be made of.
+const KUSTOMIZATIONS: usize = 256;
+/// Bytes of one kustomization.
+const KUSTOMIZATION_BYTES: usize = 1 << 20;
+
+/// Lists of paths in a kustomization: files and, where kustomize takes one, directories.
+const PATHS: [&str; 10] = [
+    "resources", "bases", "components", "crds", "configurations", "transformers", "generators",
+    "validators", "patchesStrategicMerge", "replacements",
+];
+
+/// The paths that a render of this source reads, the application's own among them.
+pub(crate) fn inputs(
+    source: &ApplicationSource,
+    repository: &dyn Repository,
+) -> Result<Vec<String>, Error> {
+    let own = join("", &source.path)?;
+    let has_file = |name: &str| {
+        join(&own, name).ok().and_then(|path| repository.read(&path).ok().flatten()).is_some()
+    };
+    let mut paths = BTreeSet::from([own.clone()]);
+    match detect(source, has_file) {
+        Tool::Directory => {}
+        Tool::Helm => {
+            for file in source.helm.iter().flat_map(|helm| &helm.value_files) {
+                refuse_remote("spec.source.helm.valueFiles", file)?;
+                paths.insert(join(&own, file)?);
+            }
+        }
+        Tool::Kustomize => follow(&own, repository, &mut paths)?,
+    }
+    Ok(outermost(paths))
+}
+
+/// Follows the kustomizations from one directory on.
+fn follow(
+    own: &str,
+    repository: &dyn Repository,
+    paths: &mut BTreeSet<String>,
+) -> Result<(), Error> {
+    let mut seen = BTreeSet::from([own.to_owned()]);
+    let mut queue = VecDeque::from([own.to_owned()]);
+    while let Some(directory) = queue.pop_front() {
+        if seen.len() > KUSTOMIZATIONS {
+            let problem = format!("more than {KUSTOMIZATIONS} kustomizations");
+            return Err(Error::Refused { path: own.to_owned(), problem });
+        }
+        let Some((file, kustomization)) = read(&directory, repository)? else { continue };
+        for entry in entries(&file, &kustomization)? {
+            let path = join(&directory, &entry)
+                .map_err(|_| refused(&file, format!("\"{entry}\" leaves the repository")))?;
+            if repository.is_directory(&path).map_err(Error::Repository)? && seen.insert(path.clone()) {
+                queue.push_back(path.clone());
+            }
+            paths.insert(path);
+        }
+    }
+    Ok(())
+}
+
+/// The kustomization of a directory, with the path of its file.
+fn read(
+    directory: &str,
+    repository: &dyn Repository,
+) -> Result<Option<(String, Value)>, Error> {
+    for name in KUSTOMIZATION_FILES {
+        let path = join(directory, name)?;
+        let Some(bytes) = repository.read(&path).map_err(Error::Repository)? else { continue };
+        if bytes.len() > KUSTOMIZATION_BYTES {
+            return Err(refused(&path, "larger than 1 MiB".to_owned()));
+        }
+        let text = String::from_utf8(bytes)
+            .map_err(|_| refused(&path, "not UTF-8".to_owned()))?;
+        let value =
+            parse_document(&text).map_err(|source| Error::Yaml { path: path.clone(), source })?;
+        return Ok(Some((path, value)));
+    }
+    Ok(None)
+}
+
+/// Every path that a kustomization names.
+fn entries(file: &str, kustomization: &Value) -> Result<Vec<String>, Error> {
+    for field in ["helmCharts", "helmGlobals", "helmChartInflationGenerator"] {
+        if !kustomization[field].is_null() {
+            let problem = format!("{field} is not supported: use a Helm application, or vendor the output");
+            return Err(refused(file, problem));
+        }
+    }
+    let mut found: Vec<(bool, String)> = Vec::new();
+    // Some fields take manifests inline where others give a path: a text with a line end is one.
+    let mut take = |required: bool, value: &Value| {
+        if let Some(text) = value.as_str()
+            && !text.is_empty()
+            && !text.contains('\n')
+        {
+            found.push((required, text.to_owned()));
+        }
+    };
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    for field in PATHS {
+        for entry in list(&kustomization[field]) {
+            take(true, &entry);
+            take(true, &entry["path"]);
+        }
+    }
+    for field in ["patches", "patchesJson6902"] {
+        for entry in list(&kustomization[field]) {
+            take(true, &entry["path"]);
+        }
+    }
+    take(true, &kustomization["openapi"]["path"]);
+    for field in ["configMapGenerator", "secretGenerator"] {
+        for generator in list(&kustomization[field]) {
+            for entry in list(&generator["files"]) {
+                let text = entry.as_str().unwrap_or_default();
+                take(true, &text.split_once('=').map_or(text, |(_, path)| path).into());
+            }
+            for entry in list(&generator["envs"]) {
+                take(true, &entry);
+            }
+            take(true, &generator["env"]);
+        }
+    }
+    found
+        .into_iter()
+        .map(|(_, entry)| refuse_remote(file, &entry).map(|()| entry))
+        .collect()
+}
+
+/// Refuses what kustomize or helm would fetch from elsewhere.
+fn refuse_remote(file: &str, entry: &str) -> Result<(), Error> {
+    let host_like = entry.split('/').next().is_some_and(|first| {
+        let known = ["github.com", "gitlab.com", "bitbucket.org", "dev.azure.com"];
+        known.iter().any(|host| first.eq_ignore_ascii_case(host))
+    });
+    let remote = entry.contains("://")
+        || entry.contains("::")
+        || entry.starts_with("git@")
+        || entry.contains("?ref=")
+        || entry.contains("//")
+        || (entry.contains('@') && entry.contains(':'))
+        || host_like;
+    if remote {
+        let problem = format!(
+            "\"{entry}\" is a remote base, which is not fetched: vendor it into the repository"
+        );
+        return Err(refused(file, problem));
+    }
+    Ok(())
+}
+
+fn refused(path: &str, problem: String) -> Error {
+    Error::Refused { path: path.to_owned(), problem }
+}
+
+/// A path relative to a directory of the repository, without `.` and `..`. The root is empty.
+pub(super) fn join(directory: &str, path: &str) -> Result<String, Error> {
+    let leaves = || refused(path, "leaves the repository".to_owned());
+    if path.starts_with('/') {
+        return Err(leaves());
+    }
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in directory.split('/').chain(path.split('/')) {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop().ok_or_else(leaves)?;
+            }
+            segment => segments.push(segment),
+        }
+    }
+    Ok(segments.join("/"))
+}
+
+/// Drops what lies below another path of the set.
+fn outermost(paths: BTreeSet<String>) -> Vec<String> {
+    let is_below = |path: &str, other: &str| {
+        path != other
+            && (other.is_empty() || path.strip_prefix(other).is_some_and(|rest| rest.starts_with('/')))
+    };
+    paths.iter().filter(|path| !paths.iter().any(|other| is_below(path, other))).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+
+    struct Files(BTreeMap<&'static str, &'static str>);
+
+    impl Repository for Files {
+        fn read(&self, path: &str) -> Result<Option<Vec<u8>>, String> {
+            Ok(self.0.get(path).map(|text| text.as_bytes().to_vec()))
+        }
+        fn is_directory(&self, path: &str) -> Result<bool, String> {
+            Ok(self.0.keys().any(|file| file.starts_with(&format!("{path}/"))))
+        }
+    }
+
+    fn found(files: &[(&'static str, &'static str)], source: Value) -> Result<Vec<String>, String> {
+        let source: ApplicationSource = serde_json::from_value(source).unwrap();
+        inputs(&source, &Files(files.iter().copied().collect())).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn bases_and_files_elsewhere_are_read_too() {
+        let files = [
+            ("apps/a/kustomization.yaml", "resources: [../../base, local.yaml]\npatches: [{path: ../../patches/p.yaml}]\nconfigMapGenerator: [{name: m, files: [key=../../files/f.txt], envs: [e.env]}]\n"),
+            ("base/kustomization.yml", "resources: [d.yaml, ../apps/a]\ncomponents: [../component]\n"),
+            ("component/Kustomization", "patches: [{patch: \"a\\nb\"}]\n"),
+        ];
+        let paths = found(&files, json!({"repoURL": "x", "path": "apps/a"})).unwrap();
+        assert_eq!(paths, ["apps/a", "base", "component", "files/f.txt", "patches/p.yaml"]);
+    }
+
+    #[test]
+    fn the_root_covers_all() {
+        assert_eq!(found(&[("kustomization.yaml", "resources: [a]\n")], json!({"path": "."})).unwrap(), [""]);
+    }
+
+    #[test]
+    fn values_files_may_lie_elsewhere_in_the_repository() {
+        let source = json!({"path": "chart", "helm": {"valueFiles": ["a.yaml", "../values/b.yaml"]}});
+        assert_eq!(found(&[], source).unwrap(), ["chart", "values/b.yaml"]);
+        for outside in ["../../b.yaml", "/etc/passwd", "https://e.com/v.yaml", "file:///etc/passwd"] {
+            let source = json!({"path": "chart", "helm": {"valueFiles": [outside]}});
+            assert!(found(&[], source).is_err(), "{outside}");
+        }
+    }
+
+    #[test]
+    fn what_comes_from_elsewhere_is_refused() {
+        for entry in [
+            "https://example.com/base", "github.com/o/r", "git@example.com:o/r", "ssh://h/r",
+            "git::https://h/r", "../base?ref=main", "example.com/o/r//base", "u@h:r",
+            "file:///a?ref=--upload-pack=x",
+        ] {
+            for field in ["resources", "components", "bases", "crds", "transformers"] {
+                let text = format!("{field}: ['{entry}']\n");
+                let error = found(&[("a/kustomization.yaml", text.leak())], json!({"path": "a"}));
+                let error = error.unwrap_err();
+                assert!(error.contains("remote base") && error.contains(entry), "{error}");
+            }
+        }
+        let files = [("a/kustomization.yaml", "helmCharts: [{name: x}]\n")];
+        assert!(found(&files, json!({"path": "a"})).unwrap_err().contains("helmCharts"));
+        let files = [("a/kustomization.yaml", "resources: [../../x]\n")];
+        assert!(found(&files, json!({"path": "a"})).unwrap_err().contains("leaves the repository"));
+    }
+}

@@ -1,0 +1,214 @@
+//! From a staged source to manifests: which tool, its input, its run, what came out.
+//!
+//! All or nothing: an error, a partial output or an object without a name is no result.
+
+mod directory;
+mod helm;
+mod inputs;
+mod kustomize;
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use sha2::{Digest, Sha256};
+
+use crate::crd::ApplicationSource;
+use crate::exec;
+use crate::object::{Object, YamlError, YamlLimits, parse_manifests};
+use crate::telemetry;
+
+pub(crate) use inputs::{Repository, inputs};
+
+/// Why there are no manifests. Texts of tools are trimmed and name files of the repository.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{path} does not exist in the repository")]
+    MissingPath { path: String },
+    #[error("{path}: {problem}")]
+    Refused { path: String, problem: String },
+    #[error("{path}: {source}")]
+    Yaml { path: String, source: YamlError },
+    #[error("{0} is needed and was not found: put it into PATH or give --tools-dir")]
+    MissingTool(&'static str),
+    #[error("{0}")]
+    Tool(String),
+    #[error("{path}: {source}")]
+    Io { path: String, source: std::io::Error },
+    #[error("could not read the repository: {0}")]
+    Repository(String),
+}
+
+/// Where kustomize and helm are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tools {
+    pub(crate) kustomize: Option<PathBuf>,
+    pub(crate) helm: Option<PathBuf>,
+}
+
+impl Tools {
+    /// Looks in one directory, or in `PATH` when none is given.
+    pub(crate) fn find(directory: Option<&Path>) -> Self {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let directories: Vec<PathBuf> = match directory {
+            Some(directory) => vec![directory.to_owned()],
+            None => std::env::split_paths(&path).collect(),
+        };
+        let find = |name: &str| {
+            let candidates = directories.iter().map(|directory| directory.join(name));
+            candidates.filter_map(|path| fs::canonicalize(path).ok()).find(|path| path.is_file())
+        };
+        Self { kustomize: find("kustomize"), helm: find("helm") }
+    }
+}
+
+/// What to render.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'a> {
+    /// A private directory with the repository's staged paths at their own places.
+    pub(crate) stage: &'a Path,
+    /// An empty private directory: home and temporary files of the child.
+    pub(crate) scratch: &'a Path,
+    pub(crate) source: &'a ApplicationSource,
+    /// The application's name.
+    pub(crate) name: &'a str,
+    /// The destination namespace.
+    pub(crate) namespace: &'a str,
+    pub(crate) kube_version: &'a str,
+    pub(crate) timeout: Duration,
+    pub(crate) limits: YamlLimits,
+}
+
+/// The way a source is rendered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tool {
+    Directory,
+    Kustomize,
+    Helm,
+}
+
+impl Tool {
+    pub(crate) fn label(self) -> telemetry::Tool {
+        match self {
+            Self::Directory => telemetry::Tool::Directory,
+            Self::Kustomize => telemetry::Tool::Kustomize,
+            Self::Helm => telemetry::Tool::Helm,
+        }
+    }
+}
+
+/// Names by which kustomize knows a kustomization.
+const KUSTOMIZATION_FILES: [&str; 3] =
+    ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+
+/// Argo CD's order: what the spec says, a chart, a kustomization, plain manifests.
+pub(crate) fn detect(source: &ApplicationSource, has_file: impl Fn(&str) -> bool) -> Tool {
+    if source.helm.is_some() {
+        Tool::Helm
+    } else if source.kustomize.is_some() {
+        Tool::Kustomize
+    } else if source.directory.is_some() {
+        Tool::Directory
+    } else if has_file("Chart.yaml") {
+        Tool::Helm
+    } else if KUSTOMIZATION_FILES.iter().any(|name| has_file(name)) {
+        Tool::Kustomize
+    } else {
+        Tool::Directory
+    }
+}
+
+/// Renders a staged source.
+pub(crate) async fn render(
+    tools: &Tools,
+    request: &Request<'_>,
+) -> Result<(Tool, Vec<Object>), Error> {
+    let path = request.stage.join(&request.source.path);
+    if !path.is_dir() {
+        return Err(Error::MissingPath { path: request.source.path.clone() });
+    }
+    let tool = detect(request.source, |name| path.join(name).is_file());
+    let objects = match tool {
+        Tool::Directory => directory::render(request)?,
+        Tool::Kustomize => kustomize::render(tools, request).await?,
+        Tool::Helm => helm::render(tools, request).await?,
+    };
+    for object in &objects {
+        if object.name().is_empty() {
+            let problem = format!("a {} without metadata.name", object.kind());
+            return Err(Error::Refused { path: request.source.path.clone(), problem });
+        }
+    }
+    Ok((tool, objects))
+}
+
+/// Names everything that a render depends on: equal digests, equal manifests.
+pub(crate) fn digest(
+    source: &ApplicationSource,
+    inputs: &[(String, Option<String>)],
+    name: &str,
+    namespace: &str,
+    kube_version: &str,
+) -> String {
+    // The revision is not part of it: the ids of the inputs say what is there.
+    let source = ApplicationSource { target_revision: String::new(), ..source.clone() };
+    let parts = serde_json::json!([
+        env!("CARGO_PKG_VERSION"), source, inputs, name, namespace, kube_version,
+    ]);
+    hex::encode(Sha256::digest(parts.to_string()))
+}
+
+/// Runs a renderer in the staged source with nothing around it, and reads what it printed.
+async fn run(
+    request: &Request<'_>,
+    program: PathBuf,
+    arguments: Vec<OsString>,
+) -> Result<Vec<Object>, Error> {
+    let scratch = |name: &str| -> OsString { request.scratch.join(name).into() };
+    let environment = [
+        // A directory that is not there: no git, no shell, no plugin.
+        ("PATH", scratch("no-programs")),
+        ("HOME", request.scratch.into()),
+        ("TMPDIR", request.scratch.into()),
+        ("XDG_CACHE_HOME", scratch("cache")),
+        ("XDG_CONFIG_HOME", scratch("config")),
+        ("XDG_DATA_HOME", scratch("data")),
+        ("HELM_CACHE_HOME", scratch("helm-cache")),
+        ("HELM_CONFIG_HOME", scratch("helm-config")),
+        ("HELM_DATA_HOME", scratch("helm-data")),
+        ("HELM_PLUGINS", scratch("helm-plugins")),
+        ("HELM_NO_PLUGINS", "1".into()),
+        ("KUBECONFIG", "/dev/null".into()),
+        ("LC_ALL", "C".into()),
+        ("GOMAXPROCS", "2".into()),
+        ("GOMEMLIMIT", "256MiB".into()),
+    ];
+    let command = exec::Command {
+        program,
+        arguments,
+        environment: environment.map(|(name, value)| (name.into(), value)).into(),
+        directory: request.stage.join(&request.source.path),
+        timeout: request.timeout,
+        output_limit: request.limits.bytes,
+    };
+    let output = exec::run(command).await.map_err(|error| tool_error(request, &error))?;
+    let text = String::from_utf8(output)
+        .map_err(|_| Error::Tool("the renderer printed what is not UTF-8".to_owned()))?;
+    let path = request.source.path.clone();
+    parse_manifests(&text, request.limits).map_err(|source| Error::Yaml { path, source })
+}
+
+/// A tool's message with paths of the repository instead of the stage's, at most 1 KiB.
+fn tool_error(request: &Request<'_>, error: &exec::Error) -> Error {
+    let stage = request.stage.display().to_string();
+    let scratch = request.scratch.display().to_string();
+    let text = error.to_string().replace(&format!("{stage}/"), "").replace(&stage, ".");
+    let text = text.replace(&scratch, "(scratch)");
+    Error::Tool(text.chars().take(1024).collect())
+}
+
+#[cfg(test)]
+mod tests;
