@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result};
 use http_body_util::BodyExt as _;
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION, USER_AGENT};
+use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -36,6 +37,8 @@ pub(crate) enum Fault {
     Drip(Duration),
     /// The right answer, cut after so many bytes of every pack; the connection is closed.
     Cut(usize),
+    /// Protocol 1, as servers of before 2018 speak it: all refs come with the greeting.
+    OldProtocol,
     /// 302 to the same request below another base, such as `http://host/team/app.git`.
     Redirect(String),
 }
@@ -184,7 +187,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 }
 
 async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<Answer>> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let path = head.uri.path().to_owned();
     let Some((name, operation)) = split(&path) else {
@@ -214,6 +217,10 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
         }
     }
     match fault {
+        Some(Fault::OldProtocol) => {
+            head.headers.remove("git-protocol");
+            run(shared, name, operation, &head, body).await
+        }
         None => run(shared, name, operation, &head, body).await,
         Some(Fault::Status(code)) => Ok(plain(StatusCode::from_u16(code)?, "out of order")),
         Some(Fault::Hang) => std::future::pending().await,
@@ -247,7 +254,7 @@ async fn run(
     shared: &Shared,
     name: &str,
     operation: &str,
-    head: &hyper::http::request::Parts,
+    head: &Parts,
     body: Bytes,
 ) -> Result<Response<Answer>> {
     let mut child = Command::new(&shared.backend)

@@ -23,7 +23,8 @@ use gix::protocol::{Handshake, LsRefsCommand};
 use super::advertisement::Advertisement;
 use super::generation::Generation;
 use super::revision::{Found, RevisionError, Wanted};
-use super::session::{Session, Wire};
+use super::session::Session;
+use super::wire::Wire;
 use super::{Credential, Error, one_line};
 
 /// What a fetch found.
@@ -287,6 +288,7 @@ fn is_unknown_commit(problem: &str) -> bool {
         "not found",
         "no such",
         "not valid",
+        "does not exist",
     ]
     .iter()
     .any(|words| problem.contains(words))

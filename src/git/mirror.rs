@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use super::advertisement::Advertisement;
 use super::client::Client;
 use super::fetch::Attempt;
-use super::generation::{Generation, Objects};
-use super::session::Wire;
+use super::generation::Generation;
+use super::wire::Wire;
 use super::{Credential, Error, Fetched, Limits, RepositoryUrl, Transport};
 
 /// A bare, shallow copy of what was wanted of one repository. A clone is the same mirror.
@@ -31,7 +31,9 @@ struct Inner {
     url: RepositoryUrl,
     transport: Transport,
     limits: Limits,
+    /// One fetch at a time; tidying goes on beside it.
     turn: Arc<tokio::sync::Mutex<()>>,
+    tidying: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
 }
 
@@ -39,6 +41,7 @@ struct Inner {
 struct State {
     /// The one that is fetched into, then the one before it.
     generations: Vec<Arc<Generation>>,
+    opened: bool,
     /// The highest number given to a directory: it is not given again while one of that number is
     /// about to be removed.
     number: u64,
@@ -59,6 +62,7 @@ impl Mirror {
             transport,
             limits,
             turn: Arc::default(),
+            tidying: Arc::default(),
             state: Mutex::default(),
         }))
     }
@@ -89,9 +93,9 @@ impl Mirror {
         state.generations.first().is_some_and(|it| it.is_crowded())
     }
 
-    /// Fetches everything wanted into a new directory and switches to it. To be called when there
-    /// is nothing else to do for this repository and [`Mirror::is_crowded`]. Commits that only the
-    /// old directory has stay readable until the next time.
+    /// Fetches everything wanted into a new directory and switches to it. To be called beside the
+    /// fetches, off the way of a push, when [`Mirror::is_crowded`]. Commits that only the old
+    /// directory has stay readable until the next time.
     pub(crate) async fn tidy(
         &self,
         wanted: &BTreeSet<String>,
@@ -110,7 +114,7 @@ impl Mirror {
             commit: super::one_line(commit),
         };
         let id = ObjectId::from_hex(commit.as_bytes()).map_err(|_| missing())?;
-        let generations = self.0.generations()?;
+        let generations = self.0.generations();
         let found = generations.into_iter().find(|it| it.has(&id));
         found.map(|it| (it, id)).ok_or_else(missing)
     }
@@ -162,7 +166,11 @@ impl Inner {
         credential: Option<&Credential>,
         purpose: Purpose,
     ) -> Result<Fetched, Error> {
-        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let lock = match purpose {
+            Purpose::Fetch => &self.turn,
+            Purpose::Tidy => &self.tidying,
+        };
+        let turn = Arc::clone(lock).lock_owned().await;
         let deadline = Instant::now() + self.limits.timeout;
         let (gone, cancelled) = watch::channel(());
         let interrupt = Arc::new(AtomicBool::new(false));
@@ -199,6 +207,8 @@ impl Inner {
     }
 
     fn run(&self, task: &Task, purpose: Purpose) -> Result<Fetched, Error> {
+        // Before anything is made on disk: opening clears away what it cannot use.
+        self.generations();
         let generation = match purpose {
             Purpose::Fetch => self.current()?,
             Purpose::Tidy => Arc::new(self.create()?),
@@ -217,7 +227,7 @@ impl Inner {
             if result.is_err() {
                 generation.retire();
             } else {
-                let mut generations = self.generations()?;
+                let mut generations = self.generations();
                 generations.insert(0, generation);
                 self.replace(generations);
             }
@@ -268,17 +278,18 @@ impl Inner {
         (result, attempt.damaged.get())
     }
 
-    fn generations(&self) -> Result<Vec<Arc<Generation>>, Error> {
+    fn generations(&self) -> Vec<Arc<Generation>> {
         let mut state = self.state();
-        if state.generations.is_empty() {
+        if !state.opened {
             state.generations.extend(self.reopen().map(Arc::new));
+            state.opened = true;
         }
-        Ok(state.generations.clone())
+        state.generations.clone()
     }
 
     /// The directory to fetch into: the one in use while it is sound, else a new one.
     fn current(&self) -> Result<Arc<Generation>, Error> {
-        let mut generations = self.generations()?;
+        let mut generations = self.generations();
         if let Some(current) = generations.first()
             && current.is_usable()
         {
@@ -338,12 +349,6 @@ impl Inner {
             drop(std::fs::remove_dir_all(directory));
         }
         found
-    }
-}
-
-impl Generation {
-    pub(super) fn reader(&self) -> Objects {
-        self.objects()
     }
 }
 

@@ -16,6 +16,7 @@ mod revision;
 mod session;
 mod tls;
 mod url;
+mod wire;
 
 #[cfg(test)]
 mod tests;

@@ -84,7 +84,7 @@ impl Snapshot<'_> {
 impl Mirror {
     pub(super) fn snapshot(&self, commit: &str) -> Result<Snapshot<'_>, Error> {
         let (generation, id) = self.objects(commit)?;
-        let objects = generation.reader();
+        let objects = generation.objects();
         let mut buffer = Vec::new();
         let root = objects
             .find_commit(&id, &mut buffer)
@@ -125,7 +125,7 @@ impl Mirror {
 
     pub(crate) fn commit_info(&self, commit: &str) -> Result<CommitInfo, Error> {
         let (generation, id) = self.objects(commit)?;
-        let objects = generation.reader();
+        let objects = generation.objects();
         let damaged = |error: gix::Error| self.damaged(&generation, &error);
         let mut buffer = Vec::new();
         let commit = objects.find_commit(&id, &mut buffer).map_err(damaged)?;

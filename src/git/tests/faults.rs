@@ -263,3 +263,54 @@ async fn a_mirror_whose_directory_vanished_is_fetched_anew() {
     let text = given.mirror.read(&given.first, "README", 99).unwrap();
     assert_eq!(text.unwrap(), b"hello");
 }
+
+#[tokio::test]
+async fn a_server_of_before_protocol_two_is_understood() {
+    let given = Given::new();
+    given.server.fail("team/app", Fault::OldProtocol);
+    given.repository.annotated_tag("v1", &given.first).unwrap();
+    let second = given.change("a: 2");
+    let fetched = given.fetch(&["main", "HEAD", "v1", "gone"]).await.unwrap();
+    assert_eq!(fetched.commits["main"], Ok(second.clone()));
+    assert_eq!(fetched.commits["HEAD"], Ok(second));
+    assert_eq!(fetched.commits["v1"], Ok(given.first.clone()));
+    assert_eq!(fetched.commits["gone"], Err(RevisionError::NotFound));
+    let third = given.change("a: 3");
+    assert_eq!(given.commit("main").await, Ok(third.clone()));
+    let text = given.mirror.read(&third, "apps/web/b.yaml", 99).unwrap();
+    assert_eq!(text.unwrap(), b"b: 1");
+}
+
+#[tokio::test]
+async fn an_upgraded_or_downgraded_server_is_asked_again() {
+    let given = Given::new();
+    given.commit("main").await.unwrap();
+    given.server.fail("team/app", Fault::OldProtocol);
+    let second = given.change("a: 2");
+    assert_eq!(given.commit("main").await, Ok(second));
+    given.server.heal("team/app");
+    let third = given.change("a: 3");
+    assert_eq!(given.commit("main").await, Ok(third));
+}
+
+#[tokio::test]
+async fn a_certificate_authority_that_is_none_is_refused() {
+    let given = Given::new();
+    let url = RepositoryUrl::parse("https://127.0.0.1:1/team/app").unwrap();
+    let mirror = Mirror::new(given.directory.path(), url, Transport::new(), LIMITS);
+    let credential = Credential::anonymous().with_ca_pem(b"nothing".to_vec());
+    let error = mirror
+        .fetch(&names(&["main"]), Some(&credential))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, Error::CertificateAuthority { .. }),
+        "{error}"
+    );
+    let credential = Credential::anonymous().with_insecure_tls();
+    let error = mirror
+        .fetch(&names(&["main"]), Some(&credential))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Connection { .. }), "{error}");
+}

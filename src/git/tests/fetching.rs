@@ -204,3 +204,25 @@ async fn waiting_fetches_take_turns() {
     }
     assert_eq!(given.counts(), (1, 8, 1));
 }
+
+#[tokio::test]
+async fn a_push_is_fetched_while_the_mirror_is_tidied() {
+    let given = Given::new();
+    given.commit("main").await.unwrap();
+    let wanted = names(&["main"]);
+    let tidied = async {
+        let result = given.mirror.tidy(&wanted, None).await;
+        result.unwrap()
+    };
+    let pushed = async {
+        let second = given.change("a: 2");
+        assert_eq!(given.commit("main").await, Ok(second.clone()));
+        second
+    };
+    let (_, second) = futures::join!(tidied, pushed);
+    let third = given.change("a: 3");
+    assert_eq!(given.commit("main").await, Ok(third.clone()));
+    for commit in [&given.first, &second, &third] {
+        assert!(given.mirror.tree_id(commit, "apps").unwrap().is_some());
+    }
+}

@@ -4,11 +4,7 @@ mod faults;
 mod fetching;
 mod trees;
 
-#[expect(
-    dead_code,
-    clippy::disallowed_methods,
-    reason = "shared with the lab; no one user needs all of it, and it runs git"
-)]
+#[expect(clippy::disallowed_methods, reason = "it runs the real git")]
 #[path = "../../../e2e/lab/git_server.rs"]
 mod git_server;
 #[expect(

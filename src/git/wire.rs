@@ -1,0 +1,148 @@
+//! The requests of one fetch: sent, bounded in time and bytes, and judged.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use hyper::{Request, Response, StatusCode};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::client::Client;
+use super::{Error, Limits, one_line};
+
+/// What all requests of one fetch share.
+pub(super) struct Wire {
+    pub(super) client: Client,
+    pub(super) runtime: Handle,
+    pub(super) url: String,
+    pub(super) authorization: Option<HeaderValue>,
+    pub(super) limits: Limits,
+    pub(super) deadline: Instant,
+    /// Ends when the caller of the fetch is gone.
+    pub(super) cancelled: watch::Receiver<()>,
+    /// Bytes that may still come.
+    pub(super) budget: Cell<u64>,
+    pub(super) requests: Cell<u32>,
+    pub(super) failure: RefCell<Option<Error>>,
+}
+
+impl Wire {
+    pub(super) fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+        let mut cancelled = self.cancelled.clone();
+        self.runtime.block_on(async {
+            tokio::select! {
+                done = work => Ok(done),
+                () = tokio::time::sleep_until(self.deadline) => Err(self.timed_out()),
+                _ = cancelled.changed() => Err(Error::Cancelled { url: self.url.clone() }),
+            }
+        })
+    }
+
+    pub(super) fn timed_out(&self) -> Error {
+        Error::TimedOut {
+            url: self.url.clone(),
+            after: self.limits.timeout,
+        }
+    }
+
+    pub(super) fn connection(&self, error: &dyn std::error::Error) -> Error {
+        let mut problem = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            problem = format!("{problem}: {error}");
+            source = error.source();
+        }
+        Error::Connection {
+            url: self.url.clone(),
+            problem: one_line(&problem),
+        }
+    }
+
+    pub(super) fn spend(&self, bytes: u64) -> Result<(), Error> {
+        match self.budget.get().checked_sub(bytes) {
+            Some(rest) => {
+                self.budget.set(rest);
+                Ok(())
+            }
+            None => Err(Error::TooLarge {
+                url: self.url.clone(),
+                limit: self.limits.bytes,
+            }),
+        }
+    }
+
+    /// Sends a request, and once more when the kept-alive connection turns out to be closed:
+    /// everything a fetch sends can be repeated.
+    pub(super) fn send(&self, request: &Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            self.requests.set(self.requests.get() + 1);
+            match self.wait(self.client.request(request.clone()))? {
+                Ok(response) => return Ok(response),
+                Err(error) if error.is_connect() || attempts == 2 => {
+                    return Err(self.connection(&error));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// The status and the content type decide whether this is an answer at all.
+    pub(super) fn check(&self, response: &Response<Incoming>, wanted: &str) -> Result<(), Error> {
+        let url = self.url.clone();
+        let status = response.status().as_u16();
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let with_credential = self.authorization.is_some();
+                return Err(Error::Unauthorized {
+                    url,
+                    status,
+                    with_credential,
+                });
+            }
+            StatusCode::NOT_FOUND | StatusCode::GONE => return Err(Error::NotFound { url }),
+            code if code.is_redirection() => {
+                let target = location(response).unwrap_or_default();
+                return Err(self.redirect(&target));
+            }
+            _ => return Err(Error::Status { url, status }),
+        }
+        let content_type = response.headers().get(CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok());
+        let content_type = content_type.unwrap_or("no content type");
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        if essence.eq_ignore_ascii_case(wanted) {
+            return Ok(());
+        }
+        let content_type = one_line(essence);
+        Err(Error::NotGit { url, content_type })
+    }
+
+    /// Remembers the first failure; what gix passes on is only a pointer to it.
+    pub(super) fn keep(&self, error: Error) -> std::io::Error {
+        self.failure.borrow_mut().get_or_insert(error);
+        std::io::Error::other("the connection failed")
+    }
+
+    /// Names the host only: a redirect's path and query may carry a token.
+    pub(super) fn redirect(&self, target: &str) -> Error {
+        let uri = target.parse::<hyper::Uri>().ok();
+        let host = uri.as_ref().and_then(|uri| uri.host());
+        Error::Redirect {
+            url: self.url.clone(),
+            target: one_line(host.unwrap_or("another address of the same host")),
+        }
+    }
+}
+
+pub(super) fn location(response: &Response<Incoming>) -> Option<String> {
+    let value = response.headers().get(LOCATION)?;
+    value.to_str().ok().map(str::to_owned)
+}
