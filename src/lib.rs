@@ -4,4 +4,5 @@ mod config;
 mod crd;
 mod object;
 mod reload;
+mod server;
 mod telemetry;
