@@ -7,5 +7,6 @@ mod git;
 mod health;
 mod object;
 mod reload;
+mod server;
 mod telemetry;
 mod webhook;

@@ -1,0 +1,51 @@
+//! What holds for every request on every port: panics are caught, and the headers of a response
+//! tell browsers to do nothing clever with it.
+
+use std::{convert::Infallible, panic::AssertUnwindSafe};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{
+        HeaderName, HeaderValue, Request, Response, StatusCode,
+        header::{
+            CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, SERVER,
+            X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+        },
+    },
+    response::IntoResponse as _,
+};
+use futures::FutureExt as _;
+use hyper::body::Incoming;
+use tower::ServiceExt as _;
+
+/// Set where the router has not set another value.
+const DEFAULTS: [(HeaderName, HeaderValue); 5] = [
+    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    ),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+];
+
+/// The router's response to a request, made safe.
+pub(super) async fn answer(
+    router: Router,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let answer = AssertUnwindSafe(router.oneshot(request.map(Body::new)));
+    let mut response = match answer.catch_unwind().await {
+        Ok(Ok(response)) => response,
+        // The panic hook has logged what happened.
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal error\n").into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.remove(SERVER);
+    for (name, value) in DEFAULTS {
+        headers.entry(name).or_insert(value);
+    }
+    Ok(response)
+}

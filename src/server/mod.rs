@@ -1,0 +1,154 @@
+//! HTTP/1 connections: accepting, bounding and ending them. What is answered is in the routers.
+//!
+//! Guarantees: a slow or silent peer is cut off, a panic costs one request and not the process,
+//! every response carries the headers that keep browsers out of trouble, and stopping takes no
+//! longer than the grace period.
+
+mod harden;
+mod operations;
+mod patience;
+mod seen;
+mod webhook;
+
+use std::{io, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+pub(crate) use operations::operations;
+use patience::Patient;
+pub(crate) use webhook::{Full, Hooks, Refused, Verified, WebhookLimits, webhooks};
+
+/// What one listener grants its peers.
+#[derive(Clone, Debug)]
+pub(crate) struct ServeLimits {
+    /// Connections at a time; further ones wait in the kernel's queue.
+    pub(crate) connections: usize,
+    /// From the first byte that may come to the last of the head. Also ends idle connections.
+    pub(crate) header_timeout: Duration,
+    /// How long a peer may refuse to take more of a response.
+    pub(crate) write_timeout: Duration,
+    /// Bytes of request line and headers together, at least 8 KiB.
+    pub(crate) header_bytes: usize,
+    pub(crate) headers: usize,
+    /// How long requests in flight may go on after the shutdown began.
+    pub(crate) grace: Duration,
+}
+
+impl Default for ServeLimits {
+    fn default() -> Self {
+        Self {
+            connections: 64,
+            header_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
+            header_bytes: 16 << 10,
+            headers: 64,
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves `router` on `listener` until `shutdown` completes and requests in flight have ended, or
+/// the grace period has.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: ServeLimits,
+    shutdown: impl Future<Output = ()>,
+) {
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let (stream, slot) = tokio::select! {
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = accept(&listener, &slots) => accepted,
+        };
+        let connection = graceful.watch(connection(stream, router.clone(), &limits));
+        connections.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(slot);
+        });
+    }
+    drop(listener);
+    if timeout(limits.grace, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests still ran when the grace period ended, they are cut off");
+    }
+    connections.shutdown().await;
+}
+
+/// One connection, not yet running.
+fn connection(
+    stream: TcpStream,
+    router: Router,
+    limits: &ServeLimits,
+) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send + use<> {
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        harden::answer(router.clone(), request)
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(limits.header_bytes)
+        .max_headers(limits.headers)
+        .serve_connection(
+            TokioIo::new(Patient::new(stream, limits.write_timeout)),
+            service,
+        )
+}
+
+/// Waits for a free slot, then for a connection. An error of the listener never ends the server.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> (TcpStream, OwnedSemaphorePermit) {
+    let slot = Arc::clone(slots)
+        .acquire_owned()
+        .await
+        .expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Without it the last part of a response waits for the peer's acknowledgement.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "could not set TCP_NODELAY");
+                }
+                return (stream, slot);
+            }
+            Err(error) if is_of_the_peer(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "could not accept a connection, trying again in a second");
+                sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// Whether the peer gave up before we accepted. Anything else, such as too many open files, is
+/// ours and does not get better at once.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! The port for forges, the one that the internet reaches. A delivery is read within bounds,
+//! verified over the bytes as they came, and handed on; nothing waits for what comes of it.
+//!
+//! Never parses a body that is not verified, and never says more than a constant text.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{Request, State},
+    http::{
+        HeaderMap, HeaderName, StatusCode,
+        header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
+    },
+    response::{IntoResponse as _, Response},
+    routing::post,
+};
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
+
+use crate::telemetry::{Delivery, Metrics};
+
+use super::seen::Seen;
+
+/// Hashing a body larger than this would hold up the other requests of its thread.
+const LARGE: usize = 256 << 10;
+
+/// What the port needs from the rest of the agent.
+pub(crate) trait Hooks: Send + Sync + 'static {
+    /// What is handed on for a push.
+    type Work: Send + 'static;
+
+    /// Whether a receiver of this name is configured.
+    fn knows(&self, receiver: &str) -> bool;
+
+    /// Checks who sent this, over the raw bytes, and reads what it says. Takes constant time in
+    /// all that is secret.
+    fn verify(
+        &self,
+        receiver: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Verified<Self::Work>, Refused>;
+
+    /// Takes the work without waiting. `received` is when the head of the request was there.
+    fn hand_on(&self, receiver: &str, work: Self::Work, received: Instant) -> Result<(), Full>;
+}
+
+/// A delivery from who it should be from.
+#[derive(Debug)]
+pub(crate) enum Verified<W> {
+    /// Something to do. Deliveries of one `id` are done once; an empty id is no id.
+    Work {
+        id: String,
+        work: W,
+    },
+    Ping,
+    /// An event that does not concern us.
+    Ignored,
+}
+
+/// A delivery that is not taken, with the status to answer: 400, 401, 404 or 415.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused(pub(crate) u16);
+
+/// Nobody can take more work now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// What a delivery may cost.
+#[derive(Clone, Debug)]
+pub(crate) struct WebhookLimits {
+    /// Bytes of one body.
+    pub(crate) body: usize,
+    /// From the first byte of a body to its last. Forges give up after 10 s themselves.
+    pub(crate) body_timeout: Duration,
+    /// Bodies in memory at a time; times `body` it must fit the memory of the agent.
+    pub(crate) bodies: usize,
+    /// How long a delivery waits for one of the places for bodies.
+    pub(crate) place_timeout: Duration,
+    /// Deliveries that are remembered, to know a replay.
+    pub(crate) remembered: usize,
+    pub(crate) memory: Duration,
+}
+
+impl Default for WebhookLimits {
+    fn default() -> Self {
+        Self {
+            body: 5 << 20,
+            body_timeout: Duration::from_secs(10),
+            bodies: 8,
+            place_timeout: Duration::from_secs(2),
+            remembered: 10_000,
+            memory: Duration::from_secs(3600),
+        }
+    }
+}
+
+struct Port<H> {
+    hooks: Arc<H>,
+    metrics: Arc<Metrics>,
+    limits: WebhookLimits,
+    places: Semaphore,
+    seen: Mutex<Seen>,
+}
+
+/// `POST /hooks/{receiver}`, and nothing else.
+pub(crate) fn webhooks<H: Hooks>(
+    hooks: Arc<H>,
+    metrics: Arc<Metrics>,
+    limits: WebhookLimits,
+) -> Router {
+    let port = Port {
+        hooks,
+        metrics,
+        places: Semaphore::new(limits.bodies),
+        seen: Mutex::new(Seen::new(limits.remembered, limits.memory)),
+        limits,
+    };
+    Router::new()
+        .route("/hooks/{receiver}", post(receive::<H>))
+        .fallback(async || response(Delivery::Unknown))
+        .with_state(Arc::new(port))
+}
+
+async fn receive<H: Hooks>(State(port): State<Arc<Port<H>>>, request: Request) -> Response {
+    let received = Instant::now();
+    let (head, body) = request.into_parts();
+    // As it was sent: names of receivers need no escapes, so one with escapes is unknown.
+    let receiver = head.uri.path().rsplit('/').next().unwrap_or_default();
+    let result = if port.hooks.knows(receiver) {
+        let delivery = port.deliver(receiver, head.headers, body, received);
+        delivery.await.unwrap_or_else(|refused| refused)
+    } else {
+        Delivery::Unknown
+    };
+    // A name from outside must not become a label.
+    let label = if result == Delivery::Unknown {
+        ""
+    } else {
+        receiver
+    };
+    port.metrics.delivery(label, result);
+    if !matches!(result, Delivery::Unknown | Delivery::Accepted) {
+        tracing::debug!(receiver, result = result.as_str(), "answered a delivery");
+    }
+    response(result)
+}
+
+impl<H: Hooks> Port<H> {
+    async fn deliver(
+        &self,
+        receiver: &str,
+        headers: HeaderMap,
+        body: Body,
+        received: Instant,
+    ) -> Result<Delivery, Delivery> {
+        check_type(&headers)?;
+        if body.size_hint().lower() > self.limits.body as u64 {
+            return Err(Delivery::TooLarge);
+        }
+        // Held until the body is out of memory.
+        let _place = timeout(self.limits.place_timeout, self.places.acquire())
+            .await
+            .map_err(|_| Delivery::Overloaded)?;
+        let body = timeout(self.limits.body_timeout, read(body, self.limits.body))
+            .await
+            .map_err(|_| Delivery::TimedOut)??;
+        let verified = self.verify(receiver, headers, body).await;
+        let (id, work) = match verified.map_err(refusal)? {
+            Verified::Ping => return Ok(Delivery::Ping),
+            Verified::Ignored => return Ok(Delivery::Ignored),
+            Verified::Work { id, work } => (id, work),
+        };
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = seen.once(receiver, &id, received, || {
+            self.hooks.hand_on(receiver, work, received)
+        });
+        match done {
+            None => Ok(Delivery::Replayed),
+            Some(Ok(())) => Ok(Delivery::Accepted),
+            Some(Err(Full)) => Err(Delivery::Overloaded),
+        }
+    }
+
+    async fn verify(
+        &self,
+        receiver: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Verified<H::Work>, Refused> {
+        if body.len() < LARGE {
+            return self.hooks.verify(receiver, &headers, &body);
+        }
+        let (hooks, receiver) = (Arc::clone(&self.hooks), receiver.to_owned());
+        match spawn_blocking(move || hooks.verify(&receiver, &headers, &body)).await {
+            Ok(verified) => verified,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    }
+}
+
+/// Refuses what no forge sends: compressed bodies, and types other than JSON and forms. A body
+/// without a type is left to the verification.
+fn check_type(headers: &HeaderMap) -> Result<(), Delivery> {
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Err(Delivery::Unsupported);
+    }
+    let Some(content_type) = headers.get(CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let text = content_type.to_str().unwrap_or_default();
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    let accepted = ["application/json", "application/x-www-form-urlencoded"];
+    if accepted
+        .iter()
+        .any(|known| essence.eq_ignore_ascii_case(known))
+    {
+        Ok(())
+    } else {
+        Err(Delivery::Unsupported)
+    }
+}
+
+/// The whole body, if it is not larger than `cap`.
+async fn read(mut body: Body, cap: usize) -> Result<Bytes, Delivery> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Delivery::Malformed)?.into_data() else {
+            continue;
+        };
+        if data.len() > cap - bytes.len() {
+            return Err(Delivery::TooLarge);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.into())
+}
+
+fn refusal(Refused(status): Refused) -> Delivery {
+    match status {
+        401 => Delivery::Unauthorized,
+        404 => Delivery::Unknown,
+        413 => Delivery::TooLarge,
+        415 => Delivery::Unsupported,
+        _ => Delivery::Malformed,
+    }
+}
+
+/// The one table of answers. Never 410, which makes a forge remove the hook, and 202 for whatever
+/// we chose not to act on, because a forge disables hooks that fail.
+fn response(result: Delivery) -> Response {
+    let (status, text) = match result {
+        Delivery::Accepted => (StatusCode::ACCEPTED, "accepted\n"),
+        Delivery::Ping => (StatusCode::ACCEPTED, "connected\n"),
+        Delivery::Ignored => (StatusCode::ACCEPTED, "ignored\n"),
+        Delivery::Replayed => (StatusCode::ACCEPTED, "seen before\n"),
+        Delivery::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized\n"),
+        Delivery::Malformed => (StatusCode::BAD_REQUEST, "malformed\n"),
+        Delivery::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too large\n"),
+        Delivery::Unsupported => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported type\n"),
+        Delivery::TimedOut => (StatusCode::REQUEST_TIMEOUT, "too slow\n"),
+        Delivery::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "busy\n"),
+        Delivery::Unknown => (StatusCode::NOT_FOUND, "not found\n"),
+    };
+    let mut headers: Vec<(HeaderName, &str)> = Vec::new();
+    match result {
+        Delivery::Overloaded => headers.push((RETRY_AFTER, "5")),
+        // The rest of the body is not read.
+        Delivery::TooLarge | Delivery::TimedOut => headers.push((CONNECTION, "close")),
+        _ => {}
+    }
+    let mut response = (status, text).into_response();
+    for (name, value) in headers {
+        response
+            .headers_mut()
+            .insert(name, axum::http::HeaderValue::from_static(value));
+    }
+    response
+}
