@@ -25,25 +25,60 @@ fn a_broken_commit_changes_nothing_and_the_next_one_is_taken() {
         };
         for (content, type_, expected) in [
             ("apiVersion: v1\nkind: [", "ComparisonError", "a.yaml"),
-            ("apiVersion: v1\nkind: Secret\nstringData:\n  password: canary-1\n bad", "ComparisonError", "a.yaml"),
-            ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: a, x: b}\n", "ComparisonError", "a.yaml"),
+            (
+                "apiVersion: v1\nkind: Secret\nstringData:\n  password: canary-1\n bad",
+                "ComparisonError",
+                "a.yaml",
+            ),
+            (
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: a, x: b}\n",
+                "ComparisonError",
+                "a.yaml",
+            ),
             (bomb.as_str(), "ComparisonError", "a.yaml"),
             ("data: {a: b}\n", "ComparisonError", "a.yaml"),
-            ("apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n", "ComparisonError", "name"),
-            ("apiVersion: example.com/v1\nkind: Unknown\nmetadata: {name: a}\n", "SyncError", "no kind"),
-            ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nunknown: 1\n", "SyncError", "unknown"),
-            ("apiVersion: v1\nkind: Secret\nmetadata: {name: b}\ndata: {a: canary-2!}\n", "SyncError", "Secret"),
+            (
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n",
+                "ComparisonError",
+                "name",
+            ),
+            (
+                "apiVersion: example.com/v1\nkind: Unknown\nmetadata: {name: a}\n",
+                "SyncError",
+                "no kind",
+            ),
+            (
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nunknown: 1\n",
+                "SyncError",
+                "unknown",
+            ),
+            (
+                "apiVersion: v1\nkind: Secret\nmetadata: {name: b}\ndata: {a: canary-2!}\n",
+                "SyncError",
+                "Secret",
+            ),
         ] {
             app.push(&lab.agent, &[("a.yaml", Some(content))]).await?;
             let status = app.condition(type_, expected).await?;
-            assert!(!status.to_string().contains("canary"), "a Secret is shown: {status}");
+            assert!(
+                !status.to_string().contains("canary"),
+                "a Secret is shown: {status}"
+            );
             app.value("a", Some("1")).await?;
             // A good commit in between, so that each bad one stands for itself.
-            let good = app.push(&lab.agent, &[("a.yaml", Some(&config_map("a", "1")))]).await?;
+            let good = app
+                .push(&lab.agent, &[("a.yaml", Some(&config_map("a", "1")))])
+                .await?;
             let status = app.synced(&good).await?;
-            assert!(status["conditions"].as_array().is_none_or(Vec::is_empty), "{status}");
+            assert!(
+                status["conditions"].as_array().is_none_or(Vec::is_empty),
+                "{status}"
+            );
         }
-        assert!(!lab.agent.process.log().contains("canary"), "a Secret is in the log");
+        assert!(
+            !lab.agent.process.log().contains("canary"),
+            "a Secret is in the log"
+        );
         Ok(())
     });
 }
@@ -64,16 +99,26 @@ fn what_the_renderers_say_is_in_the_condition() {
             ("resources: [../../..]\n", ".."),
             ("resources: [a.yaml]\nunknownField: 1\n", "unknownField"),
         ] {
-            app.push(&lab.agent, &[("kustomization.yaml", Some(content))]).await?;
+            app.push(&lab.agent, &[("kustomization.yaml", Some(content))])
+                .await?;
             app.condition("ComparisonError", expected).await?;
             app.value("a", Some("1")).await?;
         }
-        let second = app.push(&lab.agent, &[
-            ("kustomization.yaml", None),
-            ("Chart.yaml", Some("apiVersion: v2\nname: c\nversion: 1.0.0\n")),
-            ("templates/a.yaml", Some("{{ fail \"the chart says no\" }}")),
-        ]).await?;
-        app.condition("ComparisonError", "the chart says no").await?;
+        let second = app
+            .push(
+                &lab.agent,
+                &[
+                    ("kustomization.yaml", None),
+                    (
+                        "Chart.yaml",
+                        Some("apiVersion: v2\nname: c\nversion: 1.0.0\n"),
+                    ),
+                    ("templates/a.yaml", Some("{{ fail \"the chart says no\" }}")),
+                ],
+            )
+            .await?;
+        app.condition("ComparisonError", "the chart says no")
+            .await?;
         app.value("a", Some("1")).await?;
         let _ = second;
         Ok(())
@@ -102,7 +147,10 @@ fn a_source_that_cannot_be_read_leaves_all_as_it_is() {
             lab.git.heal("unreadable");
             app.cluster.patch(&app.path(), &refresh).await?;
             app.synced(&first).await?;
-            app.becomes("no condition", |s| s["conditions"].as_array().is_none_or(Vec::is_empty)).await?;
+            app.becomes("no condition", |s| {
+                s["conditions"].as_array().is_none_or(Vec::is_empty)
+            })
+            .await?;
         }
         app.repository.delete_branch("main")?;
         app.cluster.patch(&app.path(), &refresh).await?;
@@ -140,17 +188,40 @@ fn nonsense_in_a_spec_is_named() {
             (json!({"source": {"path": "missing"}}), "missing"),
             (json!({"source": {"repoURL": "file:///etc"}}), "repoURL"),
             (json!({"source": {"repoURL": "--upload-pack=x"}}), "repoURL"),
-            (json!({"source": {"targetRevision": "--upload-pack=x"}}), "--upload-pack=x"),
+            (
+                json!({"source": {"targetRevision": "--upload-pack=x"}}),
+                "--upload-pack=x",
+            ),
             (json!({"source": {"targetRevision": "a..b"}}), "a..b"),
-            (json!({"destination": {"server": "https://elsewhere"}}), "spec.destination.server"),
-            (json!({"destination": {"namespace": "No Such"}}), "spec.destination.namespace"),
-            (json!({"syncPolicy": {"syncOptions": ["Replace=true"]}}), "Replace=true"),
-            (json!({"ignoreDifferences": [{"kind": "A"}]}), "spec.ignoreDifferences"),
-            (json!({"source": {"kustomize": {"images": ["a=b"]}}}), "spec.source.kustomize.images"),
+            (
+                json!({"destination": {"server": "https://elsewhere"}}),
+                "spec.destination.server",
+            ),
+            (
+                json!({"destination": {"namespace": "No Such"}}),
+                "spec.destination.namespace",
+            ),
+            (
+                json!({"syncPolicy": {"syncOptions": ["Replace=true"]}}),
+                "Replace=true",
+            ),
+            (
+                json!({"ignoreDifferences": [{"kind": "A"}]}),
+                "spec.ignoreDifferences",
+            ),
+            (
+                json!({"source": {"kustomize": {"images": ["a=b"]}}}),
+                "spec.source.kustomize.images",
+            ),
             (json!({"source": {"chart": "c"}}), "spec.source.chart"),
         ] {
-            app.cluster.patch(&app.path(), &json!({"spec": spec})).await?;
-            app.becomes(expected, |status| status["conditions"].to_string().contains(expected)).await?;
+            app.cluster
+                .patch(&app.path(), &json!({"spec": spec}))
+                .await?;
+            app.becomes(expected, |status| {
+                status["conditions"].to_string().contains(expected)
+            })
+            .await?;
             app.value_of("a", "1").await?;
             let mut good = app.cluster.get(&app.path()).await?;
             good["spec"] = app.application()["spec"].clone();
@@ -187,18 +258,64 @@ fn deliveries_without_proof_do_nothing() {
         let signed_nonsense = format!("sha256={}", sign(GITHUB_SECRET, &nonsense));
         for (receiver, headers, body, expected) in [
             ("github", vec![json, push], &body, 401),
-            ("github", vec![json, push, ("X-Hub-Signature-256", wrong.as_str())], &body, 401),
-            ("github", vec![json, push, ("X-Hub-Signature-256", "sha256=")], &body, 401),
-            ("github", vec![json, push, ("X-Hub-Signature-256", good.as_str())], &large, 413),
-            ("github", vec![json, push, ("X-Hub-Signature-256", signed_nonsense.as_str())], &nonsense, 400),
-            ("gitlab", vec![json, ("X-Gitlab-Event", "Push Hook"), ("X-Gitlab-Token", "x")], &body, 401),
-            ("nobody", vec![json, push, ("X-Hub-Signature-256", good.as_str())], &body, 404),
+            (
+                "github",
+                vec![json, push, ("X-Hub-Signature-256", wrong.as_str())],
+                &body,
+                401,
+            ),
+            (
+                "github",
+                vec![json, push, ("X-Hub-Signature-256", "sha256=")],
+                &body,
+                401,
+            ),
+            (
+                "github",
+                vec![json, push, ("X-Hub-Signature-256", good.as_str())],
+                &large,
+                413,
+            ),
+            (
+                "github",
+                vec![
+                    json,
+                    push,
+                    ("X-Hub-Signature-256", signed_nonsense.as_str()),
+                ],
+                &nonsense,
+                400,
+            ),
+            (
+                "gitlab",
+                vec![
+                    json,
+                    ("X-Gitlab-Event", "Push Hook"),
+                    ("X-Gitlab-Token", "x"),
+                ],
+                &body,
+                401,
+            ),
+            (
+                "nobody",
+                vec![json, push, ("X-Hub-Signature-256", good.as_str())],
+                &body,
+                404,
+            ),
         ] {
-            assert_eq!(lab.agent.deliver(receiver, &headers, body).await?, expected, "{receiver} {headers:?}");
+            assert_eq!(
+                lab.agent.deliver(receiver, &headers, body).await?,
+                expected,
+                "{receiver} {headers:?}"
+            );
         }
         // The same push with the right signature is taken, and shows that the others were not.
         app.value_of("a", "1").await?;
-        assert_eq!(lab.git.count("unsigned", "info/refs"), before, "an unsigned delivery made it ask");
+        assert_eq!(
+            lab.git.count("unsigned", "info/refs"),
+            before,
+            "an unsigned delivery made it ask"
+        );
         lab.agent.push_github(&app.url, "main", &second).await?;
         app.value("a", Some("2")).await?;
         let idle = tokio::time::timeout(Duration::from_secs(5), lab.agent.metrics()).await??;

@@ -8,12 +8,23 @@ fn helm(tools: &std::path::Path, arguments: &[&str]) -> (bool, String) {
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/trimtab");
     let home = tempfile::tempdir().unwrap();
     let output = std::process::Command::new(tools.join("helm"))
-        .args(["template", "agent", chart, "--namespace", "trimtab", "--include-crds"])
+        .args([
+            "template",
+            "agent",
+            chart,
+            "--namespace",
+            "trimtab",
+            "--include-crds",
+        ])
         .args(arguments)
         .env("HOME", home.path())
         .output()
         .unwrap();
-    let text = if output.status.success() { output.stdout } else { output.stderr };
+    let text = if output.status.success() {
+        output.stdout
+    } else {
+        output.stderr
+    };
     (output.status.success(), String::from_utf8(text).unwrap())
 }
 
@@ -23,10 +34,27 @@ fn every_variant_is_taken_by_the_api_server() {
         let tools = &lab.control_plane.tools;
         for arguments in [
             vec![],
-            vec!["--set", "rights=none", "--set", "applicationNamespaces={shop,trimtab}"],
-            vec!["--set", "hooksSecret=hooks", "--set", "ingress.enabled=true", "--set", "ingress.host=hooks.example.com", "--set", "ingress.tlsSecret=tls"],
+            vec![
+                "--set",
+                "rights=none",
+                "--set",
+                "applicationNamespaces={shop,trimtab}",
+            ],
+            vec![
+                "--set",
+                "hooksSecret=hooks",
+                "--set",
+                "ingress.enabled=true",
+                "--set",
+                "ingress.host=hooks.example.com",
+                "--set",
+                "ingress.tlsSecret=tls",
+            ],
             vec!["--set", &format!("image.digest=sha256:{}", "a".repeat(64))],
-            vec!["--set", "settings.receivers[0].name=github,settings.receivers[0].provider=github,settings.receivers[0].secretFiles={/a}"],
+            vec![
+                "--set",
+                "settings.receivers[0].name=github,settings.receivers[0].provider=github,settings.receivers[0].secretFiles={/a}",
+            ],
         ] {
             let (rendered, text) = helm(tools, &arguments);
             assert!(rendered, "{text}");
@@ -35,10 +63,21 @@ fn every_variant_is_taken_by_the_api_server() {
             let output = std::process::Command::new(tools.join("kubectl"))
                 .arg("--kubeconfig")
                 .arg(&lab.control_plane.kubeconfig)
-                .args(["apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f"])
+                .args([
+                    "apply",
+                    "--server-side",
+                    "--force-conflicts",
+                    "--dry-run=server",
+                    "--validate=strict",
+                    "-f",
+                ])
                 .arg(&file)
                 .output()?;
-            assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "{arguments:?}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         Ok(())
     });
@@ -47,7 +86,12 @@ fn every_variant_is_taken_by_the_api_server() {
 #[test]
 fn wrong_values_are_refused() {
     story(|lab| async move {
-        for wrong in ["replicas=2", "rights=all", "image.digest=latest", "settings.receivers[0].name=a"] {
+        for wrong in [
+            "replicas=2",
+            "rights=all",
+            "image.digest=latest",
+            "settings.receivers[0].name=a",
+        ] {
             let (rendered, text) = helm(&lab.control_plane.tools, &["--set", wrong]);
             assert!(!rendered, "{wrong} was taken");
             assert!(text.contains("schema"), "{text}");
@@ -63,12 +107,21 @@ fn the_pod_is_restricted() {
         let namespace = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
             "name": "restricted", "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
         }});
-        lab.control_plane.cluster.apply(path, "story", &namespace).await?;
+        lab.control_plane
+            .cluster
+            .apply(path, "story", &namespace)
+            .await?;
         let (_, text) = helm(&lab.control_plane.tools, &["--set", "hooksSecret=hooks"]);
         let documents: Vec<&str> = text.split("\n---\n").collect();
-        let deployment = documents.iter().find(|text| text.contains("kind: Deployment")).unwrap();
+        let deployment = documents
+            .iter()
+            .find(|text| text.contains("kind: Deployment"))
+            .unwrap();
         let file = lab.guardian.directory().join("deployment.yaml");
-        std::fs::write(&file, deployment.replace("namespace: trimtab", "namespace: restricted"))?;
+        std::fs::write(
+            &file,
+            deployment.replace("namespace: trimtab", "namespace: restricted"),
+        )?;
         let output = std::process::Command::new(lab.control_plane.tools.join("kubectl"))
             .arg("--kubeconfig")
             .arg(&lab.control_plane.kubeconfig)
@@ -86,10 +139,18 @@ fn the_pod_is_restricted() {
 
 #[test]
 fn the_definition_in_the_chart_is_the_binary_s_own() {
-    let output =
-        std::process::Command::new(crate::given::binary()).arg("crd").output().unwrap();
-    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/trimtab/crds/applications.yaml");
+    let output = std::process::Command::new(crate::given::binary())
+        .arg("crd")
+        .output()
+        .unwrap();
+    let chart = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/charts/trimtab/crds/applications.yaml"
+    );
     let committed = std::fs::read_to_string(chart).unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
-    assert!(printed == committed, "run: trimtab crd > charts/trimtab/crds/applications.yaml");
+    assert!(
+        printed == committed,
+        "run: trimtab crd > charts/trimtab/crds/applications.yaml"
+    );
 }

@@ -36,8 +36,14 @@ fn with_the_finalizer_the_resources_go_without_git() {
 }
 
 async fn app_maps_are_gone(cluster: &Cluster, a: &str, b: &str) -> Result<()> {
-    assert!(cluster.find(a).await?.is_none(), "{a} outlived its Application");
-    assert!(cluster.find(b).await?.is_none(), "{b} outlived its Application");
+    assert!(
+        cluster.find(a).await?.is_none(),
+        "{a} outlived its Application"
+    );
+    assert!(
+        cluster.find(b).await?.is_none(),
+        "{b} outlived its Application"
+    );
     Ok(())
 }
 

@@ -48,15 +48,21 @@ pub(crate) async fn run(arguments: &[&str]) -> Result<()> {
 
 async fn tell(binary: &PathBuf, once: bool) -> Result<()> {
     let guardian = Guardian::start()?;
-    let control_plane = step("starting etcd, kube-apiserver, controllers and a kwok node", async {
-        ControlPlane::start(&guardian, &tools()?).await
-    })
+    let control_plane = step(
+        "starting etcd, kube-apiserver, controllers and a kwok node",
+        async { ControlPlane::start(&guardian, &tools()?).await },
+    )
     .await?;
     let cluster = control_plane.cluster.clone();
     let repositories = guardian.directory().join("repositories");
     std::fs::create_dir_all(&repositories)?;
     let git = GitServer::start(&repositories)?;
-    cluster.create("/api/v1/namespaces", &json!({"metadata": {"name": "trimtab"}})).await?;
+    cluster
+        .create(
+            "/api/v1/namespaces",
+            &json!({"metadata": {"name": "trimtab"}}),
+        )
+        .await?;
     let agent = step("starting trimtab agent", async {
         Agent::start(&guardian, &control_plane, &AgentOptions::new(binary)).await
     })
@@ -79,7 +85,11 @@ async fn tell(binary: &PathBuf, once: bool) -> Result<()> {
     repair(&cluster).await?;
     table(&cluster).await?;
     let (resident, anonymous) = agent.memory()?;
-    println!("\nThe agent uses {:.1} MiB ({:.1} MiB of its own).", mib(resident), mib(anonymous));
+    println!(
+        "\nThe agent uses {:.1} MiB ({:.1} MiB of its own).",
+        mib(resident),
+        mib(anonymous)
+    );
     if once {
         println!("That was all. Without --once it stays up.");
         return Ok(());
@@ -139,26 +149,44 @@ async fn step<T>(what: &str, work: impl Future<Output = Result<T>>) -> Result<T>
 
 fn files() -> [(&'static str, Option<&'static str>); 7] {
     [
-        ("web/base/kustomization.yaml", Some("resources: [deployment.yaml, service.yaml]\n")),
-        ("web/base/deployment.yaml", Some(
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: 2\n  \
+        (
+            "web/base/kustomization.yaml",
+            Some("resources: [deployment.yaml, service.yaml]\n"),
+        ),
+        (
+            "web/base/deployment.yaml",
+            Some(
+                "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: 2\n  \
              selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    \
              spec: {containers: [{name: web, image: \"example/web:1\"}]}\n",
-        )),
-        ("web/base/service.yaml", Some(
-            "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n\
+            ),
+        ),
+        (
+            "web/base/service.yaml",
+            Some(
+                "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n\
              spec: {selector: {app: web}, ports: [{port: 80}]}\n",
-        )),
-        ("web/overlays/prod/kustomization.yaml", Some(
-            "resources: [../../base]\nconfigMapGenerator:\n\
+            ),
+        ),
+        (
+            "web/overlays/prod/kustomization.yaml",
+            Some(
+                "resources: [../../base]\nconfigMapGenerator:\n\
              - {name: greeting, literals: [text=hello], options: {disableNameSuffixHash: true}}\n",
-        )),
-        ("cache/Chart.yaml", Some("apiVersion: v2\nname: cache\nversion: 1.0.0\n")),
+            ),
+        ),
+        (
+            "cache/Chart.yaml",
+            Some("apiVersion: v2\nname: cache\nversion: 1.0.0\n"),
+        ),
         ("cache/values.yaml", Some("size: 64\n")),
-        ("cache/templates/config.yaml", Some(
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}-config}\n\
+        (
+            "cache/templates/config.yaml",
+            Some(
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}-config}\n\
              data: {size: \"{{ .Values.size }}\"}\n",
-        )),
+            ),
+        ),
     ]
 }
 
@@ -187,7 +215,11 @@ async fn synced(cluster: &Cluster, name: &str, commit_id: &str) -> Result<()> {
         let met = status["sync"]["status"] == "Synced"
             && status["health"]["status"] == "Healthy"
             && status["sync"]["revision"] == commit_id;
-        Ok(if met { Expectation::Met(()) } else { Expectation::Pending(status.to_string()) })
+        Ok(if met {
+            Expectation::Met(())
+        } else {
+            Expectation::Pending(status.to_string())
+        })
     })
     .await
 }
@@ -196,7 +228,9 @@ async fn synced(cluster: &Cluster, name: &str, commit_id: &str) -> Result<()> {
 async fn live(cluster: &Cluster, text: &str) -> Result<()> {
     let deadline = Instant::now() + SOON;
     while Instant::now() < deadline {
-        let map = cluster.get("/api/v1/namespaces/shop/configmaps/greeting").await?;
+        let map = cluster
+            .get("/api/v1/namespaces/shop/configmaps/greeting")
+            .await?;
         if map["data"]["text"] == text {
             return Ok(());
         }
@@ -228,7 +262,9 @@ async fn push(cluster: &Cluster, agent: &Agent, repository: &Repository, url: &s
 async fn repair(cluster: &Cluster) -> Result<()> {
     let path = "/api/v1/namespaces/shop/configmaps/greeting";
     let started = Instant::now();
-    cluster.patch(path, &json!({"data": {"text": "changed by hand"}})).await?;
+    cluster
+        .patch(path, &json!({"data": {"text": "changed by hand"}}))
+        .await?;
     live(cluster, "world").await?;
     println!(
         "  changed the live ConfigMap by hand: repaired after {:.0} ms",
@@ -238,11 +274,19 @@ async fn repair(cluster: &Cluster) -> Result<()> {
 }
 
 async fn table(cluster: &Cluster) -> Result<()> {
-    let list = cluster.get("/apis/trimtab.dev/v1alpha1/namespaces/trimtab/applications").await?;
-    println!("\n  {:<8} {:<10} {:<10} {:<9} RESOURCES", "NAME", "SYNC", "HEALTH", "REVISION");
+    let list = cluster
+        .get("/apis/trimtab.dev/v1alpha1/namespaces/trimtab/applications")
+        .await?;
+    println!(
+        "\n  {:<8} {:<10} {:<10} {:<9} RESOURCES",
+        "NAME", "SYNC", "HEALTH", "REVISION"
+    );
     for item in list["items"].as_array().into_iter().flatten() {
         let text = |pointer: &str| {
-            item.pointer(pointer).and_then(Value::as_str).unwrap_or("-").to_owned()
+            item.pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or("-")
+                .to_owned()
         };
         let revision: String = text("/status/sync/revision").chars().take(7).collect();
         println!(

@@ -65,9 +65,17 @@ async fn start() -> Result<Lab> {
     let repositories = guardian.directory().join("repositories");
     std::fs::create_dir_all(&repositories)?;
     let git = GitServer::start(&repositories)?;
-    control_plane.cluster.create("/api/v1/namespaces", &namespace("trimtab")).await?;
+    control_plane
+        .cluster
+        .create("/api/v1/namespaces", &namespace("trimtab"))
+        .await?;
     let agent = Agent::start(&guardian, &control_plane, &AgentOptions::new(binary())).await?;
-    Ok(Lab { guardian, control_plane, git, agent })
+    Ok(Lab {
+        guardian,
+        control_plane,
+        git,
+        agent,
+    })
 }
 
 fn namespace(name: &str) -> Value {
@@ -93,9 +101,13 @@ impl Lab {
     /// The same with Applications in another namespace, for an agent of its own.
     pub(crate) async fn given_in(&self, name: &str, home: &str) -> Result<Story> {
         let cluster = self.control_plane.cluster.clone();
-        cluster.create("/api/v1/namespaces", &namespace(name)).await?;
+        cluster
+            .create("/api/v1/namespaces", &namespace(name))
+            .await?;
         if home != "trimtab" {
-            cluster.create("/api/v1/namespaces", &namespace(home)).await?;
+            cluster
+                .create("/api/v1/namespaces", &namespace(home))
+                .await?;
         }
         let root = self.guardian.directory().join("repositories");
         let repository = Repository::create(&root, name)?;
@@ -122,7 +134,9 @@ impl Lab {
 
 /// A ConfigMap manifest with one value.
 pub(crate) fn config_map(name: &str, value: &str) -> String {
-    format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{value: \"{value}\"}}\n")
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{value: \"{value}\"}}\n"
+    )
 }
 
 impl Story {
@@ -141,13 +155,19 @@ impl Story {
     }
 
     pub(crate) async fn create(&self, application: &Value) -> Result<Value> {
-        let path = format!("/apis/trimtab.dev/v1alpha1/namespaces/{}/applications", self.home);
+        let path = format!(
+            "/apis/trimtab.dev/v1alpha1/namespaces/{}/applications",
+            self.home
+        );
         self.cluster.create(&path, application).await
     }
 
     /// The path of the Application.
     pub(crate) fn path(&self) -> String {
-        format!("/apis/trimtab.dev/v1alpha1/namespaces/{}/applications/{}", self.home, self.name)
+        format!(
+            "/apis/trimtab.dev/v1alpha1/namespaces/{}/applications/{}",
+            self.home, self.name
+        )
     }
 
     pub(crate) async fn status(&self) -> Result<Value> {
@@ -156,14 +176,24 @@ impl Story {
 
     /// Commits files of `app/`; none deletes.
     pub(crate) fn commit(&self, files: &[(&str, Option<&str>)]) -> Result<String> {
-        let paths: Vec<_> = files.iter().map(|(path, _)| format!("app/{path}")).collect();
-        let files: Vec<_> =
-            paths.iter().zip(files).map(|(path, (_, content))| (path.as_str(), *content)).collect();
+        let paths: Vec<_> = files
+            .iter()
+            .map(|(path, _)| format!("app/{path}"))
+            .collect();
+        let files: Vec<_> = paths
+            .iter()
+            .zip(files)
+            .map(|(path, (_, content))| (path.as_str(), *content))
+            .collect();
         self.repository.commit("main", &files, "a change")
     }
 
     /// Commits files and tells the agent by a signed push.
-    pub(crate) async fn push(&self, agent: &Agent, files: &[(&str, Option<&str>)]) -> Result<String> {
+    pub(crate) async fn push(
+        &self,
+        agent: &Agent,
+        files: &[(&str, Option<&str>)],
+    ) -> Result<String> {
         let commit_id = self.commit(files)?;
         match agent.push_github(&self.url, "main", &commit_id).await? {
             202 => Ok(commit_id),
@@ -182,7 +212,11 @@ impl Story {
     }
 
     /// Waits until the status is as wanted.
-    pub(crate) async fn becomes(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+    pub(crate) async fn becomes(
+        &self,
+        what: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
         eventually(&format!("{}: {what}", self.name), SOON, || async {
             let status = self.status().await?;
             Ok(if wanted(&status) {
@@ -202,10 +236,16 @@ impl Story {
     /// Waits for a condition of this type whose message contains the text.
     pub(crate) async fn condition(&self, type_: &str, text: &str) -> Result<Value> {
         self.becomes(&format!("{type_} with \"{text}\""), |status| {
-            status["conditions"].as_array().into_iter().flatten().any(|condition| {
-                condition["type"] == type_
-                    && condition["message"].as_str().is_some_and(|message| message.contains(text))
-            })
+            status["conditions"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|condition| {
+                    condition["type"] == type_
+                        && condition["message"]
+                            .as_str()
+                            .is_some_and(|message| message.contains(text))
+                })
         })
         .await
     }
@@ -220,11 +260,16 @@ impl Story {
         let path = self.map(name);
         eventually(&format!("{name} = {value:?}"), SOON, || async {
             let found = self.cluster.find(&path).await?;
-            let now = found.as_ref().map(|map| map["data"]["value"].as_str().unwrap_or("-"));
+            let now = found
+                .as_ref()
+                .map(|map| map["data"]["value"].as_str().unwrap_or("-"));
             Ok(if now == value {
                 Expectation::Met(())
             } else {
-                Expectation::Pending(format!("it is {now:?}; {}", self.status().await?["conditions"]))
+                Expectation::Pending(format!(
+                    "it is {now:?}; {}",
+                    self.status().await?["conditions"]
+                ))
             })
         })
         .await

@@ -14,7 +14,9 @@ fn what_left_git_is_deleted() {
         app.synced(&first).await?;
         // Somebody else's object of the same namespace is none of our business.
         let other = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "other"}, "data": {"value": "x"}});
-        app.cluster.apply(&app.map("other"), "story", &other).await?;
+        app.cluster
+            .apply(&app.map("other"), "story", &other)
+            .await?;
         let second = app.push(&lab.agent, &[("b.yaml", None)]).await?;
         app.value("b", None).await?;
         let status = app.synced(&second).await?;
@@ -36,14 +38,28 @@ fn without_prune_what_left_git_stays_and_is_shown() {
         app.create(&application).await?;
         app.synced(&first).await?;
         app.push(&lab.agent, &[("b.yaml", None)]).await?;
-        let status = app.becomes("OutOfSync", |status| status["sync"]["status"] == "OutOfSync").await?;
-        let stale: Vec<_> = status["resources"].as_array().unwrap().iter()
-            .filter(|resource| resource["requiresPruning"] == true).collect();
+        let status = app
+            .becomes("OutOfSync", |status| {
+                status["sync"]["status"] == "OutOfSync"
+            })
+            .await?;
+        let stale: Vec<_> = status["resources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|resource| resource["requiresPruning"] == true)
+            .collect();
         assert_eq!(stale.len(), 1);
         app.value("b", Some("1")).await?;
-        app.cluster.patch(&app.path(), &json!({"operation": {"sync": {"prune": true}}})).await?;
+        app.cluster
+            .patch(
+                &app.path(),
+                &json!({"operation": {"sync": {"prune": true}}}),
+            )
+            .await?;
         app.value("b", None).await?;
-        app.becomes("Synced", |status| status["sync"]["status"] == "Synced").await?;
+        app.becomes("Synced", |status| status["sync"]["status"] == "Synced")
+            .await?;
         Ok(())
     });
 }
@@ -55,11 +71,15 @@ fn an_empty_render_deletes_nothing() {
         let first = app.commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
         app.create(&app.application()).await?;
         app.synced(&first).await?;
-        app.push(&lab.agent, &[("a.yaml", Some("# nothing\n"))]).await?;
+        app.push(&lab.agent, &[("a.yaml", Some("# nothing\n"))])
+            .await?;
         let status = app.condition("PruneHeld", "renders nothing").await?;
         app.value("a", Some("1")).await?;
         // A person may say that it is meant.
-        let message = status["conditions"][0]["message"].as_str().unwrap().to_owned();
+        let message = status["conditions"][0]["message"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let token = message.rsplit('=').next().unwrap().to_owned();
         let approve = json!({"metadata": {"annotations": {"trimtab.dev/prune-approved": token}}});
         app.cluster.patch(&app.path(), &approve).await?;
@@ -80,7 +100,10 @@ fn what_was_taken_over_by_another_is_not_deleted() {
         app.synced(&first).await?;
         let foreign = json!({"metadata": {"annotations": {"trimtab.dev/tracking-id": "trimtab_other:/ConfigMap:taken/b"}}});
         app.cluster.patch(&app.map("b"), &foreign).await?;
-        app.becomes("SharedResourceWarning", |status| status["conditions"][0]["type"] == "SharedResourceWarning").await?;
+        app.becomes("SharedResourceWarning", |status| {
+            status["conditions"][0]["type"] == "SharedResourceWarning"
+        })
+        .await?;
         let second = app.push(&lab.agent, &[("b.yaml", None)]).await?;
         app.synced(&second).await?;
         app.value("b", Some("1")).await?;

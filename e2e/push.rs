@@ -11,13 +11,18 @@ fn a_push_by_github_goes_live() {
         app.synced(&first).await?;
         app.value("map", Some("one")).await?;
 
-        let second = app.push(&lab.agent, &[("map.yaml", Some(&config_map("map", "two")))]).await?;
+        let second = app
+            .push(&lab.agent, &[("map.yaml", Some(&config_map("map", "two")))])
+            .await?;
         app.value("map", Some("two")).await?;
         let status = app.synced(&second).await?;
         assert_eq!(status["timing"]["trigger"], "push");
         assert_eq!(status["history"].as_array().unwrap().len(), 2);
         assert_eq!(status["operationState"]["phase"], "Succeeded");
-        assert_eq!(status["operationState"]["syncResult"]["resources"][0]["message"], "configured");
+        assert_eq!(
+            status["operationState"]["syncResult"]["resources"][0]["message"],
+            "configured"
+        );
         Ok(())
     });
 }
@@ -80,9 +85,17 @@ fn without_automation_nothing_is_applied_until_asked() {
 
         let operation = serde_json::json!({"operation": {"sync": {"dryRun": true}}});
         app.cluster.patch(&app.path(), &operation).await?;
-        let status = app.becomes("dry run", |s| s["operationState"]["phase"] == "Succeeded").await?;
-        assert_eq!(status["operationState"]["syncResult"]["resources"][0]["message"], "created");
-        assert!(app.cluster.find(&app.map("map")).await?.is_none(), "a dry run writes nothing");
+        let status = app
+            .becomes("dry run", |s| s["operationState"]["phase"] == "Succeeded")
+            .await?;
+        assert_eq!(
+            status["operationState"]["syncResult"]["resources"][0]["message"],
+            "created"
+        );
+        assert!(
+            app.cluster.find(&app.map("map")).await?.is_none(),
+            "a dry run writes nothing"
+        );
 
         let operation = serde_json::json!({"operation": {
             "initiatedBy": {"username": "ada"}, "sync": {},
@@ -104,21 +117,33 @@ fn a_private_repository_is_read_with_its_secret() {
         let first = app.commit(&[("map.yaml", Some(&config_map("map", "one")))])?;
         app.create(&app.application()).await?;
         app.condition("SourceError", "").await?;
-        let secret = |password: &str| serde_json::json!({
-            "apiVersion": "v1", "kind": "Secret",
-            "metadata": {"name": "private-repository", "labels": {"trimtab.dev/secret-type": "repository"}},
-            "stringData": {"url": app.url, "username": "robot", "password": password},
-        });
+        let secret = |password: &str| {
+            serde_json::json!({
+                "apiVersion": "v1", "kind": "Secret",
+                "metadata": {"name": "private-repository", "labels": {"trimtab.dev/secret-type": "repository"}},
+                "stringData": {"url": app.url, "username": "robot", "password": password},
+            })
+        };
         let path = "/api/v1/namespaces/trimtab/secrets/private-repository";
-        app.cluster.apply(path, "story", &secret("wrong-canary")).await?;
-        let refresh = |kind: &str| serde_json::json!({
-            "metadata": {"annotations": {"argocd.argoproj.io/refresh": kind}},
-        });
+        app.cluster
+            .apply(path, "story", &secret("wrong-canary"))
+            .await?;
+        let refresh = |kind: &str| {
+            serde_json::json!({
+                "metadata": {"annotations": {"argocd.argoproj.io/refresh": kind}},
+            })
+        };
         app.cluster.patch(&app.path(), &refresh("normal")).await?;
-        app.cluster.apply(path, "story", &secret("hunter2-canary")).await?;
+        app.cluster
+            .apply(path, "story", &secret("hunter2-canary"))
+            .await?;
         app.cluster.patch(&app.path(), &refresh("hard")).await?;
         app.synced(&first).await?;
-        let everything = format!("{}{}", app.cluster.get(&app.path()).await?, lab.agent.process.log());
+        let everything = format!(
+            "{}{}",
+            app.cluster.get(&app.path()).await?,
+            lab.agent.process.log()
+        );
         assert!(!everything.contains("canary\""), "a password was shown");
         assert!(!everything.contains("hunter2"), "a password was shown");
         Ok(())

@@ -20,7 +20,8 @@ fn a_directory_with_recursion_and_globs() {
             ("README.md", Some("no manifest")),
         ])?;
         let mut application = app.application();
-        application["spec"]["source"]["directory"] = json!({"recurse": true, "exclude": "**/skipped.yaml"});
+        application["spec"]["source"]["directory"] =
+            json!({"recurse": true, "exclude": "**/skipped.yaml"});
         app.create(&application).await?;
         let status = app.synced(&commit_id).await?;
         assert_eq!(status["resources"].as_array().unwrap().len(), 3);
@@ -51,7 +52,8 @@ fn a_kustomization_with_a_base_outside_its_directory() {
         // A change in the base alone reaches the application.
         let changed = DEPLOYMENT.replace("replicas: 2", "replicas: 3");
         let commit_id =
-            app.repository.commit("main", &[("base/deployment.yaml", Some(&changed))], "scale")?;
+            app.repository
+                .commit("main", &[("base/deployment.yaml", Some(&changed))], "scale")?;
         lab.agent.push_github(&app.url, "main", &commit_id).await?;
         app.synced(&commit_id).await?;
         let path = "/apis/apps/v1/namespaces/kustomize/deployments/prod-web";
@@ -67,8 +69,14 @@ fn a_chart_with_values() {
         let template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}-map}\n\
                         data: {value: \"{{ .Values.a }}-{{ .Values.b }}-{{ .Values.c }}-{{ .Values.d }}\"}\n";
         let commit_id = app.commit(&[
-            ("Chart.yaml", Some("apiVersion: v2\nname: chart\nversion: 1.0.0\n")),
-            ("values.yaml", Some("a: chart\nb: chart\nc: chart\nd: chart\n")),
+            (
+                "Chart.yaml",
+                Some("apiVersion: v2\nname: chart\nversion: 1.0.0\n"),
+            ),
+            (
+                "values.yaml",
+                Some("a: chart\nb: chart\nc: chart\nd: chart\n"),
+            ),
             ("values-prod.yaml", Some("b: file\nc: file\nd: file\n")),
             ("templates/map.yaml", Some(template)),
         ])?;
@@ -94,9 +102,12 @@ fn a_definition_and_its_objects_in_one_commit() {
             names: {kind: Widget, plural: widgets}\n  scope: Namespaced\n  versions:\n  - name: v1\n    \
             served: true\n    storage: true\n    schema: {openAPIV3Schema: {type: object, \
             x-kubernetes-preserve-unknown-fields: true}}\n";
-        let widget = "apiVersion: definitions.example.com/v1\nkind: Widget\nmetadata: {name: w}\nsize: 3\n";
-        let commit_id =
-            app.commit(&[("a-widget.yaml", Some(widget)), ("definition.yaml", Some(definition))])?;
+        let widget =
+            "apiVersion: definitions.example.com/v1\nkind: Widget\nmetadata: {name: w}\nsize: 3\n";
+        let commit_id = app.commit(&[
+            ("a-widget.yaml", Some(widget)),
+            ("definition.yaml", Some(definition)),
+        ])?;
         app.create(&app.application()).await?;
         app.synced(&commit_id).await?;
         let path = "/apis/definitions.example.com/v1/namespaces/definitions/widgets/w";
@@ -120,7 +131,10 @@ fn the_namespace_is_created_when_asked_and_never_deleted() {
         assert!(app.cluster.find(map).await?.is_some());
         app.cluster.delete(&app.path()).await?;
         crate::deletion::gone(&app.cluster, map).await?;
-        let namespace = app.cluster.get("/api/v1/namespaces/created-namespace").await?;
+        let namespace = app
+            .cluster
+            .get("/api/v1/namespaces/created-namespace")
+            .await?;
         assert!(namespace["metadata"]["deletionTimestamp"].is_null());
         Ok(())
     });
@@ -138,9 +152,14 @@ fn deployments_and_jobs_are_awaited() {
         for resource in status["resources"].as_array().unwrap() {
             assert_eq!(resource["health"]["status"], "Healthy", "{resource}");
         }
-        let broken = DEPLOYMENT.replace("image: web", "image: web, command: [x]").replace("replicas: 2", "paused: true\n  replicas: 2");
+        let broken = DEPLOYMENT
+            .replace("image: web", "image: web, command: [x]")
+            .replace("replicas: 2", "paused: true\n  replicas: 2");
         app.push(&lab.agent, &[("web.yaml", Some(&broken))]).await?;
-        app.becomes("Suspended", |status| status["health"]["status"] == "Suspended").await?;
+        app.becomes("Suspended", |status| {
+            status["health"]["status"] == "Suspended"
+        })
+        .await?;
         Ok(())
     });
 }

@@ -11,19 +11,34 @@ fn killed_in_the_middle_of_a_sync_it_loses_and_doubles_nothing() {
         let app = lab.given_in("killed", "killed-home").await?;
         let mut agent = lab.agent_for("killed-home", &[]).await?;
         let manifests: Vec<_> = (0..150)
-            .map(|n| (format!("m{n:03}.yaml"), config_map(&format!("m{n:03}"), "1")))
+            .map(|n| {
+                (
+                    format!("m{n:03}.yaml"),
+                    config_map(&format!("m{n:03}"), "1"),
+                )
+            })
             .collect();
-        let files: Vec<_> =
-            manifests.iter().map(|(path, content)| (path.as_str(), Some(content.as_str()))).collect();
+        let files: Vec<_> = manifests
+            .iter()
+            .map(|(path, content)| (path.as_str(), Some(content.as_str())))
+            .collect();
         let commit_id = app.commit(&files)?;
         app.create(&app.application()).await?;
         let maps = "/api/v1/namespaces/killed/configmaps?labelSelector=trimtab.dev/application";
         let count = || async {
-            anyhow::Ok(app.cluster.get(maps).await?["items"].as_array().map_or(0, Vec::len))
+            anyhow::Ok(
+                app.cluster.get(maps).await?["items"]
+                    .as_array()
+                    .map_or(0, Vec::len),
+            )
         };
         eventually("some objects", SOON, || async {
             let n = count().await?;
-            Ok(if n > 0 { Expectation::Met(()) } else { Expectation::Pending("none".into()) })
+            Ok(if n > 0 {
+                Expectation::Met(())
+            } else {
+                Expectation::Pending("none".into())
+            })
         })
         .await?;
         agent.process.kill();
@@ -37,7 +52,9 @@ fn killed_in_the_middle_of_a_sync_it_loses_and_doubles_nothing() {
         let status = app.synced(&commit_id).await?;
         assert_eq!(count().await?, 150);
         assert_eq!(status["history"].as_array().unwrap().len(), 1);
-        let created_again = agent.metric("trimtab_kube_requests_total", &["verb=\"apply\""]).await?;
+        let created_again = agent
+            .metric("trimtab_kube_requests_total", &["verb=\"apply\""])
+            .await?;
         assert!(created_again <= 151.0, "{created_again} applies");
         Ok(())
     });
@@ -48,19 +65,26 @@ fn restarted_it_applies_nothing_that_is_as_it_was() {
     story(|lab| async move {
         let app = lab.given_in("warm", "warm-home").await?;
         let agent = lab.agent_for("warm-home", &[]).await?;
-        let files = [("a.yaml", config_map("a", "1")), ("b.yaml", config_map("b", "1"))];
+        let files = [
+            ("a.yaml", config_map("a", "1")),
+            ("b.yaml", config_map("b", "1")),
+        ];
         let files: Vec<_> = files.iter().map(|(p, c)| (*p, Some(c.as_str()))).collect();
         let first = app.commit(&files)?;
         app.create(&app.application()).await?;
         app.synced(&first).await?;
         drop(agent);
         // One object is changed while nobody looks.
-        app.cluster.patch(&app.map("a"), &json!({"data": {"value": "hand"}})).await?;
+        app.cluster
+            .patch(&app.map("a"), &json!({"data": {"value": "hand"}}))
+            .await?;
         let agent = lab.agent_for("warm-home", &[]).await?;
         app.value("a", Some("1")).await?;
         app.synced(&first).await?;
         // The CustomResourceDefinition at the start, and the one object.
-        let applies = agent.metric("trimtab_kube_requests_total", &["verb=\"apply\""]).await?;
+        let applies = agent
+            .metric("trimtab_kube_requests_total", &["verb=\"apply\""])
+            .await?;
         assert_eq!(applies, 2.0);
         let version = app.cluster.get(&app.map("b")).await?["metadata"]["resourceVersion"].clone();
         drop(agent);
@@ -77,8 +101,12 @@ fn restarted_it_applies_nothing_that_is_as_it_was() {
 #[test]
 fn asked_to_end_it_ends_soon_and_cleanly() {
     story(|lab| async move {
-        lab.control_plane.cluster
-            .create("/api/v1/namespaces", &json!({"metadata": {"name": "term-home"}}))
+        lab.control_plane
+            .cluster
+            .create(
+                "/api/v1/namespaces",
+                &json!({"metadata": {"name": "term-home"}}),
+            )
             .await?;
         let mut agent = lab.agent_for("term-home", &[]).await?;
         let started = std::time::Instant::now();

@@ -13,13 +13,23 @@ fn a_push_to_one_of_fifty_renders_one_and_applies_one_object() {
         let kustomization = "resources: [a.yaml, b.yaml]\n".to_owned();
         let mut files = Vec::new();
         for n in 0..50 {
-            files.push((format!("apps/{n}/kustomization.yaml"), kustomization.clone()));
+            files.push((
+                format!("apps/{n}/kustomization.yaml"),
+                kustomization.clone(),
+            ));
             for name in ["a", "b"] {
-                files.push((format!("apps/{n}/{name}.yaml"), config_map(&format!("{name}-{n}"), "1")));
+                files.push((
+                    format!("apps/{n}/{name}.yaml"),
+                    config_map(&format!("{name}-{n}"), "1"),
+                ));
             }
         }
-        let files: Vec<_> = files.iter().map(|(p, c)| (p.as_str(), Some(c.as_str()))).collect();
-        app.repository.commit("main", &files, "fifty applications")?;
+        let files: Vec<_> = files
+            .iter()
+            .map(|(p, c)| (p.as_str(), Some(c.as_str())))
+            .collect();
+        app.repository
+            .commit("main", &files, "fifty applications")?;
         for n in 0..50 {
             let mut application = app.application();
             application["metadata"]["name"] = json!(format!("fifty-{n}"));
@@ -34,17 +44,25 @@ fn a_push_to_one_of_fifty_renders_one_and_applies_one_object() {
                     && item["status"]["health"]["status"] == "Healthy"
             });
             let synced = synced.count();
-            Ok(if synced == 50 { Expectation::Met(()) } else { Expectation::Pending(format!("{synced} are")) })
+            Ok(if synced == 50 {
+                Expectation::Met(())
+            } else {
+                Expectation::Pending(format!("{synced} are"))
+            })
         })
         .await?;
         let measure = || async {
             let renders = agent.metric("trimtab_renders_total", &[]).await?;
-            let applies = agent.metric("trimtab_kube_requests_total", &["verb=\"apply\""]).await?;
+            let applies = agent
+                .metric("trimtab_kube_requests_total", &["verb=\"apply\""])
+                .await?;
             anyhow::Ok((renders, applies))
         };
         let (renders, applies) = measure().await?;
         let changed = config_map("a-7", "2");
-        let commit_id = app.repository.commit("main", &[("apps/7/a.yaml", Some(&changed))], "one")?;
+        let commit_id =
+            app.repository
+                .commit("main", &[("apps/7/a.yaml", Some(&changed))], "one")?;
         agent.push_github(&app.url, "main", &commit_id).await?;
         app.value_eventually("a-7", "2").await?;
         let path = format!("{list}/fifty-7");
@@ -52,7 +70,11 @@ fn a_push_to_one_of_fifty_renders_one_and_applies_one_object() {
             let found = app.cluster.get(&path).await?;
             let done = found["status"]["sync"]["revision"] == commit_id
                 && found["status"]["sync"]["status"] == "Synced";
-            Ok(if done { Expectation::Met(()) } else { Expectation::Pending(found["status"]["sync"].to_string()) })
+            Ok(if done {
+                Expectation::Met(())
+            } else {
+                Expectation::Pending(found["status"]["sync"].to_string())
+            })
         })
         .await?;
         let (renders_after, applies_after) = measure().await?;
@@ -67,8 +89,16 @@ impl crate::given::Story {
     pub(crate) async fn value_eventually(&self, name: &str, value: &str) -> anyhow::Result<()> {
         let path = self.map(name);
         eventually(&format!("{name} = {value}"), SOON, || async {
-            let now = self.cluster.find(&path).await?.map(|map| map["data"]["value"].clone());
-            Ok(if now == Some(json!(value)) { Expectation::Met(()) } else { Expectation::Pending(format!("{now:?}")) })
+            let now = self
+                .cluster
+                .find(&path)
+                .await?
+                .map(|map| map["data"]["value"].clone());
+            Ok(if now == Some(json!(value)) {
+                Expectation::Met(())
+            } else {
+                Expectation::Pending(format!("{now:?}"))
+            })
         })
         .await
     }

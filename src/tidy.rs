@@ -18,11 +18,26 @@ const FLOORS: &[&[&str]] = &[
 
 /// Paths that decide and never touch the world, and the words that they may not say.
 const PURE: &[&str] = &[
-    "object/", "crd/", "config/", "webhook/", "diff/", "health/", "trigger/", "plan/",
-    "sync/compare.rs", "controller/status.rs",
+    "object/",
+    "crd/",
+    "config/",
+    "webhook/",
+    "diff/",
+    "health/",
+    "trigger/",
+    "plan/",
+    "sync/compare.rs",
+    "controller/status.rs",
 ];
-const IMPURE: &[&str] =
-    &["tokio::", "std::fs", "fs::read", "std::process", "kube::Client", "::now()", "std::env"];
+const IMPURE: &[&str] = &[
+    "tokio::",
+    "std::fs",
+    "fs::read",
+    "std::process",
+    "kube::Client",
+    "::now()",
+    "std::env",
+];
 
 /// Lines of one file; about 150 are meant.
 const MAX_LINES: usize = 600;
@@ -39,13 +54,18 @@ fn faults(path: &str, text: &str) -> Vec<String> {
     let module = path.split(['/', '.']).next().unwrap_or_default();
     let is_test = path.contains("/tests") || path.ends_with("tests.rs");
     let pure = PURE.iter().any(|prefix| path.starts_with(prefix)) && !is_test;
-    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let code = text
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or_default();
     for (number, line) in (1..).zip(code.lines()) {
         for word in IMPURE.iter().filter(|word| pure && line.contains(**word)) {
             faults.push(format!("{path}:{number}: a pure file may not say `{word}`"));
         }
         for used in line.split("crate::").skip(1) {
-            let end = used.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(used.len());
+            let end = used
+                .find(|c: char| !c.is_alphanumeric() && c != '_')
+                .unwrap_or(used.len());
             let used = &used[..end];
             if used.is_empty() {
                 faults.push(format!("{path}:{number}: one `use crate::module` a module"));
@@ -65,9 +85,19 @@ fn floor(module: &str) -> Option<usize> {
 }
 
 fn sources(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let nested = entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] });
-    nested.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+    let entries = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let nested = entries.flat_map(|path| {
+        if path.is_dir() {
+            sources(&path)
+        } else {
+            vec![path]
+        }
+    });
+    nested
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .collect()
 }
 
 #[test]
@@ -75,7 +105,10 @@ fn every_file_keeps_to_its_floor() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut modules = 0;
     let mut found = Vec::new();
-    for file in sources(&root).iter().filter(|file| !file.ends_with("tidy.rs")) {
+    for file in sources(&root)
+        .iter()
+        .filter(|file| !file.ends_with("tidy.rs"))
+    {
         let path = file.strip_prefix(&root).unwrap().to_str().unwrap();
         let module = path.split(['/', '.']).next().unwrap_or_default();
         modules += 1;
@@ -91,11 +124,32 @@ fn every_file_keeps_to_its_floor() {
 #[test]
 fn faults_are_found() {
     let count = |path, text| faults(path, text).len();
-    assert_eq!(count("sync/mod.rs", "//! Down.\nuse crate::plan::Plan;\n"), 0);
-    assert_eq!(count("plan/mod.rs", "//! Up.\nuse crate::sync::Engine;\n"), 1);
-    assert_eq!(count("plan/mod.rs", "//! Beside.\nuse crate::git::Mirror;\n"), 1);
-    assert_eq!(count("plan/mod.rs", "//! Grouped.\nuse crate::{crd, object};\n"), 1);
+    assert_eq!(
+        count("sync/mod.rs", "//! Down.\nuse crate::plan::Plan;\n"),
+        0
+    );
+    assert_eq!(
+        count("plan/mod.rs", "//! Up.\nuse crate::sync::Engine;\n"),
+        1
+    );
+    assert_eq!(
+        count("plan/mod.rs", "//! Beside.\nuse crate::git::Mirror;\n"),
+        1
+    );
+    assert_eq!(
+        count("plan/mod.rs", "//! Grouped.\nuse crate::{crd, object};\n"),
+        1
+    );
     assert_eq!(count("plan/mod.rs", "use tokio::time;\n"), 2);
-    assert_eq!(count("plan/mod.rs", &format!("//! Long.{}", "\n".repeat(601))), 1);
-    assert_eq!(count("plan/mod.rs", "//! T.\n#[cfg(test)]\nmod tests {\nuse tokio::x;\n}\n"), 0);
+    assert_eq!(
+        count("plan/mod.rs", &format!("//! Long.{}", "\n".repeat(601))),
+        1
+    );
+    assert_eq!(
+        count(
+            "plan/mod.rs",
+            "//! T.\n#[cfg(test)]\nmod tests {\nuse tokio::x;\n}\n"
+        ),
+        0
+    );
 }

@@ -65,7 +65,10 @@ impl Agent {
         let directory = guardian.directory().join(&options.name);
         fs::create_dir_all(&directory)?;
         let settings = write_settings(&directory, options)?;
-        let kubeconfig = options.kubeconfig.as_ref().unwrap_or(&control_plane.kubeconfig);
+        let kubeconfig = options
+            .kubeconfig
+            .as_ref()
+            .unwrap_or(&control_plane.kubeconfig);
         let started = Instant::now();
         let mut command = Command::new(&options.binary);
         command
@@ -79,7 +82,12 @@ impl Agent {
             .arg(directory.join("work"))
             .arg("--tools-dir")
             .arg(&control_plane.tools)
-            .args(["--webhook-address", "127.0.0.1:0", "--operations-address", "127.0.0.1:0"])
+            .args([
+                "--webhook-address",
+                "127.0.0.1:0",
+                "--operations-address",
+                "127.0.0.1:0",
+            ])
             .args(["--log-format", "json"])
             .args(&options.arguments)
             .env_remove("RUST_LOG");
@@ -96,10 +104,18 @@ impl Agent {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
-        let agent = Self { process, webhooks, operations };
+        let agent = Self {
+            process,
+            webhooks,
+            operations,
+        };
         eventually("a ready agent", Duration::from_secs(30), || async {
             let (status, body) = get(agent.operations, "/readyz").await?;
-            Ok(if status == 200 { Expectation::Met(()) } else { Expectation::Pending(body) })
+            Ok(if status == 200 {
+                Expectation::Met(())
+            } else {
+                Expectation::Pending(body)
+            })
         })
         .await
         .with_context(|| agent.process.tail(30))?;
@@ -107,13 +123,23 @@ impl Agent {
     }
 
     /// Posts a delivery to a receiver and returns the status.
-    pub(crate) async fn deliver(&self, receiver: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<u16> {
+    pub(crate) async fn deliver(
+        &self,
+        receiver: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<u16> {
         let path = format!("/hooks/{receiver}");
         Ok(post(self.webhooks, &path, headers, body).await?.0)
     }
 
     /// A push as GitHub sends and signs it.
-    pub(crate) async fn push_github(&self, clone_url: &str, branch: &str, commit_id: &str) -> Result<u16> {
+    pub(crate) async fn push_github(
+        &self,
+        clone_url: &str,
+        branch: &str,
+        commit_id: &str,
+    ) -> Result<u16> {
         let body = github_push(clone_url, branch, commit_id);
         let signature = format!("sha256={}", sign(GITHUB_SECRET, &body));
         let headers = [
@@ -126,7 +152,12 @@ impl Agent {
     }
 
     /// A push as GitLab sends it.
-    pub(crate) async fn push_gitlab(&self, clone_url: &str, branch: &str, commit_id: &str) -> Result<u16> {
+    pub(crate) async fn push_gitlab(
+        &self,
+        clone_url: &str,
+        branch: &str,
+        commit_id: &str,
+    ) -> Result<u16> {
         let body = json!({
             "object_kind": "push", "ref": format!("refs/heads/{branch}"), "after": commit_id,
             "checkout_sha": commit_id, "project": {"git_http_url": clone_url},
@@ -137,7 +168,8 @@ impl Agent {
             ("X-Gitlab-Token", GITLAB_TOKEN),
             ("Content-Type", "application/json"),
         ];
-        self.deliver("gitlab", &headers, body.to_string().as_bytes()).await
+        self.deliver("gitlab", &headers, body.to_string().as_bytes())
+            .await
     }
 
     pub(crate) async fn metrics(&self) -> Result<String> {
@@ -148,10 +180,13 @@ impl Agent {
     pub(crate) async fn metric(&self, name: &str, labels: &[&str]) -> Result<f64> {
         let text = self.metrics().await?;
         let lines = text.lines().filter(|line| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(['{', ' ']))
                 && labels.iter().all(|label| line.contains(label))
         });
-        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+        Ok(lines
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum())
     }
 
     /// Resident memory in KiB: all of it, and what is not backed by a file.
@@ -159,7 +194,8 @@ impl Agent {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let field = |name: &str| {
             let line = status.lines().find(|line| line.starts_with(name));
-            line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+            line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+                .unwrap_or(0)
         };
         Ok((field("VmRSS:"), field("RssAnon:")))
     }
@@ -185,7 +221,10 @@ pub(crate) fn sign(secret: &str, body: &[u8]) -> String {
 }
 
 fn write_settings(directory: &Path, options: &AgentOptions) -> Result<PathBuf> {
-    fs::write(directory.join("github.secret"), format!("{GITHUB_SECRET}\n"))?;
+    fs::write(
+        directory.join("github.secret"),
+        format!("{GITHUB_SECRET}\n"),
+    )?;
     fs::write(directory.join("gitlab.token"), GITLAB_TOKEN)?;
     let settings = json!({
         "pollInterval": options.poll_interval,
@@ -201,8 +240,13 @@ fn write_settings(directory: &Path, options: &AgentOptions) -> Result<PathBuf> {
 
 /// The addresses that the last start of an agent printed.
 fn addresses(log: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let line = lines.into_iter().find(|line| line["fields"]["message"] == "listening")?;
+    let lines = log
+        .lines()
+        .rev()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let line = lines
+        .into_iter()
+        .find(|line| line["fields"]["message"] == "listening")?;
     let address = |name: &str| line["fields"][name].as_str()?.parse().ok();
     Some((address("webhooks")?, address("operations")?))
 }
@@ -227,7 +271,11 @@ pub(crate) async fn post(
 }
 
 /// Sends bytes as they are and reads the status and the body of the answer.
-pub(crate) async fn exchange(address: SocketAddr, head: &[u8], body: &[u8]) -> Result<(u16, String)> {
+pub(crate) async fn exchange(
+    address: SocketAddr,
+    head: &[u8],
+    body: &[u8],
+) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     stream.write_all(&[head, body].concat()).await?;
@@ -235,6 +283,10 @@ pub(crate) async fn exchange(address: SocketAddr, head: &[u8], body: &[u8]) -> R
     tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut answer)).await??;
     let text = String::from_utf8_lossy(&answer);
     let (head, body) = text.split_once("\r\n\r\n").context("no answer")?;
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no status")?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .context("no status")?;
     Ok((status, body.to_owned()))
 }

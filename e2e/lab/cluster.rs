@@ -4,7 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use http::{Method, Request};
-use kube::{Client, Config, config::{KubeConfigOptions, Kubeconfig}};
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use serde_json::Value;
 
 /// A connection as cluster administrator. Cheap to clone.
@@ -25,7 +28,10 @@ impl Cluster {
     }
 
     pub(crate) async fn text(&self, path: &str) -> Result<String> {
-        Ok(self.0.request_text(Request::get(path).body(Vec::new())?).await?)
+        Ok(self
+            .0
+            .request_text(Request::get(path).body(Vec::new())?)
+            .await?)
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value> {
@@ -34,7 +40,11 @@ impl Cluster {
 
     /// None when it is not there.
     pub(crate) async fn find(&self, path: &str) -> Result<Option<Value>> {
-        match self.0.request::<Value>(Request::get(path).body(Vec::new())?).await {
+        match self
+            .0
+            .request::<Value>(Request::get(path).body(Vec::new())?)
+            .await
+        {
             Ok(value) => Ok(Some(value)),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
             Err(error) => Err(error.into()),
@@ -42,22 +52,26 @@ impl Cluster {
     }
 
     pub(crate) async fn create(&self, path: &str, object: &Value) -> Result<Value> {
-        self.send(Method::POST, path, "application/json", object).await
+        self.send(Method::POST, path, "application/json", object)
+            .await
     }
 
     pub(crate) async fn replace(&self, path: &str, object: &Value) -> Result<Value> {
-        self.send(Method::PUT, path, "application/json", object).await
+        self.send(Method::PUT, path, "application/json", object)
+            .await
     }
 
     /// A JSON merge patch.
     pub(crate) async fn patch(&self, path: &str, patch: &Value) -> Result<Value> {
-        self.send(Method::PATCH, path, "application/merge-patch+json", patch).await
+        self.send(Method::PATCH, path, "application/merge-patch+json", patch)
+            .await
     }
 
     /// Server-side apply under a name.
     pub(crate) async fn apply(&self, path: &str, manager: &str, object: &Value) -> Result<Value> {
         let path = format!("{path}?fieldManager={manager}&force=true");
-        self.send(Method::PATCH, &path, "application/apply-patch+yaml", object).await
+        self.send(Method::PATCH, &path, "application/apply-patch+yaml", object)
+            .await
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Result<Value> {
@@ -71,6 +85,9 @@ impl Cluster {
             request = request.header("content-type", kind);
             bytes = serde_json::to_vec(body)?;
         }
-        self.0.request(request.body(bytes)?).await.with_context(|| format!("{method} {path}"))
+        self.0
+            .request(request.body(bytes)?)
+            .await
+            .with_context(|| format!("{method} {path}"))
     }
 }

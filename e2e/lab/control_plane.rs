@@ -39,7 +39,10 @@ impl ControlPlane {
         let (private_key, public_key) = service_account_keys()?;
         fs::write(path("service-accounts.key"), private_key)?;
         fs::write(path("service-accounts.pub"), public_key)?;
-        fs::write(path("tokens.csv"), "admin-token,admin,admin,system:masters\n")?;
+        fs::write(
+            path("tokens.csv"),
+            "admin-token,admin,admin,system:masters\n",
+        )?;
         let (etcd_port, peer_port, port) = (free_port()?, free_port()?, free_port()?);
         let etcd_url = format!("http://127.0.0.1:{etcd_port}");
         let peer_url = format!("http://127.0.0.1:{peer_port}");
@@ -61,11 +64,20 @@ impl ControlPlane {
                 .arg(format!("--secure-port={port}"))
                 .arg(format!("--cert-dir={}", path("certificates")))
                 .arg(format!("--token-auth-file={}", path("tokens.csv")))
-                .arg(format!("--service-account-key-file={}", path("service-accounts.pub")))
-                .arg(format!("--service-account-signing-key-file={}", path("service-accounts.key")))
+                .arg(format!(
+                    "--service-account-key-file={}",
+                    path("service-accounts.pub")
+                ))
+                .arg(format!(
+                    "--service-account-signing-key-file={}",
+                    path("service-accounts.key")
+                ))
                 .arg("--service-account-issuer=https://kubernetes.default.svc")
                 .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
-                .args(["--authorization-mode=RBAC", "--service-cluster-ip-range=10.96.0.0/16"])
+                .args([
+                    "--authorization-mode=RBAC",
+                    "--service-cluster-ip-range=10.96.0.0/16",
+                ])
                 .args(["--endpoint-reconciler-type=none", "--allow-privileged=true"]),
         )?;
         let server = format!("https://127.0.0.1:{port}");
@@ -78,7 +90,10 @@ impl ControlPlane {
         })
         .await?;
         let kubeconfig = directory.join("kubeconfig");
-        fs::write(&kubeconfig, kubeconfig_text(&server, &certificate, "admin-token"))?;
+        fs::write(
+            &kubeconfig,
+            kubeconfig_text(&server, &certificate, "admin-token"),
+        )?;
         let cluster = Cluster::connect(&kubeconfig).await?;
         eventually("kube-apiserver", START, || async {
             Ok(match cluster.text("/readyz").await {
@@ -92,7 +107,10 @@ impl ControlPlane {
             "kube-controller-manager",
             Command::new(tools.join("kube-controller-manager"))
                 .arg(&kubeconfig_flag)
-                .arg(format!("--service-account-private-key-file={}", path("service-accounts.key")))
+                .arg(format!(
+                    "--service-account-private-key-file={}",
+                    path("service-accounts.key")
+                ))
                 .arg(format!("--root-ca-file={}", certificate.display()))
                 .args(["--leader-elect=false", "--secure-port=0"]),
         )?;
@@ -121,19 +139,29 @@ impl ControlPlane {
     /// Adds a node and waits until pods can be scheduled on it.
     pub(crate) async fn add_node(&self, name: &str) -> Result<()> {
         self.cluster
-            .create("/api/v1/nodes", &json!({
-                "apiVersion": "v1", "kind": "Node",
-                "metadata": {"name": name, "annotations": {"kwok.x-k8s.io/node": "fake"}},
-                "status": {"capacity": {"cpu": "64", "memory": "256Gi", "pods": "10000"},
-                           "allocatable": {"cpu": "64", "memory": "256Gi", "pods": "10000"}},
-            }))
+            .create(
+                "/api/v1/nodes",
+                &json!({
+                    "apiVersion": "v1", "kind": "Node",
+                    "metadata": {"name": name, "annotations": {"kwok.x-k8s.io/node": "fake"}},
+                    "status": {"capacity": {"cpu": "64", "memory": "256Gi", "pods": "10000"},
+                               "allocatable": {"cpu": "64", "memory": "256Gi", "pods": "10000"}},
+                }),
+            )
             .await?;
         let path = format!("/api/v1/nodes/{name}");
         eventually("a ready node", START, || async {
             let node = self.cluster.get(&path).await?;
-            let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
-            let tainted = node["spec"]["taints"].as_array().is_some_and(|taints| !taints.is_empty());
+            let conditions = node["status"]["conditions"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            let ready = conditions
+                .iter()
+                .any(|c| c["type"] == "Ready" && c["status"] == "True");
+            let tainted = node["spec"]["taints"]
+                .as_array()
+                .is_some_and(|taints| !taints.is_empty());
             Ok(if ready && !tainted {
                 Expectation::Met(())
             } else {
@@ -147,7 +175,10 @@ impl ControlPlane {
 fn start_kwok(guardian: &Guardian, tools: &Path, kubeconfig_flag: &str) -> Result<Process> {
     let stages = tools.join("../kwok-stages");
     let mut command = Command::new(tools.join("kwok"));
-    command.arg(kubeconfig_flag).arg("--manage-all-nodes=true").arg("--node-ip=127.0.0.1");
+    command
+        .arg(kubeconfig_flag)
+        .arg("--manage-all-nodes=true")
+        .arg("--node-ip=127.0.0.1");
     command.arg(format!("--server-address=127.0.0.1:{}", free_port()?));
     for entry in fs::read_dir(&stages).with_context(|| format!("no {}", stages.display()))? {
         command.arg(format!("--config={}", entry?.path().display()));
@@ -163,19 +194,29 @@ fn service_account_keys() -> Result<(String, String)> {
     const PREFIX: &str = "3059301306072a8648ce3d020106082a8648ce3d030107034200";
     let failed = |_| anyhow::anyhow!("could not make a key");
     let random = SystemRandom::new();
-    let private = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
-        .map_err(failed)?;
+    let private =
+        EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).map_err(failed)?;
     let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, private.as_ref(), &random)
         .map_err(|_| anyhow::anyhow!("could not read the key that was made"))?;
     let mut public = hex::decode(PREFIX)?;
     public.extend_from_slice(pair.public_key().as_ref());
-    Ok((pem("PRIVATE KEY", private.as_ref()), pem("PUBLIC KEY", &public)))
+    Ok((
+        pem("PRIVATE KEY", private.as_ref()),
+        pem("PUBLIC KEY", &public),
+    ))
 }
 
 fn pem(label: &str, bytes: &[u8]) -> String {
     let encoded = STANDARD.encode(bytes);
-    let lines: Vec<_> = encoded.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+    let lines: Vec<_> = encoded
+        .as_bytes()
+        .chunks(64)
+        .map(String::from_utf8_lossy)
+        .collect();
+    format!(
+        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+        lines.join("\n")
+    )
 }
 
 /// A kubeconfig for one user.

@@ -43,7 +43,11 @@ pub(crate) enum Expectation<T> {
 }
 
 /// Asks again and again until it is met, at most for `timeout`; says what was missing last.
-pub(crate) async fn eventually<T, F>(what: &str, timeout: Duration, mut ask: impl FnMut() -> F) -> Result<T>
+pub(crate) async fn eventually<T, F>(
+    what: &str,
+    timeout: Duration,
+    mut ask: impl FnMut() -> F,
+) -> Result<T>
 where
     F: Future<Output = Result<Expectation<T>>>,
 {

@@ -39,7 +39,10 @@ rm -rf "$1"
 impl Guardian {
     /// Starts with an empty directory of its own.
     pub(crate) fn start() -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("trimtab-lab-").tempdir()?.keep();
+        let directory = tempfile::Builder::new()
+            .prefix("trimtab-lab-")
+            .tempdir()?
+            .keep();
         let mut shell = Command::new("/bin/sh")
             .args(["-c", SCRIPT, "guardian"])
             .arg(&directory)
@@ -48,7 +51,11 @@ impl Guardian {
             .spawn()
             .context("could not start /bin/sh")?;
         let input = Mutex::new(shell.stdin.take());
-        Ok(Self { shell, input, directory })
+        Ok(Self {
+            shell,
+            input,
+            directory,
+        })
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -68,7 +75,11 @@ impl Guardian {
         if let Some(input) = self.input.lock().expect("no panic while held").as_mut() {
             writeln!(input, "{}", child.id())?;
         }
-        Ok(Process { name: name.to_owned(), child, log })
+        Ok(Process {
+            name: name.to_owned(),
+            child,
+            log,
+        })
     }
 }
 
@@ -120,7 +131,11 @@ impl Process {
 
     /// Its exit code when it has ended.
     pub(crate) fn ended(&mut self) -> Option<Option<i32>> {
-        self.child.try_wait().ok().flatten().map(|status| status.code())
+        self.child
+            .try_wait()
+            .ok()
+            .flatten()
+            .map(|status| status.code())
     }
 }
 

@@ -29,7 +29,10 @@ impl Bundles {
             return None;
         }
         let values: Vec<serde_json::Value> = serde_json::from_slice(&text[end + 1..]).ok()?;
-        values.into_iter().map(|value| Object::new(value).ok()).collect()
+        values
+            .into_iter()
+            .map(|value| Object::new(value).ok())
+            .collect()
     }
 
     /// Keeps what was rendered for this digest in place of what was kept before.
@@ -59,8 +62,10 @@ impl Bundles {
 
     fn path(&self, uid: &str) -> PathBuf {
         // A uid comes from the API server; only its plain characters become a file name.
-        let plain: String =
-            uid.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        let plain: String = uid
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+            .collect();
         self.0.join(plain).with_extension("json")
     }
 }
@@ -77,7 +82,9 @@ mod tests {
         let bundles = Bundles::new(directory.path().join("bundles"));
         assert_eq!(bundles.load("uid", "one"), None);
         let object = Object::new(json!({"apiVersion": "v1", "kind": "ConfigMap"})).unwrap();
-        bundles.save("uid", "one", std::slice::from_ref(&object)).unwrap();
+        bundles
+            .save("uid", "one", std::slice::from_ref(&object))
+            .unwrap();
         assert_eq!(bundles.load("uid", "one"), Some(vec![object]));
         assert_eq!(bundles.load("uid", "two"), None);
         bundles.save("uid", "two", &[]).unwrap();

@@ -1,36 +1,36 @@
 //! `trimtab agent`: the one place that builds the parts, wires them and ends them.
 
 use std::{
-    collections::HashMap,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
-use tokio::{net::TcpListener, sync::Semaphore};
-
-use crate::bundle::Bundles;
-use crate::cluster::{
-    Applications, ClientOptions, Cluster, Mode, Selection, WatchEvent, connect,
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
 };
-use crate::config::{Receiver, Settings};
+
+use super::hooks::Receivers;
+use crate::bundle::Bundles;
+use crate::cluster::{Applications, ClientOptions, Cluster, Mode, Selection, WatchEvent, connect};
+use crate::config::Settings;
 use crate::controller::{Context, LiveTable, Registry, watch_applications};
 use crate::crd::definition;
 use crate::crd::names::{GROUP, PLURAL, SECRET_TYPE_LABELS, VERSION};
-use crate::git::Limits as GitLimits;
+use crate::git::Limits;
 use crate::object::{Kind, Object, YamlLimits};
-use crate::reload::Reloaded;
+use crate::reload::{self, Content, Reloaded};
 use crate::render::Tools;
-use crate::server;
-use crate::source::{Credentials, Options, Pushed, SourceLoop};
+use crate::server::{ServeLimits, WebhookLimits, operations, serve, webhooks};
+use crate::source::{Credentials, Options, SourceLoop};
 use crate::sync::Engine;
 use crate::telemetry::{self, Metrics};
-use crate::webhook::{Event, Secret, Secrets};
 
 /// How the agent runs.
 #[derive(clap::Args, Debug)]
@@ -75,57 +75,82 @@ pub(crate) struct Args {
     telemetry: telemetry::Args,
 }
 
-/// Runs until SIGTERM or SIGINT; a second one ends at once.
+/// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(args: Args) -> Result<()> {
     telemetry::init(&args.telemetry)?;
-    let metrics = Arc::new(Metrics::new());
-    let settings = Arc::new(read_settings(args.config.as_deref()).await?);
-    let webhooks = bind(args.webhook_address).await?;
-    let operations = bind(args.operations_address).await?;
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+    let settings = follow_settings(&args)?.get();
+    let hooks_port = bind(args.webhook_address).await?;
+    let operations_port = bind(args.operations_address).await?;
     tracing::info!(
-        webhooks = %webhooks.local_addr()?,
-        operations = %operations.local_addr()?,
+        webhooks = %hooks_port.local_addr()?,
+        operations = %operations_port.local_addr()?,
         version = env!("CARGO_PKG_VERSION"),
         "listening"
     );
+    // How many lists of Applications are missing; none is known before the cluster is reached.
     let pending = Arc::new(AtomicUsize::new(usize::MAX));
-    let stop = Arc::new(tokio::sync::Notify::new());
-    let readiness = {
+    let (stop, stopped) = watch::channel(false);
+    let ready = {
         let pending = Arc::clone(&pending);
         move || match pending.load(Ordering::Relaxed) {
             0 => Ok(()),
-            usize::MAX => Err("connecting to the cluster".to_owned()),
-            n => Err(format!("{n} lists of Applications are not complete")),
+            usize::MAX => Err("not connected to the cluster yet".to_owned()),
+            missing => Err(format!("{missing} lists of Applications are not complete")),
         }
     };
-    let operations = tokio::spawn(server::serve(
-        operations,
-        server::operations_router(Arc::clone(&metrics), readiness),
-        server::Limits::default(),
-        stopped(&stop),
+    let router = operations(|| Ok(()), ready, Arc::clone(&metrics));
+    let mut operations = tokio::spawn(serve(
+        operations_port,
+        router,
+        ServeLimits::default(),
+        ended(stopped.clone()),
     ));
-    let parts = tokio::select! {
-        parts = build(&args, &settings, &metrics, &pending) => parts?,
+    let sources = tokio::select! {
+        sources = build(&args, &settings, &metrics, &pending) => sources?,
         () = terminated() => return Ok(()),
     };
-    let webhooks = tokio::spawn(server::serve(
-        webhooks,
-        webhook_router(&settings, &parts, &metrics),
-        server::Limits::default(),
-        stopped(&stop),
+    let receivers = Arc::new(Receivers::new(&settings, sources)?);
+    let limits = WebhookLimits {
+        body: settings.limits.webhook_body,
+        ..WebhookLimits::default()
+    };
+    let router = webhooks(receivers, Arc::clone(&metrics), limits);
+    let mut hooks = tokio::spawn(serve(
+        hooks_port,
+        router,
+        ServeLimits::default(),
+        ended(stopped),
     ));
     tokio::select! {
         () = terminated() => tracing::info!("asked to end"),
-        result = webhooks => bail!("the webhook server ended: {result:?}"),
-        result = operations => bail!("the operations server ended: {result:?}"),
+        result = &mut hooks => bail!("the webhook port ended: {result:?}"),
+        result = &mut operations => bail!("the operations port ended: {result:?}"),
     }
-    stop.notify_waiters();
+    stop.send_replace(true);
+    let _ = tokio::join!(hooks, operations);
     Ok(())
 }
 
-/// Everything that was built and runs.
-struct Parts {
-    sources: Arc<SourceLoop>,
+async fn ended(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is the end as well.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Follows the settings file; all defaults when none is named.
+fn follow_settings(args: &Args) -> Result<Reloaded<Settings>> {
+    let paths: Vec<PathBuf> = args.config.iter().cloned().collect();
+    let read = move |contents: &[Content]| match contents.first() {
+        None => Ok(Settings::default()),
+        Some(None) => Err("the settings file is not there".to_owned()),
+        Some(Some(bytes)) => {
+            let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+            Settings::parse(text).map_err(|error| error.to_string())
+        }
+    };
+    let (settings, following) = Reloaded::follow(paths, reload::Options::default(), read)?;
+    tokio::spawn(following);
+    Ok(settings)
 }
 
 async fn build(
@@ -133,9 +158,12 @@ async fn build(
     settings: &Settings,
     metrics: &Arc<Metrics>,
     pending: &Arc<AtomicUsize>,
-) -> Result<Parts> {
-    let options =
-        ClientOptions { kubeconfig: args.kubeconfig.clone(), context: args.context.clone() };
+) -> Result<Arc<SourceLoop>> {
+    let options = ClientOptions {
+        kubeconfig: args.kubeconfig.clone(),
+        context: args.context.clone(),
+        in_cluster: true,
+    };
     let cluster = Cluster::new(connect(&options).await?, Arc::clone(metrics));
     let status_subresource = prepare_definition(args, &cluster).await?;
     let applications =
@@ -147,7 +175,7 @@ async fn build(
         Options {
             mirrors: args.work_dir.join("mirrors"),
             poll_interval: settings.poll_interval,
-            limits: GitLimits {
+            limits: Limits {
                 timeout: settings.limits.fetch_timeout,
                 bytes: settings.limits.fetch_bytes,
             },
@@ -158,7 +186,9 @@ async fn build(
     ));
     let live = {
         let registry = Arc::clone(&registry);
-        LiveTable::new(cluster.clone(), move |application| registry.live_changed(application))
+        LiveTable::new(cluster.clone(), move |application| {
+            registry.live_changed(application)
+        })
     };
     let (announcer, announcing) = cluster.announcer();
     tokio::spawn(announcing);
@@ -191,7 +221,7 @@ async fn build(
             ready,
         ));
     }
-    Ok(Parts { sources })
+    Ok(sources)
 }
 
 async fn engine(
@@ -200,7 +230,10 @@ async fn engine(
     cluster: &Cluster,
     metrics: &Arc<Metrics>,
 ) -> Result<Engine> {
-    let stages = args.stage_dir.clone().unwrap_or_else(|| args.work_dir.join("stages"));
+    let stages = args
+        .stage_dir
+        .clone()
+        .unwrap_or_else(|| args.work_dir.join("stages"));
     // What an earlier run left behind when it was killed.
     if let Err(error) = std::fs::remove_dir_all(&stages)
         && error.kind() != std::io::ErrorKind::NotFound
@@ -251,8 +284,13 @@ async fn prepare_definition(args: &Args, cluster: &Cluster) -> Result<bool> {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let versions = found.get("/spec/versions").and_then(serde_json::Value::as_array);
-    let own = versions.into_iter().flatten().find(|version| version["name"] == VERSION);
+    let versions = found
+        .get("/spec/versions")
+        .and_then(serde_json::Value::as_array);
+    let own = versions
+        .into_iter()
+        .flatten()
+        .find(|version| version["name"] == VERSION);
     Ok(own.is_some_and(|version| version["subresources"]["status"].is_object()))
 }
 
@@ -263,15 +301,21 @@ async fn watch_secrets(
     namespace: &str,
     credentials: &Arc<Credentials>,
 ) -> Result<()> {
-    let kind = Kind { group: String::new(), version: "v1".to_owned(), kind: "Secret".to_owned() };
+    let kind = Kind {
+        group: String::new(),
+        version: "v1".to_owned(),
+        kind: "Secret".to_owned(),
+    };
     let served = cluster.served(&kind).await?;
     for label in SECRET_TYPE_LABELS {
         let (listed, first) = tokio::sync::oneshot::channel();
         let mut listed = Some(listed);
         let (cluster, served) = (cluster.clone(), served.clone());
         let credentials = Arc::clone(credentials);
-        let selection =
-            Selection { namespace: Some(namespace.to_owned()), labels: Some(label.to_owned()) };
+        let selection = Selection {
+            namespace: Some(namespace.to_owned()),
+            labels: Some(label.to_owned()),
+        };
         tokio::spawn(async move {
             let handle = |event| match event {
                 WatchEvent::Applied(secret) => credentials.set(&secret),
@@ -284,7 +328,10 @@ async fn watch_secrets(
             };
             cluster.watch(&served, selection, handle).await;
         });
-        if tokio::time::timeout(Duration::from_secs(30), first).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(30), first)
+            .await
+            .is_err()
+        {
             bail!("could not list the Secrets of namespace {namespace} within 30 s");
         }
     }
@@ -292,21 +339,22 @@ async fn watch_secrets(
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("could not listen on {address}"))
 }
 
 /// Ends with SIGTERM or SIGINT.
 async fn terminated() {
     use tokio::signal::unix::{SignalKind, signal};
-    let both = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let both = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    );
     if let (Ok(mut terminate), Ok(mut interrupt)) = both {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
     }
-}
-
-async fn stopped(stop: &Arc<tokio::sync::Notify>) {
-    stop.notified().await;
 }

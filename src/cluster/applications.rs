@@ -26,9 +26,17 @@ impl Applications {
             version: VERSION.to_owned(),
             kind: KIND.to_owned(),
         };
-        let served =
-            Served { kind, plural: PLURAL.to_owned(), namespaced: true, watchable: true };
-        Self { cluster, served, status_subresource }
+        let served = Served {
+            kind,
+            plural: PLURAL.to_owned(),
+            namespaced: true,
+            watchable: true,
+        };
+        Self {
+            cluster,
+            served,
+            status_subresource,
+        }
     }
 
     /// How Applications are served, for a watch.
@@ -51,10 +59,18 @@ impl Applications {
         let client = self.cluster.client();
         let sent = async move { client.request::<Value>(request).await };
         let doing = "list Applications".to_owned();
-        let mut list = self.cluster.counted(KubeVerb::List, doing, false, sent).await?;
+        let mut list = self
+            .cluster
+            .counted(KubeVerb::List, doing, false, sent)
+            .await?;
         let items = list.get_mut("items").map(Value::take).unwrap_or_default();
-        let Value::Array(items) = items else { return Ok(Vec::new()) };
-        Ok(items.into_iter().filter_map(|item| self.read(item)).collect())
+        let Value::Array(items) = items else {
+            return Ok(Vec::new());
+        };
+        Ok(items
+            .into_iter()
+            .filter_map(|item| self.read(item))
+            .collect())
     }
 
     pub(crate) async fn get(&self, key: &ApplicationKey) -> Result<Application, Error> {
@@ -63,9 +79,14 @@ impl Applications {
         let client = self.cluster.client();
         let sent = async move { client.request::<Value>(request).await };
         let doing = format!("read Application {key}");
-        let value = self.cluster.counted(KubeVerb::Get, doing.clone(), false, sent).await?;
-        self.read(value)
-            .ok_or_else(|| Error::Unreachable { doing, message: "no object came".to_owned() })
+        let value = self
+            .cluster
+            .counted(KubeVerb::Get, doing.clone(), false, sent)
+            .await?;
+        self.read(value).ok_or_else(|| Error::Unreachable {
+            doing,
+            message: "no object came".to_owned(),
+        })
     }
 
     /// Writes a JSON merge patch (RFC 7386) of status fields.
@@ -74,15 +95,21 @@ impl Applications {
         key: &ApplicationKey,
         status: &Value,
     ) -> Result<Application, Error> {
-        let subresource = if self.status_subresource { "/status" } else { "" };
+        let subresource = if self.status_subresource {
+            "/status"
+        } else {
+            ""
+        };
         let doing = format!("write the status of Application {key}");
-        self.patch(key, subresource, doing, &json!({"status": status})).await
+        self.patch(key, subresource, doing, &json!({"status": status}))
+            .await
     }
 
     /// Takes the request to act off the Application, once it was taken up.
     pub(crate) async fn clear_operation(&self, key: &ApplicationKey) -> Result<Application, Error> {
         let doing = format!("take up the operation of Application {key}");
-        self.patch(key, "", doing, &json!({"operation": null})).await
+        self.patch(key, "", doing, &json!({"operation": null}))
+            .await
     }
 
     /// Asks for a sync. The API server keeps one request at a time; a newer one replaces it.
@@ -92,7 +119,8 @@ impl Applications {
         operation: &Operation,
     ) -> Result<Application, Error> {
         let doing = format!("ask for a sync of Application {key}");
-        self.patch(key, "", doing, &json!({"operation": operation})).await
+        self.patch(key, "", doing, &json!({"operation": operation}))
+            .await
     }
 
     /// Asks for a look at the source.
@@ -103,7 +131,13 @@ impl Applications {
     ) -> Result<Application, Error> {
         let [ours, _] = annotation_names(REFRESH);
         let doing = format!("ask for a refresh of Application {key}");
-        self.patch(key, "", doing, &json!({"metadata": {"annotations": {ours: kind}}})).await
+        self.patch(
+            key,
+            "",
+            doing,
+            &json!({"metadata": {"annotations": {ours: kind}}}),
+        )
+        .await
     }
 
     /// Takes the request to look at the source off the Application.
@@ -125,7 +159,8 @@ impl Applications {
         let metadata = json!({
             "finalizers": finalizers, "resourceVersion": application.resource_version,
         });
-        self.patch(key, "", doing, &json!({"metadata": metadata})).await
+        self.patch(key, "", doing, &json!({"metadata": metadata}))
+            .await
     }
 
     async fn patch(
@@ -135,13 +170,21 @@ impl Applications {
         doing: String,
         patch: &Value,
     ) -> Result<Application, Error> {
-        let url = format!("{}{subresource}", self.served.object_path(&self.resource_key(key)));
+        let url = format!(
+            "{}{subresource}",
+            self.served.object_path(&self.resource_key(key))
+        );
         let request = request(Method::PATCH, &url, "application/merge-patch+json", patch)?;
         let client = self.cluster.client();
         let sent = async move { client.request::<Value>(request).await };
-        let value = self.cluster.counted(KubeVerb::Status, doing.clone(), false, sent).await?;
-        self.read(value)
-            .ok_or_else(|| Error::Unreachable { doing, message: "no object came".to_owned() })
+        let value = self
+            .cluster
+            .counted(KubeVerb::Status, doing.clone(), false, sent)
+            .await?;
+        self.read(value).ok_or_else(|| Error::Unreachable {
+            doing,
+            message: "no object came".to_owned(),
+        })
     }
 
     fn resource_key(&self, key: &ApplicationKey) -> ResourceKey {
@@ -156,7 +199,8 @@ impl Applications {
     /// Items of a list carry no kind of their own.
     fn read(&self, mut value: Value) -> Option<Application> {
         let map = value.as_object_mut()?;
-        map.entry("apiVersion").or_insert_with(|| self.served.kind.api_version().into());
+        map.entry("apiVersion")
+            .or_insert_with(|| self.served.kind.api_version().into());
         map.entry("kind").or_insert_with(|| KIND.into());
         Object::new(value).ok().map(read)
     }

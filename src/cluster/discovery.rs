@@ -49,11 +49,19 @@ impl Cluster {
     pub(crate) async fn served(&self, kind: &Kind) -> Result<Served, Error> {
         let api_version = kind.api_version();
         let known = self.known(&api_version);
-        if let Some(served) = known.iter().flat_map(|list| list.iter()).find(|s| s.kind == *kind) {
+        if let Some(served) = known
+            .iter()
+            .flat_map(|list| list.iter())
+            .find(|s| s.kind == *kind)
+        {
             return Ok(served.clone());
         }
         let served = Arc::new(self.discover(kind, &api_version).await?);
-        let mut cache = self.discovery.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self
+            .discovery
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         cache.insert(api_version, Arc::clone(&served));
         served
             .iter()
@@ -63,25 +71,45 @@ impl Cluster {
     }
 
     fn known(&self, api_version: &str) -> Option<Arc<Vec<Served>>> {
-        let cache = self.discovery.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let cache = self
+            .discovery
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         cache.get(api_version).cloned()
     }
 
     async fn discover(&self, kind: &Kind, api_version: &str) -> Result<Vec<Served>, Error> {
         let doing = format!("look up {api_version}");
         let answer = if kind.group.is_empty() {
-            self.bounded(doing, false, self.client.list_core_api_resources(&kind.version)).await
+            self.bounded(
+                doing,
+                false,
+                self.client.list_core_api_resources(&kind.version),
+            )
+            .await
         } else {
-            self.bounded(doing, false, self.client.list_api_group_resources(api_version)).await
+            self.bounded(
+                doing,
+                false,
+                self.client.list_api_group_resources(api_version),
+            )
+            .await
         };
         let list = match answer {
             Err(error) if error.is_not_found() => return Err(Error::UnknownKind(kind.clone())),
             answer => answer?,
         };
-        let served = list.resources.into_iter().filter(|resource| !resource.name.contains('/'));
+        let served = list
+            .resources
+            .into_iter()
+            .filter(|resource| !resource.name.contains('/'));
         Ok(served
             .map(|resource| Served {
-                kind: Kind { kind: resource.kind, ..kind.clone() },
+                kind: Kind {
+                    kind: resource.kind,
+                    ..kind.clone()
+                },
                 plural: resource.name,
                 namespaced: resource.namespaced,
                 watchable: resource.verbs.iter().any(|verb| verb == "watch"),
@@ -97,12 +125,19 @@ mod tests {
     #[test]
     fn paths_follow_group_and_scope() {
         let served = |group: &str, namespaced| Served {
-            kind: Kind { group: group.into(), version: "v1".into(), kind: "Thing".into() },
+            kind: Kind {
+                group: group.into(),
+                version: "v1".into(),
+                kind: "Thing".into(),
+            },
             plural: "things".into(),
             namespaced,
             watchable: true,
         };
-        assert_eq!(served("", true).path("shop"), "/api/v1/namespaces/shop/things");
+        assert_eq!(
+            served("", true).path("shop"),
+            "/api/v1/namespaces/shop/things"
+        );
         assert_eq!(served("", true).path(""), "/api/v1/things");
         assert_eq!(served("a.io", false).path("shop"), "/apis/a.io/v1/things");
     }

@@ -8,7 +8,11 @@ use crate::object::{Kind, ResourceKey};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("could not {doing}: {message}")]
-    Refused { doing: String, code: u16, message: String },
+    Refused {
+        doing: String,
+        code: u16,
+        message: String,
+    },
     #[error("could not {doing}: no answer within {} s", after.as_secs())]
     TimedOut { doing: String, after: Duration },
     #[error("could not {doing}: {message}")]
@@ -56,11 +60,17 @@ impl Error {
                         .flat_map(|details| &details.causes)
                         .map(|cause| cause.field.as_str())
                         .collect();
-                    format!("{} {}", status.reason, fields.join(", ")).trim().to_owned()
+                    format!("{} {}", status.reason, fields.join(", "))
+                        .trim()
+                        .to_owned()
                 } else {
                     bounded(&status.message)
                 };
-                Self::Refused { doing, code: status.code, message }
+                Self::Refused {
+                    doing,
+                    code: status.code,
+                    message,
+                }
             }
             other => {
                 let mut message = other.to_string();
@@ -72,7 +82,10 @@ impl Error {
                     }
                     source = cause.source();
                 }
-                Self::Unreachable { doing, message: bounded(&message) }
+                Self::Unreachable {
+                    doing,
+                    message: bounded(&message),
+                }
             }
         }
     }
@@ -104,7 +117,10 @@ mod tests {
             "details": {"causes": [{"field": "data.password", "message": "hunter2", "reason": ""}]},
         });
         let error = Error::from_kube(api(status.clone()), "apply Secret/a/b".into(), true);
-        assert_eq!(error.to_string(), "could not apply Secret/a/b: Invalid data.password");
+        assert_eq!(
+            error.to_string(),
+            "could not apply Secret/a/b: Invalid data.password"
+        );
         let error = Error::from_kube(api(status), "apply ConfigMap/a/b".into(), false);
         assert!(error.to_string().contains("Invalid value"));
     }

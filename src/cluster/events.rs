@@ -34,13 +34,20 @@ impl Cluster {
     /// The announcer and the task that must run for it. The recorder folds equal Events into one.
     pub(crate) fn announcer(&self) -> (Announcer, impl Future<Output = ()> + Send + 'static) {
         let (sender, mut receiver) = mpsc::channel::<(ObjectReference, Notice)>(1024);
-        let reporter = Reporter { controller: "trimtab".to_owned(), instance: None };
+        let reporter = Reporter {
+            controller: "trimtab".to_owned(),
+            instance: None,
+        };
         let recorder = Recorder::new(self.client.clone(), reporter);
         let cluster = self.clone();
         let write = async move {
             while let Some((application, notice)) = receiver.recv().await {
                 let event = Event {
-                    type_: if notice.warning { EventType::Warning } else { EventType::Normal },
+                    type_: if notice.warning {
+                        EventType::Warning
+                    } else {
+                        EventType::Normal
+                    },
                     reason: notice.reason.to_owned(),
                     // The API server takes 1,024 bytes.
                     note: Some(notice.message.chars().take(250).collect()),

@@ -33,7 +33,11 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn new(client: kube::Client, metrics: Arc<Metrics>) -> Self {
-        Self { client, discovery: Arc::default(), metrics }
+        Self {
+            client,
+            discovery: Arc::default(),
+            metrics,
+        }
     }
 
     pub(crate) fn client(&self) -> kube::Client {
@@ -43,7 +47,9 @@ impl Cluster {
     /// The API server's version, such as `1.36.3`, for `helm template --kube-version`.
     pub(crate) async fn version(&self) -> Result<String, Error> {
         let doing = "ask for the version of the API server".to_owned();
-        let info = self.bounded(doing, false, self.client.apiserver_version()).await?;
+        let info = self
+            .bounded(doing, false, self.client.apiserver_version())
+            .await?;
         Ok(info.git_version.trim_start_matches('v').to_owned())
     }
 }

@@ -58,7 +58,10 @@ impl Cluster {
         key: &ResourceKey,
     ) -> Result<Option<Object>, Error> {
         let request = request(Method::GET, &served.object_path(key), "", &Value::Null)?;
-        match self.object(KubeVerb::Get, format!("read {key}"), key, request).await {
+        match self
+            .object(KubeVerb::Get, format!("read {key}"), key, request)
+            .await
+        {
             Ok(object) => Ok(Some(object)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
@@ -76,7 +79,9 @@ impl Cluster {
         key: &ResourceKey,
         owner: &ApplicationKey,
     ) -> Result<Deletion, Error> {
-        let Some(live) = self.get(served, key).await? else { return Ok(Deletion::Gone) };
+        let Some(live) = self.get(served, key).await? else {
+            return Ok(Deletion::Gone);
+        };
         check_owner(&live, key, owner)?;
         if live.is_terminating() {
             return Ok(Deletion::Accepted);
@@ -89,7 +94,15 @@ impl Cluster {
         let request = request(Method::DELETE, &url, "application/json", &options)?;
         let client = self.client.clone();
         let sent = async move { client.request::<Value>(request).await };
-        match self.counted(KubeVerb::Delete, format!("delete {key}"), key.kind == "Secret", sent).await {
+        match self
+            .counted(
+                KubeVerb::Delete,
+                format!("delete {key}"),
+                key.kind == "Secret",
+                sent,
+            )
+            .await
+        {
             Ok(_) => Ok(Deletion::Accepted),
             Err(error) if error.is_not_found() => Ok(Deletion::Gone),
             Err(error) => Err(error),
@@ -105,9 +118,13 @@ impl Cluster {
     ) -> Result<Object, Error> {
         let client = self.client.clone();
         let sent = async move { client.request::<Value>(request).await };
-        let value = self.counted(verb, doing.clone(), key.kind == "Secret", sent).await?;
-        Object::new(value)
-            .map_err(|error| Error::Unreachable { doing, message: error.to_string() })
+        let value = self
+            .counted(verb, doing.clone(), key.kind == "Secret", sent)
+            .await?;
+        Object::new(value).map_err(|error| Error::Unreachable {
+            doing,
+            message: error.to_string(),
+        })
     }
 
     /// Sends a request within the deadline and counts it.
@@ -133,7 +150,10 @@ impl Cluster {
         match tokio::time::timeout(super::DEADLINE, sent).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(Error::from_kube(error, doing, secret)),
-            Err(_) => Err(Error::TimedOut { doing, after: super::DEADLINE }),
+            Err(_) => Err(Error::TimedOut {
+                doing,
+                after: super::DEADLINE,
+            }),
         }
     }
 }
@@ -158,13 +178,24 @@ fn check_owner(live: &Object, key: &ResourceKey, owner: &ApplicationKey) -> Resu
     let ours = tracked_by(live)
         .is_some_and(|(namespace, name)| namespace == owner.namespace && name == owner.name);
     if !ours {
-        return Err(Error::NotOurs(key.clone(), "it does not say that it belongs here"));
+        return Err(Error::NotOurs(
+            key.clone(),
+            "it does not say that it belongs here",
+        ));
     }
-    let entries = live.get("/metadata/managedFields").and_then(Value::as_array);
-    let applied = entries
-        .is_none_or(|entries| entries.iter().any(|entry| entry["manager"] == FIELD_MANAGER));
+    let entries = live
+        .get("/metadata/managedFields")
+        .and_then(Value::as_array);
+    let applied = entries.is_none_or(|entries| {
+        entries
+            .iter()
+            .any(|entry| entry["manager"] == FIELD_MANAGER)
+    });
     if !applied {
-        return Err(Error::NotOurs(key.clone(), "none of its fields were written by trimtab"));
+        return Err(Error::NotOurs(
+            key.clone(),
+            "none of its fields were written by trimtab",
+        ));
     }
     Ok(())
 }
@@ -175,14 +206,19 @@ pub(super) fn request(
     content_type: &str,
     body: &impl serde::Serialize,
 ) -> Result<Request<Vec<u8>>, Error> {
-    let failed = |message: String| Error::Unreachable { doing: format!("ask for {url}"), message };
+    let failed = |message: String| Error::Unreachable {
+        doing: format!("ask for {url}"),
+        message,
+    };
     let mut builder = Request::builder().method(method).uri(url);
     let mut bytes = Vec::new();
     if !content_type.is_empty() {
         builder = builder.header(http::header::CONTENT_TYPE, content_type);
         bytes = serde_json::to_vec(body).map_err(|error| failed(error.to_string()))?;
     }
-    builder.body(bytes).map_err(|error| failed(error.to_string()))
+    builder
+        .body(bytes)
+        .map_err(|error| failed(error.to_string()))
 }
 
 #[cfg(test)]
@@ -192,7 +228,10 @@ mod tests {
 
     #[test]
     fn only_what_says_so_itself_is_ours() {
-        let owner = ApplicationKey { namespace: "trimtab".into(), name: "shop".into() };
+        let owner = ApplicationKey {
+            namespace: "trimtab".into(),
+            name: "shop".into(),
+        };
         let mut live = Object::new(json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"namespace": "shop", "name": "a", "managedFields": [{"manager": "trimtab"}]},
@@ -204,7 +243,8 @@ mod tests {
         assert!(check_owner(&live, &key, &owner).is_err());
         live.set_annotation(TRACKING_ANNOTATION, &tracking_id("trimtab", "shop", &key));
         assert!(check_owner(&live, &key, &owner).is_ok());
-        live.metadata_mut().insert("managedFields".into(), json!([{"manager": "kubectl"}]));
+        live.metadata_mut()
+            .insert("managedFields".into(), json!([{"manager": "kubectl"}]));
         assert!(check_owner(&live, &key, &owner).is_err());
     }
 }

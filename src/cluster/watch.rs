@@ -62,7 +62,7 @@ impl Cluster {
         let mut events = pin!(watcher(api, config).into_stream());
         while let Some(event) = events.next().await {
             let failed = event.is_err();
-            
+
             handle(convert(event));
             if failed {
                 tokio::time::sleep(delay).await;

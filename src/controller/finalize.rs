@@ -29,11 +29,22 @@ pub(super) async fn finalize(
         return Ok(());
     }
     let kept = |key: &ResourceKey| key.kind == "CustomResourceDefinition";
-    let keys: Vec<_> = state.inventory.keys().filter(|key| !kept(key)).cloned().collect();
+    let keys: Vec<_> = state
+        .inventory
+        .keys()
+        .filter(|key| !kept(key))
+        .cloned()
+        .collect();
     let mut waiting = false;
     for batch in reverse_order(keys) {
         for key in batch {
-            match delete(&context.engine.cluster, &state.inventory[&key], &key, &application.key).await
+            match delete(
+                &context.engine.cluster,
+                &state.inventory[&key],
+                &key,
+                &application.key,
+            )
+            .await
             {
                 Ok(Deletion::Gone) | Err(Error::NotOurs(..)) => {
                     state.inventory.remove(&key);
@@ -61,7 +72,11 @@ pub(super) async fn finalize(
         .filter(|finalizer| !is_resources_finalizer(finalizer))
         .map(str::to_owned)
         .collect();
-    match context.applications.set_finalizers(application, &finalizers).await {
+    match context
+        .applications
+        .set_finalizers(application, &finalizers)
+        .await
+    {
         Err(error) if error.is_not_found() => Ok(()),
         result => result.map(drop),
     }

@@ -57,7 +57,11 @@ impl LiveTable {
         cluster: Cluster,
         wake: impl Fn(&ApplicationKey) + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { cluster, wake: Box::new(wake), tables: Mutex::default() })
+        Arc::new(Self {
+            cluster,
+            wake: Box::new(wake),
+            tables: Mutex::default(),
+        })
     }
 
     /// Watches these kinds for an application, and no others for it; waits for the first list of
@@ -80,7 +84,9 @@ impl LiveTable {
             lock(&table.state).users.insert(application.clone());
         }
         for kind in kinds {
-            let Some(table) = lock(&self.tables).get(kind).cloned() else { continue };
+            let Some(table) = lock(&self.tables).get(kind).cloned() else {
+                continue;
+            };
             let wait = async {
                 loop {
                     let listed = table.listed.notified();
@@ -105,13 +111,19 @@ impl LiveTable {
     ) -> Option<Live> {
         let table = lock(&self.tables).get(kind).cloned()?;
         let state = lock(&table.state);
-        let seen = state.objects.get(&(key.namespace.clone(), key.name.clone()))?;
+        let seen = state
+            .objects
+            .get(&(key.namespace.clone(), key.name.clone()))?;
         let ours = seen.owner.as_ref() == Some(application);
         Some(Live {
             observation: seen.observation.clone(),
             health: seen.health.clone(),
             ours,
-            other_owner: seen.owner.as_ref().filter(|_| !ours).map(ToString::to_string),
+            other_owner: seen
+                .owner
+                .as_ref()
+                .filter(|_| !ours)
+                .map(ToString::to_string),
         })
     }
 
@@ -124,15 +136,28 @@ impl LiveTable {
         observation: Observation,
         health: Option<Health>,
     ) {
-        let Some(table) = lock(&self.tables).get(kind).cloned() else { return };
-        let seen = Seen { owner: Some(application.clone()), observation, health };
-        insert(&mut lock(&table.state), (key.namespace.clone(), key.name.clone()), seen);
+        let Some(table) = lock(&self.tables).get(kind).cloned() else {
+            return;
+        };
+        let seen = Seen {
+            owner: Some(application.clone()),
+            observation,
+            health,
+        };
+        insert(
+            &mut lock(&table.state),
+            (key.namespace.clone(), key.name.clone()),
+            seen,
+        );
     }
 
     /// How many objects are remembered.
     pub(crate) fn len(&self) -> usize {
         let tables: Vec<_> = lock(&self.tables).values().cloned().collect();
-        tables.iter().map(|table| lock(&table.state).objects.len()).sum()
+        tables
+            .iter()
+            .map(|table| lock(&table.state).objects.len())
+            .sum()
     }
 
     /// Ends the watches that nobody uses once `application` uses only `kinds`.
@@ -164,8 +189,10 @@ impl LiveTable {
         tables.insert(served.kind.clone(), Arc::clone(&table));
         let (this, own) = (Arc::clone(self), Arc::clone(&table));
         let task = tokio::spawn(async move {
-            let selection =
-                Selection { namespace: None, labels: Some(TRACKING_LABEL.to_owned()) };
+            let selection = Selection {
+                namespace: None,
+                labels: Some(TRACKING_LABEL.to_owned()),
+            };
             let kind = served.kind.clone();
             let handle = |event| this.handle(&kind, &own, event);
             this.cluster.watch(&served, selection, handle).await;
@@ -192,9 +219,16 @@ impl LiveTable {
                 WatchEvent::Deleted(object) => {
                     let name = name_of(&object);
                     let newer = state.objects.get(&name).is_some_and(|seen| {
-                        is_newer(&seen.observation.resource_version, object.resource_version())
+                        is_newer(
+                            &seen.observation.resource_version,
+                            object.resource_version(),
+                        )
                     });
-                    let removed = if newer { None } else { state.objects.remove(&name) };
+                    let removed = if newer {
+                        None
+                    } else {
+                        state.objects.remove(&name)
+                    };
                     removed.and_then(|seen| seen.owner).into_iter().collect()
                 }
                 WatchEvent::Listed => {
@@ -229,7 +263,10 @@ fn see(object: &Object) -> Seen {
 fn insert(state: &mut TableState, name: Name, seen: Seen) -> Vec<ApplicationKey> {
     let before = state.objects.get(&name);
     if before.is_some_and(|before| {
-        is_newer(&before.observation.resource_version, &seen.observation.resource_version)
+        is_newer(
+            &before.observation.resource_version,
+            &seen.observation.resource_version,
+        )
     }) {
         return Vec::new();
     }
@@ -260,7 +297,10 @@ fn is_newer(one: &str, other: &str) -> bool {
 }
 
 fn name_of(object: &Object) -> Name {
-    (object.namespace().unwrap_or_default().to_owned(), object.name().to_owned())
+    (
+        object.namespace().unwrap_or_default().to_owned(),
+        object.name().to_owned(),
+    )
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -278,8 +318,15 @@ mod tests {
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"resourceVersion": version},
         }))
         .unwrap();
-        let owner = ApplicationKey { namespace: "trimtab".into(), name: "shop".into() };
-        Seen { owner: Some(owner), observation: observe(&object, FIELD_MANAGER), health }
+        let owner = ApplicationKey {
+            namespace: "trimtab".into(),
+            name: "shop".into(),
+        };
+        Seen {
+            owner: Some(owner),
+            observation: observe(&object, FIELD_MANAGER),
+            health,
+        }
     }
 
     #[test]
@@ -287,10 +334,22 @@ mod tests {
         let mut state = TableState::default();
         let name = || ("shop".to_owned(), "a".to_owned());
         assert_eq!(insert(&mut state, name(), seen("7", None)).len(), 1, "new");
-        assert_eq!(insert(&mut state, name(), seen("8", None)).len(), 0, "churn");
+        assert_eq!(
+            insert(&mut state, name(), seen("8", None)).len(),
+            0,
+            "churn"
+        );
         let healthy = || Some(Health::healthy());
-        assert_eq!(insert(&mut state, name(), seen("9", healthy())).len(), 2, "health");
-        assert_eq!(insert(&mut state, name(), seen("8", None)).len(), 0, "older");
+        assert_eq!(
+            insert(&mut state, name(), seen("9", healthy())).len(),
+            2,
+            "health"
+        );
+        assert_eq!(
+            insert(&mut state, name(), seen("8", None)).len(),
+            0,
+            "older"
+        );
         assert_eq!(state.objects[&name()].observation.resource_version, "9");
     }
 }

@@ -13,8 +13,8 @@ mod syncing;
 use std::{sync::Arc, time::Duration};
 
 use crate::cluster::{Announcer, Applications};
-use crate::git::Mirror;
 use crate::crd::ApplicationKey;
+use crate::git::Mirror;
 use crate::sync::Engine;
 use crate::trigger::Sources;
 

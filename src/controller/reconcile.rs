@@ -44,7 +44,9 @@ pub(super) async fn run(context: Arc<Context>, key: ApplicationKey, mailbox: Arc
             return;
         }
         state.absorb(inbox);
-        let Some(application) = state.application.clone() else { continue };
+        let Some(application) = state.application.clone() else {
+            continue;
+        };
         // Boxed: a task that waits holds only what it remembers.
         let looked = Box::pin(look(&context, &mut state, &application, &mailbox)).await;
         mailbox.set_codes(report::codes(&state.written));
@@ -79,7 +81,11 @@ async fn look(
             syncing::refuse(context, state, application, "the source does not render").await?;
         }
         let waits = state.compare_error.is_none() && state.source_error.is_none();
-        return if waits { Ok(()) } else { report::write(context, state, application, None).await };
+        return if waits {
+            Ok(())
+        } else {
+            report::write(context, state, application, None).await
+        };
     }
     let kinds = state.kinds();
     context.live.watch_for(&application.key, &kinds).await;
@@ -94,7 +100,12 @@ async fn look(
         Action::Wait(pause) => state.look_again_in(pause),
         Action::Sync { reason, prune } => {
             let prune = prune && prunable;
-            let plan = syncing::Plan { reason, prune, comparison: &comparison, manifests };
+            let plan = syncing::Plan {
+                reason,
+                prune,
+                comparison: &comparison,
+                manifests,
+            };
             syncing::sync(context, state, application, plan, mailbox).await?;
             let comparison = compare_now(context, state, application);
             return report::write(context, state, application, Some(&comparison)).await;
@@ -110,13 +121,18 @@ fn action(
     prunable: bool,
 ) -> Action {
     let stopped = state.compare_error.is_some() || !comparison.shared.is_empty();
-    let due_in = |at: Instant| Retry { due_in: at.saturating_duration_since(Instant::now()) };
+    let due_in = |at: Instant| Retry {
+        due_in: at.saturating_duration_since(Instant::now()),
+    };
     decide(&Situation {
         changed: comparison.changed.len(),
         drifted: comparison.drifted.len(),
         prunable: if prunable { comparison.stale.len() } else { 0 },
         automated: application.spec.automated().filter(|_| !stopped),
-        operation: application.operation.as_ref().and_then(|operation| operation.sync.as_ref()),
+        operation: application
+            .operation
+            .as_ref()
+            .and_then(|operation| operation.sync.as_ref()),
         retry: state.next_attempt.map(due_in),
     })
 }
@@ -143,7 +159,10 @@ async fn follow(
         context.sources.refresh(&application.key);
         let read = context.applications.clear_refresh(&application.key).await?;
         state.rendered_spec = None;
-        state.application = Some(Application { operation: application.operation.clone(), ..read });
+        state.application = Some(Application {
+            operation: application.operation.clone(),
+            ..read
+        });
     }
     Ok(())
 }
@@ -156,16 +175,23 @@ async fn update_desired(
 ) -> Option<Manifests> {
     let revision = state.revision.clone()?;
     let spec = serde_json::json!([application.spec.source, application.spec.destination]);
-    let same_commit =
-        state.desired.as_ref().is_some_and(|desired| desired.commit_id == revision.commit_id);
+    let same_commit = state
+        .desired
+        .as_ref()
+        .is_some_and(|desired| desired.commit_id == revision.commit_id);
     if same_commit && state.rendered_spec.as_ref() == Some(&spec) && state.compare_error.is_none() {
         return None;
     }
     let mirror = (context.mirror_of)(&application.key)?;
-    let source = Source { mirror: &mirror, commit_id: &revision.commit_id };
+    let source = Source {
+        mirror: &mirror,
+        commit_id: &revision.commit_id,
+    };
     match desire(&context.engine, application, &source).await {
         Ok((desired, manifests)) => {
-            context.sources.rendered(&application.key, desired.inputs.clone());
+            context
+                .sources
+                .rendered(&application.key, desired.inputs.clone());
             syncing::rendered(context, state, &revision);
             state.desired = Some(desired);
             state.rendered_spec = Some(spec);
@@ -174,7 +200,8 @@ async fn update_desired(
         }
         Err(error) => {
             if error.is_transient() {
-                state.look_again_in(syncing::after_failure(state, application));
+                let pause = syncing::after_failure(state, application);
+                state.look_again_in(pause);
             }
             let message = error.to_string();
             if state.compare_error.as_ref() != Some(&message) {
@@ -188,7 +215,9 @@ async fn update_desired(
 
 /// Compares with what is remembered of the cluster.
 fn compare_now(context: &Context, state: &State, application: &Application) -> Comparison {
-    let Some(desired) = &state.desired else { return Comparison::default() };
+    let Some(desired) = &state.desired else {
+        return Comparison::default();
+    };
     compare(desired, &state.baselines, state.inventory.keys(), |key| {
         let kind = state.kind_of(key)?;
         context.live.look_up(&application.key, kind, key)

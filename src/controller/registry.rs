@@ -76,7 +76,10 @@ impl Registry {
 
     /// How each application does.
     pub(crate) fn codes(&self) -> Vec<Codes> {
-        lock(&self.mailboxes).values().map(|mailbox| *lock(&mailbox.codes)).collect()
+        lock(&self.mailboxes)
+            .values()
+            .map(|mailbox| *lock(&mailbox.codes))
+            .collect()
     }
 
     fn put(&self, application: &ApplicationKey, change: impl FnOnce(&mut Inbox)) {
@@ -87,7 +90,9 @@ impl Registry {
     }
 
     fn changed(self: &Arc<Self>, application: Application) {
-        let Some(context) = self.context.get() else { return };
+        let Some(context) = self.context.get() else {
+            return;
+        };
         let key = application.key.clone();
         let mut mailboxes = lock(&self.mailboxes);
         let mailbox = mailboxes.entry(key.clone()).or_insert_with(|| {
@@ -112,8 +117,14 @@ impl Listener for Registry {
         self.put(application, |inbox| match news {
             News::Revision(revision) => {
                 // The time that counts is that of the first cause that was not served yet.
-                let received = inbox.revision.as_ref().map_or(revision.received, |r| r.received);
-                inbox.revision = Some(Revision { received, ..revision });
+                let received = inbox
+                    .revision
+                    .as_ref()
+                    .map_or(revision.received, |r| r.received);
+                inbox.revision = Some(Revision {
+                    received,
+                    ..revision
+                });
                 inbox.source = Some(Ok(()));
             }
             News::Unchanged => inbox.source = Some(Ok(())),
@@ -131,7 +142,10 @@ pub(crate) async fn watch_applications(
     ready: impl Fn() + Send + Sync,
 ) {
     let mut unconfirmed: Option<HashSet<ApplicationKey>> = None;
-    let selection = Selection { namespace: Some(namespace.clone()), labels: None };
+    let selection = Selection {
+        namespace: Some(namespace.clone()),
+        labels: None,
+    };
     let started = Instant::now();
     let handle = |event| match event {
         WatchEvent::Listing => {

@@ -22,8 +22,12 @@ const HISTORY: i64 = 10;
 /// RFC 3339 in whole seconds, this long ago.
 pub(super) fn timestamp(ago: Duration) -> String {
     let now = jiff::Timestamp::now();
-    let then = jiff::SignedDuration::try_from(ago).ok().and_then(|ago| now.checked_sub(ago).ok());
-    then.unwrap_or(now).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    let then = jiff::SignedDuration::try_from(ago)
+        .ok()
+        .and_then(|ago| now.checked_sub(ago).ok());
+    then.unwrap_or(now)
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
 }
 
 /// Writes the status when it changed.
@@ -36,22 +40,36 @@ pub(super) async fn write(
     let view = view(state, application, comparison);
     let live = |key: &_| {
         let kind = state.kind_of(key)?;
-        context.live.look_up(&application.key, kind, key).filter(|live| live.ours)
+        context
+            .live
+            .look_up(&application.key, kind, key)
+            .filter(|live| live.ours)
     };
     let mut next = fold(&state.written, view, live, &timestamp(Duration::ZERO));
-    let healthy = next.health.as_ref().is_some_and(|health| health.status == HealthCode::Healthy);
+    let healthy = next
+        .health
+        .as_ref()
+        .is_some_and(|health| health.status == HealthCode::Healthy);
     if let (Some(timing), Some((received, trigger))) = (&mut next.timing, state.moving)
         && healthy
         && timing.applied_ms > 0
     {
         let took = received.elapsed();
         timing.healthy_ms = Some(millis(took));
-        context.engine.metrics.push_stage(Stage::Healthy, trigger, took);
+        context
+            .engine
+            .metrics
+            .push_stage(Stage::Healthy, trigger, took);
         state.moving = None;
         state.timing.clone_from(&next.timing);
     }
-    let Some(patch) = patch(&state.written, &next) else { return Ok(()) };
-    context.applications.patch_status(&application.key, &patch).await?;
+    let Some(patch) = patch(&state.written, &next) else {
+        return Ok(());
+    };
+    context
+        .applications
+        .patch_status(&application.key, &patch)
+        .await?;
     let before = codes(&state.written);
     let after = codes(&next);
     if before != after {
@@ -64,7 +82,10 @@ pub(super) async fn write(
 pub(super) fn codes(
     status: &crate::crd::ApplicationStatus,
 ) -> (crate::crd::SyncCode, Option<HealthCode>) {
-    (status.sync.status, status.health.as_ref().map(|health| health.status))
+    (
+        status.sync.status,
+        status.health.as_ref().map(|health| health.status),
+    )
 }
 
 /// Writes the inventory ahead of the objects that will be created.
@@ -77,7 +98,10 @@ pub(super) async fn write_inventory(
     next.inventory = state.inventory_status();
     next.operation_state.clone_from(&state.operation);
     if let Some(patch) = patch(&state.written, &next) {
-        context.applications.patch_status(&application.key, &patch).await?;
+        context
+            .applications
+            .patch_status(&application.key, &patch)
+            .await?;
         state.written = next;
     }
     Ok(())
@@ -108,7 +132,11 @@ fn view<'a>(
 /// A history entry when a revision was deployed that is not the last one of the history.
 fn deployed(state: &State, application: &Application) -> Option<Deployment> {
     let operation = state.operation.as_ref()?;
-    let dry_run = operation.operation.sync.as_ref().is_some_and(|sync| sync.dry_run);
+    let dry_run = operation
+        .operation
+        .sync
+        .as_ref()
+        .is_some_and(|sync| sync.dry_run);
     if operation.phase != OperationPhase::Succeeded || dry_run {
         return None;
     }
@@ -138,10 +166,25 @@ pub(super) fn synced(
     message: &str,
     started: Instant,
 ) {
-    let revision = state.desired.as_ref().map(|d| d.commit_id.clone()).unwrap_or_default();
-    let changed = outcome.changes.iter().filter(|(_, change)| *change != Change::Unchanged).count();
-    let pruned = outcome.changes.iter().filter(|(_, change)| *change == Change::Pruned).count();
-    context.engine.metrics.sync(telemetry::Outcome::Succeeded, started.elapsed());
+    let revision = state
+        .desired
+        .as_ref()
+        .map(|d| d.commit_id.clone())
+        .unwrap_or_default();
+    let changed = outcome
+        .changes
+        .iter()
+        .filter(|(_, change)| *change != Change::Unchanged)
+        .count();
+    let pruned = outcome
+        .changes
+        .iter()
+        .filter(|(_, change)| *change == Change::Pruned)
+        .count();
+    context
+        .engine
+        .metrics
+        .sync(telemetry::Outcome::Succeeded, started.elapsed());
     context.engine.metrics.prunes(pruned as u64);
     if reason == Reason::Drift {
         context.engine.metrics.drift_repairs(changed as u64);
@@ -154,9 +197,21 @@ pub(super) fn synced(
         return;
     }
     let short = revision.get(..7).unwrap_or(&revision).to_owned();
-    announce(context, application, false, "SyncSucceeded", format!("{short}: {message}"));
+    announce(
+        context,
+        application,
+        false,
+        "SyncSucceeded",
+        format!("{short}: {message}"),
+    );
     if pruned > 0 {
-        announce(context, application, false, "Pruned", format!("{pruned} objects were deleted"));
+        announce(
+            context,
+            application,
+            false,
+            "Pruned",
+            format!("{pruned} objects were deleted"),
+        );
     }
 }
 
@@ -168,7 +223,10 @@ pub(super) fn failed(
     message: &str,
     started: Instant,
 ) {
-    context.engine.metrics.sync(telemetry::Outcome::Failed, started.elapsed());
+    context
+        .engine
+        .metrics
+        .sync(telemetry::Outcome::Failed, started.elapsed());
     tracing::warn!(app = %application.key, attempt = state.failures + 1, "sync failed: {message}");
     announce(context, application, true, "SyncFailed", message.to_owned());
 }
@@ -189,5 +247,12 @@ pub(super) fn announce(
         uid: Some(application.uid.clone()),
         ..ObjectReference::default()
     };
-    context.announcer.announce(reference, Notice { warning, reason, message });
+    context.announcer.announce(
+        reference,
+        Notice {
+            warning,
+            reason,
+            message,
+        },
+    );
 }

@@ -71,14 +71,22 @@ impl State {
     }
 
     fn take_application(&mut self, mut application: Application) {
-        if self.application.as_ref().is_none_or(|known| known.uid != application.uid) {
+        if self
+            .application
+            .as_ref()
+            .is_none_or(|known| known.uid != application.uid)
+        {
             *self = Self::from_status(&application.status);
         }
         let version = application.resource_version.parse::<u128>().ok();
         if version.is_some() && version < self.taken_up {
             application.operation = None;
         }
-        if self.application.as_ref().is_some_and(|known| known.spec != application.spec) {
+        if self
+            .application
+            .as_ref()
+            .is_some_and(|known| known.spec != application.spec)
+        {
             self.retry_now();
         }
         self.application = Some(application);
@@ -93,7 +101,9 @@ impl State {
             ..Self::default()
         };
         for entry in &status.inventory.entries {
-            let Some(key) = ResourceKey::parse(&entry.id) else { continue };
+            let Some(key) = ResourceKey::parse(&entry.id) else {
+                continue;
+            };
             let kind = Kind {
                 group: key.group.clone(),
                 version: entry.v.clone(),
@@ -119,19 +129,33 @@ impl State {
                 .map(|baseline| STANDARD_NO_PAD.encode(baseline.to_bytes()))
                 .unwrap_or_default(),
         });
-        Inventory { entries: entries.collect() }
+        Inventory {
+            entries: entries.collect(),
+        }
     }
 
     /// Every kind that is desired or was created.
     pub(super) fn kinds(&self) -> BTreeSet<Kind> {
-        let desired = self.desired.iter().flat_map(|desired| desired.objects.values());
-        desired.map(|object| &object.kind).chain(self.inventory.values()).cloned().collect()
+        let desired = self
+            .desired
+            .iter()
+            .flat_map(|desired| desired.objects.values());
+        desired
+            .map(|object| &object.kind)
+            .chain(self.inventory.values())
+            .cloned()
+            .collect()
     }
 
     /// The kind by which a key is watched.
     pub(super) fn kind_of(&self, key: &ResourceKey) -> Option<&Kind> {
-        let desired = self.desired.as_ref().and_then(|desired| desired.objects.get(key));
-        desired.map(|object| &object.kind).or_else(|| self.inventory.get(key))
+        let desired = self
+            .desired
+            .as_ref()
+            .and_then(|desired| desired.objects.get(key));
+        desired
+            .map(|object| &object.kind)
+            .or_else(|| self.inventory.get(key))
     }
 
     pub(super) fn look_again_in(&mut self, pause: Duration) {
@@ -164,13 +188,23 @@ mod tests {
     fn an_inventory_is_read_as_it_was_written() {
         let mut state = State::default();
         let key = ResourceKey::parse("apps/Deployment:shop/web").unwrap();
-        let kind = Kind { group: "apps".into(), version: "v1".into(), kind: "Deployment".into() };
+        let kind = Kind {
+            group: "apps".into(),
+            version: "v1".into(),
+            kind: "Deployment".into(),
+        };
         let digest = Digest::of(&json!(1));
-        let baseline = Baseline { desired: digest, entry: digest, projection: digest };
+        let baseline = Baseline {
+            desired: digest,
+            entry: digest,
+            projection: digest,
+        };
         state.inventory.insert(key.clone(), kind.clone());
         state.baselines.insert(key.clone(), baseline);
-        let status =
-            ApplicationStatus { inventory: state.inventory_status(), ..Default::default() };
+        let status = ApplicationStatus {
+            inventory: state.inventory_status(),
+            ..Default::default()
+        };
         let again = State::from_status(&status);
         assert_eq!(again.inventory, BTreeMap::from([(key.clone(), kind)]));
         assert_eq!(again.baselines.get(&key), Some(&baseline));
@@ -180,7 +214,10 @@ mod tests {
     fn an_operation_that_was_taken_up_does_not_come_back_with_a_late_event() {
         let mut state = State::default();
         let asked = json!({"sync": {}});
-        let arrive = |application| Inbox { application: Some(application), ..Inbox::default() };
+        let arrive = |application| Inbox {
+            application: Some(application),
+            ..Inbox::default()
+        };
         state.absorb(arrive(application(7, asked.clone())));
         assert!(state.application.as_ref().unwrap().operation.is_some());
         state.taken_up = Some(9);

@@ -50,7 +50,9 @@ pub(super) fn fold(
         })
         .collect();
     next.source = view.source_error.map(|_| {
-        previous.source.clone().unwrap_or_else(|| SourceStatus { stale_since: now.to_owned() })
+        previous.source.clone().unwrap_or_else(|| SourceStatus {
+            stale_since: now.to_owned(),
+        })
     });
     next.inventory = view.inventory;
     if let (Some(desired), Some(comparison)) = (view.desired, view.comparison) {
@@ -102,14 +104,30 @@ fn conditions(view: &View<'_>) -> Vec<Condition> {
     if let Some(message) = view.prune_held {
         condition("PruneHeld", message.to_owned());
     }
-    let shared = view.comparison.map(|comparison| comparison.shared.as_slice()).unwrap_or_default();
+    let shared = view
+        .comparison
+        .map(|comparison| comparison.shared.as_slice())
+        .unwrap_or_default();
     if let Some((key, owner)) = shared.first() {
-        let more = if shared.len() > 1 { format!(" and {} more", shared.len() - 1) } else { String::new() };
-        condition("SharedResourceWarning", format!("{key}{more} belongs to Application {owner}"));
+        let more = if shared.len() > 1 {
+            format!(" and {} more", shared.len() - 1)
+        } else {
+            String::new()
+        };
+        condition(
+            "SharedResourceWarning",
+            format!("{key}{more} belongs to Application {owner}"),
+        );
     }
-    let repeated = view.desired.map(|desired| desired.repeated.as_slice()).unwrap_or_default();
+    let repeated = view
+        .desired
+        .map(|desired| desired.repeated.as_slice())
+        .unwrap_or_default();
     if let Some(key) = repeated.first() {
-        condition("RepeatedResourceWarning", format!("{key} is described {} times more", repeated.len()));
+        condition(
+            "RepeatedResourceWarning",
+            format!("{key} is described {} times more", repeated.len()),
+        );
     }
     conditions
 }
@@ -140,10 +158,17 @@ fn resources(
     };
     let wanted = desired.objects.iter().map(|(key, object)| {
         let synced = comparison.verdicts.get(key) == Some(&Verdict::Synced) && !shared(key);
-        let code = if synced { SyncCode::Synced } else { SyncCode::OutOfSync };
+        let code = if synced {
+            SyncCode::Synced
+        } else {
+            SyncCode::OutOfSync
+        };
         row(key, &object.kind.version, code, false)
     });
-    let stale = comparison.stale.iter().map(|key| row(key, "", SyncCode::OutOfSync, true));
+    let stale = comparison
+        .stale
+        .iter()
+        .map(|key| row(key, "", SyncCode::OutOfSync, true));
     wanted.chain(stale).collect()
 }
 
@@ -159,7 +184,10 @@ fn application_health(
             key,
             live: is_live,
             health: row.health.as_ref().filter(|_| is_live),
-            ignored: desired.objects.get(key).is_some_and(|object| object.ignores_health),
+            ignored: desired
+                .objects
+                .get(key)
+                .is_some_and(|object| object.ignores_health),
         }
     }))
 }
@@ -171,7 +199,8 @@ pub(super) fn patch(previous: &ApplicationStatus, next: &ApplicationStatus) -> O
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
     };
-    let (before, after): (Map<String, Value>, Map<String, Value>) = (to_map(previous), to_map(next));
+    let (before, after): (Map<String, Value>, Map<String, Value>) =
+        (to_map(previous), to_map(next));
     let mut patch = Map::new();
     for (field, value) in &after {
         if before.get(field) != Some(value) {
@@ -208,7 +237,10 @@ mod tests {
 
     #[test]
     fn an_unchanged_status_is_not_written() {
-        let view = || View { faults: &[], ..View::default() };
+        let view = || View {
+            faults: &[],
+            ..View::default()
+        };
         let first = fold(&ApplicationStatus::default(), view(), |_| None, "1");
         let second = fold(&first, view(), |_| None, "2");
         assert_eq!(patch(&first, &second), None);
@@ -217,7 +249,10 @@ mod tests {
     #[test]
     fn a_condition_keeps_its_time_until_it_changes() {
         let fault = ["spec is missing".to_owned()];
-        let view = || View { faults: &fault, ..View::default() };
+        let view = || View {
+            faults: &fault,
+            ..View::default()
+        };
         let first = fold(&ApplicationStatus::default(), view(), |_| None, "1");
         let second = fold(&first, view(), |_| None, "2");
         assert_eq!(second.conditions[0].last_transition_time, "1");
@@ -228,7 +263,10 @@ mod tests {
 
     #[test]
     fn a_source_that_is_well_again_is_no_longer_stale() {
-        let broken = || View { source_error: Some("no route"), ..View::default() };
+        let broken = || View {
+            source_error: Some("no route"),
+            ..View::default()
+        };
         let first = fold(&ApplicationStatus::default(), broken(), |_| None, "1");
         let second = fold(&first, broken(), |_| None, "2");
         assert_eq!(second.source.as_ref().unwrap().stale_since, "1");
@@ -247,7 +285,11 @@ mod tests {
         };
         let mut status = ApplicationStatus::default();
         for _ in 0..5 {
-            let view = View { deployed: Some(deployment()), history_limit: 3, ..View::default() };
+            let view = View {
+                deployed: Some(deployment()),
+                history_limit: 3,
+                ..View::default()
+            };
             status = fold(&status, view, |_| None, "1");
         }
         let ids: Vec<_> = status.history.iter().map(|deployed| deployed.id).collect();

@@ -35,8 +35,14 @@ pub(super) fn check_prune(
 ) -> bool {
     let guard = PruneGuard {
         stale: &comparison.stale,
-        desired: state.desired.as_ref().map_or(0, |desired| desired.objects.len()),
-        allow_empty: application.spec.automated().is_some_and(|automated| automated.allow_empty),
+        desired: state
+            .desired
+            .as_ref()
+            .map_or(0, |desired| desired.objects.len()),
+        allow_empty: application
+            .spec
+            .automated()
+            .is_some_and(|automated| automated.allow_empty),
         approved: application.annotation(PRUNE_APPROVED),
     };
     let held = if application.inventory_unknown {
@@ -45,8 +51,15 @@ pub(super) fn check_prune(
         guard_prune(&guard)
     };
     // Without a wish to prune there is nothing to hold up.
-    let asked = application.spec.automated().is_some_and(|automated| automated.prune)
-        || application.operation.as_ref().and_then(|o| o.sync.as_ref()).is_some_and(|s| s.prune);
+    let asked = application
+        .spec
+        .automated()
+        .is_some_and(|automated| automated.prune)
+        || application
+            .operation
+            .as_ref()
+            .and_then(|o| o.sync.as_ref())
+            .is_some_and(|s| s.prune);
     let allowed = held.is_ok();
     state.prune_held = held.err().filter(|_| asked && !comparison.stale.is_empty());
     allowed
@@ -57,8 +70,14 @@ pub(super) fn rendered(context: &Context, state: &mut State, revision: &Revision
     let since = |at: Instant| at.saturating_duration_since(revision.received);
     let trigger = revision.cause.label();
     let now = Instant::now();
-    context.engine.metrics.push_stage(Stage::Fetched, trigger, since(revision.fetched));
-    context.engine.metrics.push_stage(Stage::Rendered, trigger, since(now));
+    context
+        .engine
+        .metrics
+        .push_stage(Stage::Fetched, trigger, since(revision.fetched));
+    context
+        .engine
+        .metrics
+        .push_stage(Stage::Rendered, trigger, since(now));
     state.timing = Some(Timing {
         revision: revision.commit_id.clone(),
         trigger: trigger.as_str().to_owned(),
@@ -77,7 +96,9 @@ pub(super) async fn refuse(
     application: &Application,
     why: &str,
 ) -> Result<(), ClusterError> {
-    let Some(operation) = application.operation.clone() else { return Ok(()) };
+    let Some(operation) = application.operation.clone() else {
+        return Ok(());
+    };
     let now = report::timestamp(Duration::ZERO);
     take_up(context, state, application).await?;
     state.operation = Some(OperationState {
@@ -97,7 +118,10 @@ async fn take_up(
     state: &mut State,
     application: &Application,
 ) -> Result<(), ClusterError> {
-    let read = context.applications.clear_operation(&application.key).await?;
+    let read = context
+        .applications
+        .clear_operation(&application.key)
+        .await?;
     state.taken_up = read.resource_version.parse().ok();
     if let Some(known) = &mut state.application {
         known.operation = None;
@@ -114,8 +138,14 @@ pub(super) async fn sync(
     mailbox: &Mailbox,
 ) -> Result<(), ClusterError> {
     let started = Instant::now();
-    let asked = application.operation.clone().filter(|_| plan.reason == Reason::Operation);
-    let dry_run = asked.as_ref().and_then(|o| o.sync.as_ref()).is_some_and(|sync| sync.dry_run);
+    let asked = application
+        .operation
+        .clone()
+        .filter(|_| plan.reason == Reason::Operation);
+    let dry_run = asked
+        .as_ref()
+        .and_then(|o| o.sync.as_ref())
+        .is_some_and(|sync| sync.dry_run);
     if asked.is_some() {
         take_up(context, state, application).await?;
     }
@@ -146,8 +176,14 @@ pub(super) async fn sync(
 
 fn begin(state: &mut State, asked: Option<Operation>, prune: bool) {
     let operation = asked.unwrap_or_else(|| Operation {
-        initiated_by: Some(InitiatedBy { username: String::new(), automated: true }),
-        sync: Some(SyncOperation { prune, dry_run: false }),
+        initiated_by: Some(InitiatedBy {
+            username: String::new(),
+            automated: true,
+        }),
+        sync: Some(SyncOperation {
+            prune,
+            dry_run: false,
+        }),
     });
     state.operation = Some(OperationState {
         phase: OperationPhase::Running,
@@ -166,13 +202,18 @@ fn finish(
     message: String,
     resources: Vec<ResourceResult>,
 ) {
-    let revision = state.desired.as_ref().map(|desired| desired.commit_id.clone());
+    let revision = state
+        .desired
+        .as_ref()
+        .map(|desired| desired.commit_id.clone());
     if let Some(operation) = &mut state.operation {
         operation.phase = phase;
         operation.message = message;
         operation.finished_at = Some(report::timestamp(Duration::ZERO));
-        operation.sync_result =
-            Some(SyncResult { revision: revision.unwrap_or_default(), resources });
+        operation.sync_result = Some(SyncResult {
+            revision: revision.unwrap_or_default(),
+            resources,
+        });
     }
 }
 
@@ -187,28 +228,45 @@ async fn prepare<'a>(
     let mut manifests = match &plan.manifests {
         Some(manifests) => manifests.clone(),
         None => {
-            let commit_id = state.desired.as_ref().map(|desired| desired.commit_id.clone());
+            let commit_id = state
+                .desired
+                .as_ref()
+                .map(|desired| desired.commit_id.clone());
             let mirror = (context.mirror_of)(&application.key);
             let (Some(commit_id), Some(mirror)) = (commit_id, mirror) else {
                 return Err("the source is not known yet".to_owned());
             };
-            let source = Source { mirror: &mirror, commit_id: &commit_id };
-            desire(&context.engine, application, &source).await.map_err(|e| e.to_string())?.1
+            let source = Source {
+                mirror: &mirror,
+                commit_id: &commit_id,
+            };
+            desire(&context.engine, application, &source)
+                .await
+                .map_err(|e| e.to_string())?
+                .1
         }
     };
-    let wanted = plan.comparison.changed.iter().chain(&plan.comparison.drifted);
-    let apply: Manifests =
-        wanted.filter_map(|key| manifests.remove_entry(key)).collect();
+    let wanted = plan
+        .comparison
+        .changed
+        .iter()
+        .chain(&plan.comparison.drifted);
+    let apply: Manifests = wanted
+        .filter_map(|key| manifests.remove_entry(key))
+        .collect();
     let seen = apply.keys().filter_map(|key| {
         let kind = state.kind_of(key)?;
         let live = context.live.look_up(&application.key, kind, key)?;
         Some((key.clone(), live.observation.resource_version))
     });
     let seen: std::collections::HashMap<_, _> = seen.collect();
-    let prune = if plan.prune { plan.comparison.stale.as_slice() } else { &[] };
+    let prune = if plan.prune {
+        plan.comparison.stale.as_slice()
+    } else {
+        &[]
+    };
     let creates = apply.keys().any(|key| !state.inventory.contains_key(key));
-    let creates_namespace =
-        creates && application.spec.has_sync_option("CreateNamespace=true");
+    let creates_namespace = creates && application.spec.has_sync_option("CreateNamespace=true");
     Ok(Execution {
         owner: &application.key,
         prune: prune
@@ -236,7 +294,11 @@ async fn write_ahead(
         let kind = object.api();
         grew |= state.inventory.insert(key.clone(), kind.clone()) != Some(kind);
     }
-    if grew { report::write_inventory(context, state, application).await } else { Ok(()) }
+    if grew {
+        report::write_inventory(context, state, application).await
+    } else {
+        Ok(())
+    }
 }
 
 fn remember(
@@ -247,7 +309,13 @@ fn remember(
     dry_run: bool,
 ) {
     for (kind, key, observation, health) in &outcome.seen {
-        context.live.record(&application.key, kind, key, observation.clone(), health.clone());
+        context.live.record(
+            &application.key,
+            kind,
+            key,
+            observation.clone(),
+            health.clone(),
+        );
     }
     for (key, baseline) in &outcome.baselines {
         match baseline {
@@ -255,7 +323,10 @@ fn remember(
             None => state.baselines.remove(key),
         };
     }
-    let gone = outcome.changes.iter().filter(|(_, change)| *change == Change::Gone && !dry_run);
+    let gone = outcome
+        .changes
+        .iter()
+        .filter(|(_, change)| *change == Change::Gone && !dry_run);
     for (key, _) in gone {
         state.inventory.remove(key);
         state.baselines.remove(key);
@@ -271,8 +342,10 @@ fn conclude(
     outcome: Outcome,
     started: Instant,
 ) {
-    let failed: Vec<_> =
-        outcome.failures().map(|(key, message)| format!("{key}: {message}")).collect();
+    let failed: Vec<_> = outcome
+        .failures()
+        .map(|(key, message)| format!("{key}: {message}"))
+        .collect();
     let dry_run = state
         .operation
         .as_ref()
@@ -281,18 +354,33 @@ fn conclude(
     let resources: Vec<_> = outcome.changes.iter().filter_map(row).collect();
     let metrics = &context.engine.metrics;
     if failed.is_empty() {
-        let verb = if dry_run { "would be changed" } else { "changed" };
+        let verb = if dry_run {
+            "would be changed"
+        } else {
+            "changed"
+        };
         let count = resources.len();
         let message = if outcome.superseded {
             "a newer revision came in between".to_owned()
         } else if count == 0 {
             "nothing to change".to_owned()
         } else {
-            format!("{count} of {} objects {verb}", desired_count(state).max(count))
+            format!(
+                "{count} of {} objects {verb}",
+                desired_count(state).max(count)
+            )
         };
         state.retry_now();
         state.sync_error = None;
-        report::synced(context, application, state, plan.reason, &outcome, &message, started);
+        report::synced(
+            context,
+            application,
+            state,
+            plan.reason,
+            &outcome,
+            &message,
+            started,
+        );
         finish(state, OperationPhase::Succeeded, message, resources);
         if let (Some(at), Some(timing)) = (outcome.applied_at, &mut state.timing)
             && let Some((received, trigger)) = state.moving
@@ -300,7 +388,11 @@ fn conclude(
             && !dry_run
         {
             timing.applied_ms = millis(at.saturating_duration_since(received));
-            metrics.push_stage(Stage::Applied, trigger, at.saturating_duration_since(received));
+            metrics.push_stage(
+                Stage::Applied,
+                trigger,
+                at.saturating_duration_since(received),
+            );
         }
     } else {
         let message = some_of(&failed);
@@ -316,7 +408,11 @@ fn conclude(
 /// Counts a failure and tells how long to wait for the next attempt.
 pub(super) fn after_failure(state: &mut State, application: &Application) -> Duration {
     state.failures = state.failures.saturating_add(1);
-    let retry = application.spec.sync_policy.as_ref().and_then(|policy| policy.retry.as_ref());
+    let retry = application
+        .spec
+        .sync_policy
+        .as_ref()
+        .and_then(|policy| policy.retry.as_ref());
     retry_delay(
         state.failures,
         retry.and_then(|retry| retry.limit),
@@ -325,7 +421,10 @@ pub(super) fn after_failure(state: &mut State, application: &Application) -> Dur
 }
 
 fn desired_count(state: &State) -> usize {
-    state.desired.as_ref().map_or(0, |desired| desired.objects.len())
+    state
+        .desired
+        .as_ref()
+        .map_or(0, |desired| desired.objects.len())
 }
 
 fn row((key, change): &(ResourceKey, Change)) -> Option<ResourceResult> {
@@ -347,7 +446,12 @@ fn row((key, change): &(ResourceKey, Change)) -> Option<ResourceResult> {
 }
 
 fn some_of(messages: &[String]) -> String {
-    let shown = messages.iter().take(3).cloned().collect::<Vec<_>>().join("; ");
+    let shown = messages
+        .iter()
+        .take(3)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("; ");
     match messages.len().saturating_sub(3) {
         0 => shown,
         more => format!("{shown}; and {more} more"),

@@ -33,15 +33,25 @@ pub(crate) struct Command {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("could not start {program}: {source}")]
-    Start { program: String, source: std::io::Error },
+    Start {
+        program: String,
+        source: std::io::Error,
+    },
     #[error("{program} was not done after {} s and was killed", after.as_secs())]
     TimedOut { program: String, after: Duration },
     #[error("{program} printed more than {limit} bytes and was killed")]
     TooLarge { program: String, limit: usize },
     #[error("{program} failed ({status}): {message}")]
-    Failed { program: String, status: String, message: String },
+    Failed {
+        program: String,
+        status: String,
+        message: String,
+    },
     #[error("could not read what {program} prints: {source}")]
-    Read { program: String, source: std::io::Error },
+    Read {
+        program: String,
+        source: std::io::Error,
+    },
 }
 
 /// Bytes of standard error that are read; what comes after is dropped, the child goes on.
@@ -64,9 +74,16 @@ impl Drop for Group {
 /// Guarantees: no process of its group is left when this returns or is dropped.
 /// Caveats: a child that leaves its process group gets away; that takes the sandbox to prevent.
 pub(crate) async fn run(command: Command) -> Result<Vec<u8>, Error> {
-    let program =
-        command.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that starts children")]
+    let program = command
+        .program
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that starts children"
+    )]
     let mut child = tokio::process::Command::new(&command.program)
         .args(&command.arguments)
         .env_clear()
@@ -78,7 +95,10 @@ pub(crate) async fn run(command: Command) -> Result<Vec<u8>, Error> {
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .map_err(|source| Error::Start { program: program.clone(), source })?;
+        .map_err(|source| Error::Start {
+            program: program.clone(),
+            source,
+        })?;
     let id = child.id().and_then(|id| i32::try_from(id).ok());
     let _group = Group(id.map(Pid::from_raw));
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
@@ -88,22 +108,36 @@ pub(crate) async fn run(command: Command) -> Result<Vec<u8>, Error> {
         // A full pipe would keep the child from ending: too much is a failure at once.
         let output = read_all(stdout, limit)
             .await
-            .map_err(|source| Error::Read { program: program.clone(), source })?
-            .ok_or_else(|| Error::TooLarge { program: program.clone(), limit })?;
-        let status = child
-            .wait()
-            .await
-            .map_err(|source| Error::Read { program: program.clone(), source })?;
+            .map_err(|source| Error::Read {
+                program: program.clone(),
+                source,
+            })?
+            .ok_or_else(|| Error::TooLarge {
+                program: program.clone(),
+                limit,
+            })?;
+        let status = child.wait().await.map_err(|source| Error::Read {
+            program: program.clone(),
+            source,
+        })?;
         let message = errors.await.unwrap_or_default();
         Ok((output, status, message))
     };
-    let (output, status, message) = tokio::time::timeout(command.timeout, work)
-        .await
-        .map_err(|_| Error::TimedOut { program: program.clone(), after: command.timeout })??;
+    let (output, status, message) =
+        tokio::time::timeout(command.timeout, work)
+            .await
+            .map_err(|_| Error::TimedOut {
+                program: program.clone(),
+                after: command.timeout,
+            })??;
     if status.success() {
         return Ok(output);
     }
-    Err(Error::Failed { program, status: describe(status), message: readable(&message) })
+    Err(Error::Failed {
+        program,
+        status: describe(status),
+        message: readable(&message),
+    })
 }
 
 async fn read_all(
@@ -112,7 +146,10 @@ async fn read_all(
 ) -> std::io::Result<Option<Vec<u8>>> {
     let mut output = Vec::new();
     if let Some(stream) = stream {
-        stream.take(limit as u64 + 1).read_to_end(&mut output).await?;
+        stream
+            .take(limit as u64 + 1)
+            .read_to_end(&mut output)
+            .await?;
     }
     Ok((output.len() <= limit).then_some(output))
 }
@@ -120,8 +157,13 @@ async fn read_all(
 /// The first bytes of a stream; the rest is read and dropped.
 async fn read_some(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     let mut kept = Vec::new();
-    let Some(mut stream) = stream else { return kept };
-    let _ = (&mut stream).take(ERROR_LIMIT as u64).read_to_end(&mut kept).await;
+    let Some(mut stream) = stream else {
+        return kept;
+    };
+    let _ = (&mut stream)
+        .take(ERROR_LIMIT as u64)
+        .read_to_end(&mut kept)
+        .await;
     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
     kept
 }
@@ -151,7 +193,12 @@ fn readable(bytes: &[u8]) -> String {
         }
     }
     let plain = plain.trim();
-    let from = plain.char_indices().rev().take(2048).last().map_or(0, |(at, _)| at);
+    let from = plain
+        .char_indices()
+        .rev()
+        .take(2048)
+        .last()
+        .map_or(0, |(at, _)| at);
     plain[from..].to_owned()
 }
 
@@ -183,21 +230,41 @@ mod tests {
 
     #[tokio::test]
     async fn a_child_sees_only_what_it_is_given() {
-        let output = run(shell("/usr/bin/env | /usr/bin/sort; pwd")).await.unwrap();
+        let output = run(shell("/usr/bin/env | /usr/bin/sort; pwd"))
+            .await
+            .unwrap();
         let text = String::from_utf8(output).unwrap();
-        let own: Vec<_> =
-            text.lines().filter(|line| !line.starts_with("PWD=") && !line.starts_with("_=")).collect();
-        assert_eq!(own, ["GIVEN=1", "/"].map(str::to_owned).as_slice().iter().collect::<Vec<_>>());
+        let own: Vec<_> = text
+            .lines()
+            .filter(|line| !line.starts_with("PWD=") && !line.starts_with("_="))
+            .collect();
+        assert_eq!(
+            own,
+            ["GIVEN=1", "/"]
+                .map(str::to_owned)
+                .as_slice()
+                .iter()
+                .collect::<Vec<_>>()
+        );
     }
 
     #[tokio::test]
     async fn at_the_deadline_nothing_of_the_group_is_left() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let mut command = shell(&format!("sleep 100 & echo $! > {}; sleep 100", file.path().display()));
-        command.environment.push(("PATH".into(), "/usr/bin:/bin".into()));
+        let mut command = shell(&format!(
+            "sleep 100 & echo $! > {}; sleep 100",
+            file.path().display()
+        ));
+        command
+            .environment
+            .push(("PATH".into(), "/usr/bin:/bin".into()));
         command.timeout = Duration::from_millis(500);
         assert!(matches!(run(command).await, Err(Error::TimedOut { .. })));
-        let pid = std::fs::read_to_string(file.path()).unwrap().trim().parse().unwrap();
+        let pid = std::fs::read_to_string(file.path())
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
         assert!(is_gone(pid).await);
     }
 
@@ -205,7 +272,9 @@ mod tests {
     async fn a_run_that_is_given_up_is_killed() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut command = shell(&format!("echo $$ > {}; sleep 100", file.path().display()));
-        command.environment.push(("PATH".into(), "/usr/bin:/bin".into()));
+        command
+            .environment
+            .push(("PATH".into(), "/usr/bin:/bin".into()));
         let running = tokio::spawn(run(command));
         let pid = loop {
             let text = std::fs::read_to_string(file.path()).unwrap();
@@ -222,14 +291,32 @@ mod tests {
     async fn too_much_output_ends_it_at_once() {
         let mut command = shell("while :; do echo yes; done");
         command.output_limit = 1000;
-        assert!(matches!(run(command).await, Err(Error::TooLarge { limit: 1000, .. })));
+        assert!(matches!(
+            run(command).await,
+            Err(Error::TooLarge { limit: 1000, .. })
+        ));
     }
 
     #[tokio::test]
     async fn a_failure_says_why_in_plain_text() {
-        let error = run(shell("printf '\\033[31mno\\033[0m such\\007 thing' >&2; exit 3")).await;
-        assert_eq!(error.unwrap_err().to_string(), "sh failed (exit code 3): no such thing");
-        let missing = Command { program: "/nonexistent/tool".into(), ..shell("") };
-        assert!(run(missing).await.unwrap_err().to_string().starts_with("could not start tool"));
+        let error = run(shell(
+            "printf '\\033[31mno\\033[0m such\\007 thing' >&2; exit 3",
+        ))
+        .await;
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "sh failed (exit code 3): no such thing"
+        );
+        let missing = Command {
+            program: "/nonexistent/tool".into(),
+            ..shell("")
+        };
+        assert!(
+            run(missing)
+                .await
+                .unwrap_err()
+                .to_string()
+                .starts_with("could not start tool")
+        );
     }
 }

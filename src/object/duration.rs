@@ -36,11 +36,7 @@ mod tests {
     #[test]
     fn durations_are_read_as_in_go() {
         let check = |text, millis: Option<u64>| {
-            assert_eq!(
-                duration(text),
-                millis.map(Duration::from_millis),
-                "{text}"
-            );
+            assert_eq!(duration(text), millis.map(Duration::from_millis), "{text}");
         };
         check("5s", Some(5_000));
         check("1m30s", Some(90_000));

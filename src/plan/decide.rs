@@ -46,7 +46,10 @@ pub(crate) enum Reason {
 pub(crate) enum Action {
     Nothing,
     /// Apply what differs; `prune` deletes what is stale as well.
-    Sync { reason: Reason, prune: bool },
+    Sync {
+        reason: Reason,
+        prune: bool,
+    },
     /// Look again after this time.
     Wait(Duration),
 }
@@ -56,9 +59,14 @@ pub(crate) enum Action {
 /// a failed automated sync is tried for as long as something differs.
 pub(crate) fn decide(situation: &Situation<'_>) -> Action {
     if let Some(operation) = situation.operation {
-        return Action::Sync { reason: Reason::Operation, prune: operation.prune };
+        return Action::Sync {
+            reason: Reason::Operation,
+            prune: operation.prune,
+        };
     }
-    let Some(automated) = situation.automated else { return Action::Nothing };
+    let Some(automated) = situation.automated else {
+        return Action::Nothing;
+    };
     let reason = if situation.changed > 0 {
         Reason::Change
     } else if situation.drifted > 0 && automated.self_heal {
@@ -70,16 +78,22 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Action {
     };
     match situation.retry {
         Some(retry) if !retry.due_in.is_zero() => Action::Wait(retry.due_in),
-        _ => Action::Sync { reason, prune: automated.prune },
+        _ => Action::Sync {
+            reason,
+            prune: automated.prune,
+        },
     }
 }
 
 /// How long to wait after the n-th failure in a row (from 1): `duration * factor^(n-1)`, capped.
 /// Defaults as in Argo CD: 5 s, 2, 3 min.
-pub(crate) fn retry_delay(failures: u32, limit: Option<i64>, backoff: Option<&Backoff>) -> Duration {
-    let read = |text: Option<&String>, default| {
-        text.and_then(|text| duration(text)).unwrap_or(default)
-    };
+pub(crate) fn retry_delay(
+    failures: u32,
+    limit: Option<i64>,
+    backoff: Option<&Backoff>,
+) -> Duration {
+    let read =
+        |text: Option<&String>, default| text.and_then(|text| duration(text)).unwrap_or(default);
     let first = read(backoff.map(|b| &b.duration), Duration::from_secs(5));
     let longest = read(backoff.map(|b| &b.max_duration), Duration::from_secs(180));
     let factor = backoff.and_then(|b| b.factor).unwrap_or(2).clamp(1, 100);
@@ -88,7 +102,9 @@ pub(crate) fn retry_delay(failures: u32, limit: Option<i64>, backoff: Option<&Ba
     }
     let mut delay = first;
     for _ in 1..failures.min(64) {
-        delay = delay.saturating_mul(u32::try_from(factor).unwrap_or(1)).min(longest);
+        delay = delay
+            .saturating_mul(u32::try_from(factor).unwrap_or(1))
+            .min(longest);
     }
     delay.min(longest)
 }
@@ -97,29 +113,116 @@ pub(crate) fn retry_delay(failures: u32, limit: Option<i64>, backoff: Option<&Ba
 mod tests {
     use super::*;
 
-    const AUTOMATED: Automated =
-        Automated { enabled: None, prune: false, self_heal: false, allow_empty: false };
+    const AUTOMATED: Automated = Automated {
+        enabled: None,
+        prune: false,
+        self_heal: false,
+        allow_empty: false,
+    };
 
     #[test]
     fn decisions() {
-        let healing = Automated { self_heal: true, ..AUTOMATED };
-        let pruning = Automated { prune: true, ..AUTOMATED };
-        let later = Some(Retry { due_in: Duration::from_secs(3) });
-        let now = Some(Retry { due_in: Duration::ZERO });
-        let asked = SyncOperation { prune: true, dry_run: false };
+        let healing = Automated {
+            self_heal: true,
+            ..AUTOMATED
+        };
+        let pruning = Automated {
+            prune: true,
+            ..AUTOMATED
+        };
+        let later = Some(Retry {
+            due_in: Duration::from_secs(3),
+        });
+        let now = Some(Retry {
+            due_in: Duration::ZERO,
+        });
+        let asked = SyncOperation {
+            prune: true,
+            dry_run: false,
+        };
         let sync = |reason, prune| Action::Sync { reason, prune };
         let base = Situation::default();
         for (situation, expected) in [
-            (Situation { changed: 1, ..base.clone() }, Action::Nothing),
-            (Situation { automated: Some(&AUTOMATED), ..base.clone() }, Action::Nothing),
-            (Situation { changed: 1, automated: Some(&AUTOMATED), ..base.clone() }, sync(Reason::Change, false)),
-            (Situation { drifted: 1, automated: Some(&AUTOMATED), ..base.clone() }, Action::Nothing),
-            (Situation { drifted: 1, automated: Some(&healing), ..base.clone() }, sync(Reason::Drift, false)),
-            (Situation { prunable: 1, automated: Some(&AUTOMATED), ..base.clone() }, Action::Nothing),
-            (Situation { prunable: 1, automated: Some(&pruning), ..base.clone() }, sync(Reason::Prune, true)),
-            (Situation { changed: 1, automated: Some(&AUTOMATED), retry: later, ..base.clone() }, Action::Wait(Duration::from_secs(3))),
-            (Situation { changed: 1, automated: Some(&AUTOMATED), retry: now, ..base.clone() }, sync(Reason::Change, false)),
-            (Situation { operation: Some(&asked), retry: later, ..base.clone() }, sync(Reason::Operation, true)),
+            (
+                Situation {
+                    changed: 1,
+                    ..base.clone()
+                },
+                Action::Nothing,
+            ),
+            (
+                Situation {
+                    automated: Some(&AUTOMATED),
+                    ..base.clone()
+                },
+                Action::Nothing,
+            ),
+            (
+                Situation {
+                    changed: 1,
+                    automated: Some(&AUTOMATED),
+                    ..base.clone()
+                },
+                sync(Reason::Change, false),
+            ),
+            (
+                Situation {
+                    drifted: 1,
+                    automated: Some(&AUTOMATED),
+                    ..base.clone()
+                },
+                Action::Nothing,
+            ),
+            (
+                Situation {
+                    drifted: 1,
+                    automated: Some(&healing),
+                    ..base.clone()
+                },
+                sync(Reason::Drift, false),
+            ),
+            (
+                Situation {
+                    prunable: 1,
+                    automated: Some(&AUTOMATED),
+                    ..base.clone()
+                },
+                Action::Nothing,
+            ),
+            (
+                Situation {
+                    prunable: 1,
+                    automated: Some(&pruning),
+                    ..base.clone()
+                },
+                sync(Reason::Prune, true),
+            ),
+            (
+                Situation {
+                    changed: 1,
+                    automated: Some(&AUTOMATED),
+                    retry: later,
+                    ..base.clone()
+                },
+                Action::Wait(Duration::from_secs(3)),
+            ),
+            (
+                Situation {
+                    changed: 1,
+                    automated: Some(&AUTOMATED),
+                    retry: now,
+                    ..base.clone()
+                },
+                sync(Reason::Change, false),
+            ),
+            (
+                Situation {
+                    operation: Some(&asked),
+                    retry: later,
+                    ..base.clone()
+                },
+                sync(Reason::Operation, true),
+            ),
         ] {
             assert_eq!(decide(&situation), expected, "{situation:?}");
         }
@@ -127,11 +230,18 @@ mod tests {
 
     #[test]
     fn delays_grow_to_a_cap() {
-        let delays: Vec<_> = (1..=8).map(|n| retry_delay(n, None, None).as_secs()).collect();
+        let delays: Vec<_> = (1..=8)
+            .map(|n| retry_delay(n, None, None).as_secs())
+            .collect();
         assert_eq!(delays, [5, 10, 20, 40, 80, 160, 180, 180]);
-        let backoff = Backoff { duration: "1s".into(), factor: Some(3), max_duration: "20s".into() };
-        let delays: Vec<_> =
-            (1..=5).map(|n| retry_delay(n, Some(3), Some(&backoff)).as_secs()).collect();
+        let backoff = Backoff {
+            duration: "1s".into(),
+            factor: Some(3),
+            max_duration: "20s".into(),
+        };
+        let delays: Vec<_> = (1..=5)
+            .map(|n| retry_delay(n, Some(3), Some(&backoff)).as_secs())
+            .collect();
         assert_eq!(delays, [1, 3, 9, 20, 20]);
         assert_eq!(retry_delay(u32::MAX, None, None).as_secs(), 180);
     }

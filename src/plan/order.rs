@@ -29,9 +29,7 @@ pub(crate) fn batches(keys: impl IntoIterator<Item = ResourceKey>) -> Vec<Vec<Re
 }
 
 /// The order in which things are deleted: what was created last goes first.
-pub(crate) fn reverse_order(
-    keys: impl IntoIterator<Item = ResourceKey>,
-) -> Vec<Vec<ResourceKey>> {
+pub(crate) fn reverse_order(keys: impl IntoIterator<Item = ResourceKey>) -> Vec<Vec<ResourceKey>> {
     let mut batches = batches(keys);
     batches.reverse();
     batches
@@ -42,14 +40,23 @@ mod tests {
     use super::*;
 
     fn key(kind: &str, name: &str) -> ResourceKey {
-        ResourceKey { group: String::new(), kind: kind.into(), namespace: "a".into(), name: name.into() }
+        ResourceKey {
+            group: String::new(),
+            kind: kind.into(),
+            namespace: "a".into(),
+            name: name.into(),
+        }
     }
 
     #[test]
     fn one_batch_a_kind_in_the_order_of_need() {
         let keys = [
-            key("Widget", "w"), key("Deployment", "web"), key("ConfigMap", "b"),
-            key("CustomResourceDefinition", "widgets"), key("Namespace", "a"), key("ConfigMap", "a"),
+            key("Widget", "w"),
+            key("Deployment", "web"),
+            key("ConfigMap", "b"),
+            key("CustomResourceDefinition", "widgets"),
+            key("Namespace", "a"),
+            key("ConfigMap", "a"),
         ];
         let kinds = |batches: Vec<Vec<ResourceKey>>| -> Vec<String> {
             batches
@@ -61,7 +68,10 @@ mod tests {
                 .collect()
         };
         let expected = [
-            "Namespace a", "CustomResourceDefinition widgets", "ConfigMap a b", "Deployment web",
+            "Namespace a",
+            "CustomResourceDefinition widgets",
+            "ConfigMap a b",
+            "Deployment web",
             "Widget w",
         ];
         assert_eq!(kinds(batches(keys.clone())), expected);

@@ -20,7 +20,11 @@ const SHARE: usize = 50;
 /// ... when it is more than this many objects.
 const FEW: usize = 5;
 /// What takes other things or data with it when it goes.
-const PROTECTED: [&str; 3] = ["Namespace", "CustomResourceDefinition", "PersistentVolumeClaim"];
+const PROTECTED: [&str; 3] = [
+    "Namespace",
+    "CustomResourceDefinition",
+    "PersistentVolumeClaim",
+];
 
 impl PruneGuard<'_> {
     /// Names the set that would be deleted; approving it approves nothing else.
@@ -44,14 +48,23 @@ pub(crate) fn check_prune(guard: &PruneGuard<'_>) -> Result<(), String> {
             return Ok(());
         }
         format!("the source renders nothing, which would delete all {stale} objects")
-    } else if let Some(key) = guard.stale.iter().find(|key| PROTECTED.contains(&key.kind.as_str())) {
+    } else if let Some(key) = guard
+        .stale
+        .iter()
+        .find(|key| PROTECTED.contains(&key.kind.as_str()))
+    {
         format!("{key} would be deleted with all that is in it")
     } else if stale > FEW && stale * 100 > (stale + guard.desired) * SHARE {
-        format!("{stale} of {} objects would be deleted", stale + guard.desired)
+        format!(
+            "{stale} of {} objects would be deleted",
+            stale + guard.desired
+        )
     } else {
         return Ok(());
     };
-    Err(format!("{why}; if that is meant, annotate the Application with trimtab.dev/prune-approved={token}"))
+    Err(format!(
+        "{why}; if that is meant, annotate the Application with trimtab.dev/prune-approved={token}"
+    ))
 }
 
 #[cfg(test)]
@@ -70,7 +83,12 @@ mod tests {
     }
 
     fn check(stale: &[ResourceKey], desired: usize, allow_empty: bool) -> Result<(), String> {
-        check_prune(&PruneGuard { stale, desired, allow_empty, approved: None })
+        check_prune(&PruneGuard {
+            stale,
+            desired,
+            allow_empty,
+            approved: None,
+        })
     }
 
     #[test]
@@ -82,12 +100,20 @@ mod tests {
 
     #[test]
     fn much_at_once_waits() {
-        assert!(check(&keys("ConfigMap", 7), 6, false).unwrap_err().contains("7 of 13"));
+        assert!(
+            check(&keys("ConfigMap", 7), 6, false)
+                .unwrap_err()
+                .contains("7 of 13")
+        );
     }
 
     #[test]
     fn an_empty_render_deletes_nothing_unless_allowed() {
-        assert!(check(&keys("ConfigMap", 1), 0, false).unwrap_err().contains("renders nothing"));
+        assert!(
+            check(&keys("ConfigMap", 1), 0, false)
+                .unwrap_err()
+                .contains("renders nothing")
+        );
         assert_eq!(check(&keys("ConfigMap", 9), 0, true), Ok(()));
     }
 
@@ -101,12 +127,23 @@ mod tests {
     #[test]
     fn an_approval_is_for_one_set_only() {
         let stale = keys("Namespace", 1);
-        let mut guard = PruneGuard { stale: &stale, desired: 9, allow_empty: false, approved: None };
+        let mut guard = PruneGuard {
+            stale: &stale,
+            desired: 9,
+            allow_empty: false,
+            approved: None,
+        };
         let token = guard.token();
         assert!(check_prune(&guard).unwrap_err().contains(&token));
         guard.approved = Some(&token);
         assert_eq!(check_prune(&guard), Ok(()));
         let more = keys("Namespace", 2);
-        assert!(check_prune(&PruneGuard { stale: &more, ..guard }).is_err());
+        assert!(
+            check_prune(&PruneGuard {
+                stale: &more,
+                ..guard
+            })
+            .is_err()
+        );
     }
 }

@@ -35,21 +35,38 @@ pub(super) fn render(request: &Request<'_>) -> Result<Vec<Object>, Error> {
             continue;
         }
         let path = shown(request, &file);
-        let bytes =
-            fs::read(&file).map_err(|source| Error::Io { path: path.clone(), source })?;
+        let bytes = fs::read(&file).map_err(|source| Error::Io {
+            path: path.clone(),
+            source,
+        })?;
         left = left.checked_sub(bytes.len()).ok_or_else(|| {
             let problem = format!("more than {} bytes of manifests", request.limits.bytes);
-            Error::Refused { path: path.clone(), problem }
+            Error::Refused {
+                path: path.clone(),
+                problem,
+            }
         })?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Error::Refused { path: path.clone(), problem: "not UTF-8".to_owned() })?;
+        let text = String::from_utf8(bytes).map_err(|_| Error::Refused {
+            path: path.clone(),
+            problem: "not UTF-8".to_owned(),
+        })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        if text.lines().take(10).any(|line| line.starts_with('#') && line.contains(SKIP)) {
+        if text
+            .lines()
+            .take(10)
+            .any(|line| line.starts_with('#') && line.contains(SKIP))
+        {
             continue;
         }
         let parsed = parse_manifests(text, request.limits);
-        objects.extend(parsed.map_err(|source| Error::Yaml { path: path.clone(), source })?);
-        if let Some(unnamed) = objects.iter().find(|object: &&Object| object.name().is_empty()) {
+        objects.extend(parsed.map_err(|source| Error::Yaml {
+            path: path.clone(),
+            source,
+        })?);
+        if let Some(unnamed) = objects
+            .iter()
+            .find(|object: &&Object| object.name().is_empty())
+        {
             let problem = format!("a {} without metadata.name", unnamed.kind());
             return Err(Error::Refused { path, problem });
         }
@@ -65,10 +82,16 @@ fn glob(field: &str, pattern: &str) -> Result<Option<GlobMatcher>, Error> {
     if pattern.is_empty() {
         return Ok(None);
     }
-    let glob = GlobBuilder::new(pattern).literal_separator(true).build().map_err(|error| {
-        let path = format!("spec.source.directory.{field}");
-        Error::Refused { path, problem: error.to_string() }
-    })?;
+    let glob = GlobBuilder::new(pattern)
+        .literal_separator(true)
+        .build()
+        .map_err(|error| {
+            let path = format!("spec.source.directory.{field}");
+            Error::Refused {
+                path,
+                problem: error.to_string(),
+            }
+        })?;
     Ok(Some(glob.compile_matcher()))
 }
 
@@ -78,7 +101,10 @@ fn walk(
     recurse: bool,
     files: &mut Vec<PathBuf>,
 ) -> Result<(), Error> {
-    let failed = |source| Error::Io { path: shown(request, directory), source };
+    let failed = |source| Error::Io {
+        path: shown(request, directory),
+        source,
+    };
     for entry in fs::read_dir(directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let kind = entry.file_type().map_err(failed)?;
@@ -95,5 +121,8 @@ fn walk(
 }
 
 fn shown(request: &Request<'_>, path: &Path) -> String {
-    path.strip_prefix(request.stage).unwrap_or(path).display().to_string()
+    path.strip_prefix(request.stage)
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }

@@ -28,10 +28,21 @@ fn is_test(object: &Object) -> bool {
 
 fn arguments(request: &Request<'_>) -> Result<Vec<OsString>, Error> {
     let helm = request.source.helm.clone().unwrap_or_default();
-    let release = if helm.release_name.is_empty() { request.name } else { &helm.release_name };
-    let namespace = if helm.namespace.is_empty() { request.namespace } else { &helm.namespace };
-    let mut arguments: Vec<OsString> =
-        vec!["template".into(), "--include-crds".into(), "--kube-version".into()];
+    let release = if helm.release_name.is_empty() {
+        request.name
+    } else {
+        &helm.release_name
+    };
+    let namespace = if helm.namespace.is_empty() {
+        request.namespace
+    } else {
+        &helm.namespace
+    };
+    let mut arguments: Vec<OsString> = vec![
+        "template".into(),
+        "--include-crds".into(),
+        "--kube-version".into(),
+    ];
     arguments.push(request.kube_version.into());
     if !namespace.is_empty() {
         arguments.extend(["--namespace".into(), namespace.into()]);
@@ -50,14 +61,20 @@ fn arguments(request: &Request<'_>) -> Result<Vec<OsString>, Error> {
         arguments.extend(["--values".into(), file.into()]);
     }
     if let Some(values) = &helm.values_object {
-        let text = to_yaml(values)
-            .map_err(|source| Error::Yaml { path: "spec.source.helm.valuesObject".into(), source })?;
+        let text = to_yaml(values).map_err(|source| Error::Yaml {
+            path: "spec.source.helm.valuesObject".into(),
+            source,
+        })?;
         let file = request.scratch.join("values-object.yaml");
         write_private(&file, &text)?;
         arguments.extend(["--values".into(), file.into()]);
     }
     for parameter in &helm.parameters {
-        let flag = if parameter.force_string { "--set-string" } else { "--set" };
+        let flag = if parameter.force_string {
+            "--set-string"
+        } else {
+            "--set"
+        };
         arguments.extend([flag.into(), setting(parameter).into()]);
     }
     // What follows is no flag, whatever it looks like.
@@ -85,10 +102,17 @@ fn setting(parameter: &HelmParameter) -> String {
 /// Values can be secret: nobody else reads them.
 fn write_private(path: &Path, text: &str) -> Result<(), Error> {
     let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
         std::io::Write::write_all(&mut file, text.as_bytes())
     };
-    write().map_err(|source| Error::Io { path: "values".to_owned(), source })
+    write().map_err(|source| Error::Io {
+        path: "values".to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]
@@ -100,8 +124,11 @@ mod tests {
     #[test]
     fn commas_are_part_of_the_value() {
         let check = |value: &str, expected: &str| {
-            let parameter =
-                HelmParameter { name: "a".into(), value: value.into(), force_string: false };
+            let parameter = HelmParameter {
+                name: "a".into(),
+                value: value.into(),
+                force_string: false,
+            };
             assert_eq!(setting(&parameter), expected);
         };
         check("x", "a=x");

@@ -25,8 +25,16 @@ const KUSTOMIZATION_BYTES: usize = 1 << 20;
 
 /// Lists of paths in a kustomization: files and, where kustomize takes one, directories.
 const PATHS: [&str; 10] = [
-    "resources", "bases", "components", "crds", "configurations", "transformers", "generators",
-    "validators", "patchesStrategicMerge", "replacements",
+    "resources",
+    "bases",
+    "components",
+    "crds",
+    "configurations",
+    "transformers",
+    "generators",
+    "validators",
+    "patchesStrategicMerge",
+    "replacements",
 ];
 
 /// The paths that a render of this source reads, the application's own among them.
@@ -36,7 +44,10 @@ pub(crate) fn inputs(
 ) -> Result<Vec<String>, Error> {
     let own = join("", &source.path)?;
     let has_file = |name: &str| {
-        join(&own, name).ok().and_then(|path| repository.read(&path).ok().flatten()).is_some()
+        join(&own, name)
+            .ok()
+            .and_then(|path| repository.read(&path).ok().flatten())
+            .is_some()
     };
     let mut paths = BTreeSet::from([own.clone()]);
     match detect(source, has_file) {
@@ -63,13 +74,20 @@ fn follow(
     while let Some(directory) = queue.pop_front() {
         if seen.len() > KUSTOMIZATIONS {
             let problem = format!("more than {KUSTOMIZATIONS} kustomizations");
-            return Err(Error::Refused { path: own.to_owned(), problem });
+            return Err(Error::Refused {
+                path: own.to_owned(),
+                problem,
+            });
         }
-        let Some((file, kustomization)) = read(&directory, repository)? else { continue };
+        let Some((file, kustomization)) = read(&directory, repository)? else {
+            continue;
+        };
         for entry in entries(&file, &kustomization)? {
             let path = join(&directory, &entry)
                 .map_err(|_| refused(&file, format!("\"{entry}\" leaves the repository")))?;
-            if repository.is_directory(&path).map_err(Error::Repository)? && seen.insert(path.clone()) {
+            if repository.is_directory(&path).map_err(Error::Repository)?
+                && seen.insert(path.clone())
+            {
                 queue.push_back(path.clone());
             }
             paths.insert(path);
@@ -79,20 +97,20 @@ fn follow(
 }
 
 /// The kustomization of a directory, with the path of its file.
-fn read(
-    directory: &str,
-    repository: &dyn Repository,
-) -> Result<Option<(String, Value)>, Error> {
+fn read(directory: &str, repository: &dyn Repository) -> Result<Option<(String, Value)>, Error> {
     for name in KUSTOMIZATION_FILES {
         let path = join(directory, name)?;
-        let Some(bytes) = repository.read(&path).map_err(Error::Repository)? else { continue };
+        let Some(bytes) = repository.read(&path).map_err(Error::Repository)? else {
+            continue;
+        };
         if bytes.len() > KUSTOMIZATION_BYTES {
             return Err(refused(&path, "larger than 1 MiB".to_owned()));
         }
-        let text = String::from_utf8(bytes)
-            .map_err(|_| refused(&path, "not UTF-8".to_owned()))?;
-        let value =
-            parse_document(&text).map_err(|source| Error::Yaml { path: path.clone(), source })?;
+        let text = String::from_utf8(bytes).map_err(|_| refused(&path, "not UTF-8".to_owned()))?;
+        let value = parse_document(&text).map_err(|source| Error::Yaml {
+            path: path.clone(),
+            source,
+        })?;
         return Ok(Some((path, value)));
     }
     Ok(None)
@@ -102,7 +120,8 @@ fn read(
 fn entries(file: &str, kustomization: &Value) -> Result<Vec<String>, Error> {
     for field in ["helmCharts", "helmGlobals", "helmChartInflationGenerator"] {
         if !kustomization[field].is_null() {
-            let problem = format!("{field} is not supported: use a Helm application, or vendor the output");
+            let problem =
+                format!("{field} is not supported: use a Helm application, or vendor the output");
             return Err(refused(file, problem));
         }
     }
@@ -133,7 +152,10 @@ fn entries(file: &str, kustomization: &Value) -> Result<Vec<String>, Error> {
         for generator in list(&kustomization[field]) {
             for entry in list(&generator["files"]) {
                 let text = entry.as_str().unwrap_or_default();
-                take(true, &text.split_once('=').map_or(text, |(_, path)| path).into());
+                take(
+                    true,
+                    &text.split_once('=').map_or(text, |(_, path)| path).into(),
+                );
             }
             for entry in list(&generator["envs"]) {
                 take(true, &entry);
@@ -170,7 +192,10 @@ fn refuse_remote(file: &str, entry: &str) -> Result<(), Error> {
 }
 
 fn refused(path: &str, problem: String) -> Error {
-    Error::Refused { path: path.to_owned(), problem }
+    Error::Refused {
+        path: path.to_owned(),
+        problem,
+    }
 }
 
 /// A path relative to a directory of the repository, without `.` and `..`. The root is empty.
@@ -196,9 +221,16 @@ pub(super) fn join(directory: &str, path: &str) -> Result<String, Error> {
 fn outermost(paths: BTreeSet<String>) -> Vec<String> {
     let is_below = |path: &str, other: &str| {
         path != other
-            && (other.is_empty() || path.strip_prefix(other).is_some_and(|rest| rest.starts_with('/')))
+            && (other.is_empty()
+                || path
+                    .strip_prefix(other)
+                    .is_some_and(|rest| rest.starts_with('/')))
     };
-    paths.iter().filter(|path| !paths.iter().any(|other| is_below(path, other))).cloned().collect()
+    paths
+        .iter()
+        .filter(|path| !paths.iter().any(|other| is_below(path, other)))
+        .cloned()
+        .collect()
 }
 
 #[cfg(test)]
@@ -216,7 +248,10 @@ mod tests {
             Ok(self.0.get(path).map(|text| text.as_bytes().to_vec()))
         }
         fn is_directory(&self, path: &str) -> Result<bool, String> {
-            Ok(self.0.keys().any(|file| file.starts_with(&format!("{path}/"))))
+            Ok(self
+                .0
+                .keys()
+                .any(|file| file.starts_with(&format!("{path}/"))))
         }
     }
 
@@ -228,24 +263,52 @@ mod tests {
     #[test]
     fn bases_and_files_elsewhere_are_read_too() {
         let files = [
-            ("apps/a/kustomization.yaml", "resources: [../../base, local.yaml]\npatches: [{path: ../../patches/p.yaml}]\nconfigMapGenerator: [{name: m, files: [key=../../files/f.txt], envs: [e.env]}]\n"),
-            ("base/kustomization.yml", "resources: [d.yaml, ../apps/a]\ncomponents: [../component]\n"),
+            (
+                "apps/a/kustomization.yaml",
+                "resources: [../../base, local.yaml]\npatches: [{path: ../../patches/p.yaml}]\nconfigMapGenerator: [{name: m, files: [key=../../files/f.txt], envs: [e.env]}]\n",
+            ),
+            (
+                "base/kustomization.yml",
+                "resources: [d.yaml, ../apps/a]\ncomponents: [../component]\n",
+            ),
             ("component/Kustomization", "patches: [{patch: \"a\\nb\"}]\n"),
         ];
         let paths = found(&files, json!({"repoURL": "x", "path": "apps/a"})).unwrap();
-        assert_eq!(paths, ["apps/a", "base", "component", "files/f.txt", "patches/p.yaml"]);
+        assert_eq!(
+            paths,
+            [
+                "apps/a",
+                "base",
+                "component",
+                "files/f.txt",
+                "patches/p.yaml"
+            ]
+        );
     }
 
     #[test]
     fn the_root_covers_all() {
-        assert_eq!(found(&[("kustomization.yaml", "resources: [a]\n")], json!({"path": "."})).unwrap(), [""]);
+        assert_eq!(
+            found(
+                &[("kustomization.yaml", "resources: [a]\n")],
+                json!({"path": "."})
+            )
+            .unwrap(),
+            [""]
+        );
     }
 
     #[test]
     fn values_files_may_lie_elsewhere_in_the_repository() {
-        let source = json!({"path": "chart", "helm": {"valueFiles": ["a.yaml", "../values/b.yaml"]}});
+        let source =
+            json!({"path": "chart", "helm": {"valueFiles": ["a.yaml", "../values/b.yaml"]}});
         assert_eq!(found(&[], source).unwrap(), ["chart", "values/b.yaml"]);
-        for outside in ["../../b.yaml", "/etc/passwd", "https://e.com/v.yaml", "file:///etc/passwd"] {
+        for outside in [
+            "../../b.yaml",
+            "/etc/passwd",
+            "https://e.com/v.yaml",
+            "file:///etc/passwd",
+        ] {
             let source = json!({"path": "chart", "helm": {"valueFiles": [outside]}});
             assert!(found(&[], source).is_err(), "{outside}");
         }
@@ -254,20 +317,40 @@ mod tests {
     #[test]
     fn what_comes_from_elsewhere_is_refused() {
         for entry in [
-            "https://example.com/base", "github.com/o/r", "git@example.com:o/r", "ssh://h/r",
-            "git::https://h/r", "../base?ref=main", "example.com/o/r//base", "u@h:r",
+            "https://example.com/base",
+            "github.com/o/r",
+            "git@example.com:o/r",
+            "ssh://h/r",
+            "git::https://h/r",
+            "../base?ref=main",
+            "example.com/o/r//base",
+            "u@h:r",
             "file:///a?ref=--upload-pack=x",
         ] {
             for field in ["resources", "components", "bases", "crds", "transformers"] {
                 let text = format!("{field}: ['{entry}']\n");
-                let error = found(&[("a/kustomization.yaml", text.leak())], json!({"path": "a"}));
+                let error = found(
+                    &[("a/kustomization.yaml", text.leak())],
+                    json!({"path": "a"}),
+                );
                 let error = error.unwrap_err();
-                assert!(error.contains("remote base") && error.contains(entry), "{error}");
+                assert!(
+                    error.contains("remote base") && error.contains(entry),
+                    "{error}"
+                );
             }
         }
         let files = [("a/kustomization.yaml", "helmCharts: [{name: x}]\n")];
-        assert!(found(&files, json!({"path": "a"})).unwrap_err().contains("helmCharts"));
+        assert!(
+            found(&files, json!({"path": "a"}))
+                .unwrap_err()
+                .contains("helmCharts")
+        );
         let files = [("a/kustomization.yaml", "resources: [../../x]\n")];
-        assert!(found(&files, json!({"path": "a"})).unwrap_err().contains("leaves the repository"));
+        assert!(
+            found(&files, json!({"path": "a"}))
+                .unwrap_err()
+                .contains("leaves the repository")
+        );
     }
 }

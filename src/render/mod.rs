@@ -37,7 +37,10 @@ pub(crate) enum Error {
     #[error("{0}")]
     Tool(String),
     #[error("{path}: {source}")]
-    Io { path: String, source: std::io::Error },
+    Io {
+        path: String,
+        source: std::io::Error,
+    },
     #[error("could not read the repository: {0}")]
     Repository(String),
 }
@@ -59,9 +62,14 @@ impl Tools {
         };
         let find = |name: &str| {
             let candidates = directories.iter().map(|directory| directory.join(name));
-            candidates.filter_map(|path| fs::canonicalize(path).ok()).find(|path| path.is_file())
+            candidates
+                .filter_map(|path| fs::canonicalize(path).ok())
+                .find(|path| path.is_file())
         };
-        Self { kustomize: find("kustomize"), helm: find("helm") }
+        Self {
+            kustomize: find("kustomize"),
+            helm: find("helm"),
+        }
     }
 }
 
@@ -101,8 +109,7 @@ impl Tool {
 }
 
 /// Names by which kustomize knows a kustomization.
-const KUSTOMIZATION_FILES: [&str; 3] =
-    ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+const KUSTOMIZATION_FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
 /// Argo CD's order: what the spec says, a chart, a kustomization, plain manifests.
 pub(crate) fn detect(source: &ApplicationSource, has_file: impl Fn(&str) -> bool) -> Tool {
@@ -128,7 +135,9 @@ pub(crate) async fn render(
 ) -> Result<(Tool, Vec<Object>), Error> {
     let path = request.stage.join(&request.source.path);
     if !path.is_dir() {
-        return Err(Error::MissingPath { path: request.source.path.clone() });
+        return Err(Error::MissingPath {
+            path: request.source.path.clone(),
+        });
     }
     let tool = detect(request.source, |name| path.join(name).is_file());
     let objects = match tool {
@@ -139,7 +148,10 @@ pub(crate) async fn render(
     for object in &objects {
         if object.name().is_empty() {
             let problem = format!("a {} without metadata.name", object.kind());
-            return Err(Error::Refused { path: request.source.path.clone(), problem });
+            return Err(Error::Refused {
+                path: request.source.path.clone(),
+                problem,
+            });
         }
     }
     Ok((tool, objects))
@@ -154,9 +166,17 @@ pub(crate) fn digest(
     kube_version: &str,
 ) -> String {
     // The revision is not part of it: the ids of the inputs say what is there.
-    let source = ApplicationSource { target_revision: String::new(), ..source.clone() };
+    let source = ApplicationSource {
+        target_revision: String::new(),
+        ..source.clone()
+    };
     let parts = serde_json::json!([
-        env!("CARGO_PKG_VERSION"), source, inputs, name, namespace, kube_version,
+        env!("CARGO_PKG_VERSION"),
+        source,
+        inputs,
+        name,
+        namespace,
+        kube_version,
     ]);
     hex::encode(Sha256::digest(parts.to_string()))
 }
@@ -194,7 +214,9 @@ async fn run(
         timeout: request.timeout,
         output_limit: request.limits.bytes,
     };
-    let output = exec::run(command).await.map_err(|error| tool_error(request, &error))?;
+    let output = exec::run(command)
+        .await
+        .map_err(|error| tool_error(request, &error))?;
     let text = String::from_utf8(output)
         .map_err(|_| Error::Tool("the renderer printed what is not UTF-8".to_owned()))?;
     let path = request.source.path.clone();
@@ -205,7 +227,10 @@ async fn run(
 fn tool_error(request: &Request<'_>, error: &exec::Error) -> Error {
     let stage = request.stage.display().to_string();
     let scratch = request.scratch.display().to_string();
-    let text = error.to_string().replace(&format!("{stage}/"), "").replace(&stage, ".");
+    let text = error
+        .to_string()
+        .replace(&format!("{stage}/"), "")
+        .replace(&stage, ".");
     let text = text.replace(&scratch, "(scratch)");
     Error::Tool(text.chars().take(1024).collect())
 }

@@ -36,7 +36,10 @@ impl Credentials {
     }
 
     pub(crate) fn remove(&self, secret: &Object) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(secret.name());
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(secret.name());
     }
 
     /// The credential for a repository: its own, else that of the longest URL above it.
@@ -70,7 +73,9 @@ fn origin(url: &str) -> Option<String> {
 /// path is a prefix that ends at a `/`.
 fn is_above(template: &str, url: &str) -> bool {
     let template = template.trim_end_matches('/');
-    let Some((scheme, rest)) = template.split_once("://") else { return false };
+    let Some((scheme, rest)) = template.split_once("://") else {
+        return false;
+    };
     if scheme.is_empty() || rest.is_empty() {
         return false;
     }
@@ -81,7 +86,9 @@ fn is_above(template: &str, url: &str) -> bool {
 }
 
 fn read(secret: &Object) -> Option<Entry> {
-    let kind = SECRET_TYPE_LABELS.iter().find_map(|label| secret.label(label))?;
+    let kind = SECRET_TYPE_LABELS
+        .iter()
+        .find_map(|label| secret.label(label))?;
     let template = match kind {
         SECRET_TYPE_REPOSITORY => false,
         SECRET_TYPE_TEMPLATE => true,
@@ -91,7 +98,11 @@ fn read(secret: &Object) -> Option<Entry> {
     let password = value(secret, "password").or_else(|| value(secret, "bearerToken"))?;
     // Forges take any user name with a token.
     let username = value(secret, "username").unwrap_or_else(|| "git".to_owned());
-    Some(Entry { url, template, credential: Credential::new(username, password) })
+    Some(Entry {
+        url,
+        template,
+        credential: Credential::new(&username, &password),
+    })
 }
 
 fn value(secret: &Object, name: &str) -> Option<String> {
@@ -120,9 +131,24 @@ mod tests {
     #[test]
     fn the_nearest_credential_is_taken_and_none_of_another_host() {
         let credentials = Credentials::default();
-        credentials.set(&secret("a", "repo-creds", "https://forge.example/team", "team"));
-        credentials.set(&secret("b", "repo-creds", "https://forge.example/team/deep", "deep"));
-        credentials.set(&secret("c", "repository", "https://forge.example/team/deep/own.git", "own"));
+        credentials.set(&secret(
+            "a",
+            "repo-creds",
+            "https://forge.example/team",
+            "team",
+        ));
+        credentials.set(&secret(
+            "b",
+            "repo-creds",
+            "https://forge.example/team/deep",
+            "deep",
+        ));
+        credentials.set(&secret(
+            "c",
+            "repository",
+            "https://forge.example/team/deep/own.git",
+            "own",
+        ));
         let check = |url, expected: Option<&str>| {
             let found = credentials.for_url(url);
             assert_eq!(found.as_ref().map(Credential::password), expected, "{url}");

@@ -65,27 +65,45 @@ impl SourceLoop {
         metrics: Arc<Metrics>,
     ) -> Self {
         let transport = Transport::new();
-        Self { options, transport, credentials, listener, metrics, state: Mutex::default() }
+        Self {
+            options,
+            transport,
+            credentials,
+            listener,
+            metrics,
+            state: Mutex::default(),
+        }
     }
 
     /// Wakes the repositories that a push may have moved; returns how many.
     pub(crate) fn pushed(&self, pushed: &Pushed) -> usize {
-        let keys: Vec<_> =
-            pushed.urls.iter().filter_map(|url| RepositoryKey::parse(url)).collect();
+        let keys: Vec<_> = pushed
+            .urls
+            .iter()
+            .filter_map(|url| RepositoryKey::parse(url))
+            .collect();
         let repositories: Vec<_> = self.state().repositories.values().cloned().collect();
         let concerned = repositories.iter().filter(|repository| {
             (pushed.urls.is_empty() || keys.contains(repository.key()))
-                && pushed.reference.as_ref().is_none_or(|reference| repository.concerns(reference))
+                && pushed
+                    .reference
+                    .as_ref()
+                    .is_none_or(|reference| repository.concerns(reference))
         });
         let cause = Cause::Push(pushed.delivery.clone());
-        concerned.map(|repository| repository.wake(cause.clone(), pushed.received)).count()
+        concerned
+            .map(|repository| repository.wake(cause.clone(), pushed.received))
+            .count()
     }
 
     /// The mirror that an application's source is read from.
     pub(crate) fn mirror(&self, application: &ApplicationKey) -> Option<Mirror> {
         let state = self.state();
         let url = state.followed.get(application)?;
-        state.repositories.get(url).map(|repository| repository.mirror().clone())
+        state
+            .repositories
+            .get(url)
+            .map(|repository| repository.mirror().clone())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -98,7 +116,8 @@ impl SourceLoop {
             return Ok(Arc::clone(repository));
         }
         let parsed = RepositoryUrl::parse(url).map_err(|error| error.to_string())?;
-        let key = RepositoryKey::parse(url).ok_or_else(|| "spec.source.repoURL is no URL".to_owned())?;
+        let key =
+            RepositoryKey::parse(url).ok_or_else(|| "spec.source.repoURL is no URL".to_owned())?;
         let mirror = Mirror::new(
             &self.options.mirrors,
             parsed,
@@ -114,12 +133,16 @@ impl SourceLoop {
             Arc::clone(&self.listener),
             Arc::clone(&self.metrics),
         );
-        state.repositories.insert(url.to_owned(), Arc::clone(&repository));
+        state
+            .repositories
+            .insert(url.to_owned(), Arc::clone(&repository));
         Ok(repository)
     }
 
     fn forget_in(state: &mut State, application: &ApplicationKey) {
-        let Some(url) = state.followed.remove(application) else { return };
+        let Some(url) = state.followed.remove(application) else {
+            return;
+        };
         if let Some(repository) = state.repositories.get(&url)
             && repository.forget(application)
         {
@@ -132,12 +155,18 @@ impl SourceLoop {
 impl Sources for SourceLoop {
     fn follow(&self, application: &ApplicationKey, following: Following) {
         let mut state = self.state();
-        if state.followed.get(application).is_some_and(|url| *url != following.repo_url) {
+        if state
+            .followed
+            .get(application)
+            .is_some_and(|url| *url != following.repo_url)
+        {
             Self::forget_in(&mut state, application);
         }
         match self.repository(&mut state, &following.repo_url) {
             Ok(repository) => {
-                state.followed.insert(application.clone(), following.repo_url);
+                state
+                    .followed
+                    .insert(application.clone(), following.repo_url);
                 drop(state);
                 repository.follow(application, following.target_revision);
             }
@@ -154,8 +183,11 @@ impl Sources for SourceLoop {
 
     fn refresh(&self, application: &ApplicationKey) {
         let state = self.state();
-        let repository =
-            state.followed.get(application).and_then(|url| state.repositories.get(url)).cloned();
+        let repository = state
+            .followed
+            .get(application)
+            .and_then(|url| state.repositories.get(url))
+            .cloned();
         drop(state);
         if let Some(repository) = repository {
             repository.report_again(application);
@@ -165,8 +197,11 @@ impl Sources for SourceLoop {
 
     fn rendered(&self, application: &ApplicationKey, inputs: Inputs) {
         let state = self.state();
-        let repository =
-            state.followed.get(application).and_then(|url| state.repositories.get(url)).cloned();
+        let repository = state
+            .followed
+            .get(application)
+            .and_then(|url| state.repositories.get(url))
+            .cloned();
         drop(state);
         if let Some(repository) = repository {
             repository.rendered(application, inputs);

@@ -48,7 +48,10 @@ struct Follower {
 }
 
 impl Repository {
-    #[expect(clippy::too_many_arguments, reason = "the parts of one task, named by their types")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one task, named by their types"
+    )]
     pub(super) fn start(
         key: RepositoryKey,
         url: String,
@@ -99,7 +102,12 @@ impl Repository {
         {
             return;
         }
-        let follower = Follower { target_revision, told: None, inputs: None, failed: false };
+        let follower = Follower {
+            target_revision,
+            told: None,
+            inputs: None,
+            failed: false,
+        };
         state.followers.insert(application.clone(), follower);
         drop(state);
         self.wake(Cause::Manual, Instant::now());
@@ -135,14 +143,22 @@ impl Repository {
     }
 
     fn wanted(&self) -> BTreeSet<String> {
-        self.state().followers.values().map(|follower| follower.target_revision.clone()).collect()
+        self.state()
+            .followers
+            .values()
+            .map(|follower| follower.target_revision.clone())
+            .collect()
     }
 
     async fn run(self: Arc<Self>) {
         let mut failures = 0_u32;
         let mut last_look = None::<Instant>;
         loop {
-            let pause = if failures == 0 { self.interval(last_look) } else { pause_after(failures) };
+            let pause = if failures == 0 {
+                self.interval(last_look)
+            } else {
+                pause_after(failures)
+            };
             tokio::select! {
                 () = self.woken.notified() => {}
                 () = tokio::time::sleep(pause) => {}
@@ -157,11 +173,17 @@ impl Repository {
             // Several applications that start at once ask one after the other: one look for all.
             if matches!(asked, Some((Cause::Manual, _))) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
-                self.state().asked.take_if(|(cause, _)| *cause == Cause::Manual);
+                self.state()
+                    .asked
+                    .take_if(|(cause, _)| *cause == Cause::Manual);
             }
             let (cause, received) = asked.unwrap_or((Cause::Poll, Instant::now()));
             let failed = self.look(&cause, received).await;
-            failures = if failed { failures.saturating_add(1) } else { 0 };
+            failures = if failed {
+                failures.saturating_add(1)
+            } else {
+                0
+            };
             last_look = Some(Instant::now());
         }
     }
@@ -186,8 +208,16 @@ impl Repository {
         let result = self.mirror.fetch(&wanted, credential.as_ref()).await;
         let transferred = result.as_ref().is_ok_and(|fetched| fetched.fetched);
         self.metrics.git_request(
-            if transferred { GitRequest::Fetch } else { GitRequest::List },
-            if result.is_ok() { Answer::Ok } else { Answer::Failed },
+            if transferred {
+                GitRequest::Fetch
+            } else {
+                GitRequest::List
+            },
+            if result.is_ok() {
+                Answer::Ok
+            } else {
+                Answer::Failed
+            },
             started.elapsed(),
         );
         match result {
@@ -199,11 +229,15 @@ impl Repository {
                 tracing::warn!(repository = %self.key, %error, "could not read the repository");
                 let failed: Vec<_> = {
                     let mut state = self.state();
-                    state.followers.values_mut().for_each(|follower| follower.failed = true);
+                    state
+                        .followers
+                        .values_mut()
+                        .for_each(|follower| follower.failed = true);
                     state.followers.keys().cloned().collect()
                 };
                 for application in failed {
-                    self.listener.hear(&application, News::Failed(error.to_string()));
+                    self.listener
+                        .hear(&application, News::Failed(error.to_string()));
                 }
                 true
             }
@@ -225,7 +259,9 @@ impl Repository {
                 }
                 Some(Ok(commit_id)) => {
                     let recovered = std::mem::take(&mut follower.failed);
-                    if follower.told.as_ref() == Some(commit_id) || self.reads_same(follower, commit_id) {
+                    if follower.told.as_ref() == Some(commit_id)
+                        || self.reads_same(follower, commit_id)
+                    {
                         follower.told = Some(commit_id.clone());
                         if !recovered {
                             continue;
@@ -254,7 +290,9 @@ impl Repository {
     fn reads_same(&self, follower: &Follower, commit_id: &str) -> bool {
         follower.inputs.as_ref().is_some_and(|inputs| {
             inputs.iter().all(|(path, id)| {
-                self.mirror.tree_id(commit_id, path).is_ok_and(|found| found == *id)
+                self.mirror
+                    .tree_id(commit_id, path)
+                    .is_ok_and(|found| found == *id)
             })
         })
     }
@@ -262,7 +300,9 @@ impl Repository {
 
 /// 5 s, 10 s, ... up to [`LONGEST_PAUSE`].
 fn pause_after(failures: u32) -> Duration {
-    Duration::from_secs(5).saturating_mul(1 << (failures - 1).min(10)).min(LONGEST_PAUSE)
+    Duration::from_secs(5)
+        .saturating_mul(1 << (failures - 1).min(10))
+        .min(LONGEST_PAUSE)
 }
 
 #[cfg(test)]

@@ -61,8 +61,11 @@ pub(crate) fn compare<'a>(
             comparison.shared.push((key.clone(), other));
         }
         let baseline = baselines.get(key);
-        let verdict =
-            judge(object.digest, baseline, found.as_ref().map(|live| &live.observation));
+        let verdict = judge(
+            object.digest,
+            baseline,
+            found.as_ref().map(|live| &live.observation),
+        );
         comparison.verdicts.insert(key.clone(), verdict);
         match verdict {
             Verdict::Synced | Verdict::Terminating => {}
@@ -104,7 +107,11 @@ mod tests {
 
     fn desired(names: &[&str]) -> Desired {
         let object = |name: &&str| {
-            let kind = Kind { group: String::new(), version: "v1".into(), kind: "ConfigMap".into() };
+            let kind = Kind {
+                group: String::new(),
+                version: "v1".into(),
+                kind: "ConfigMap".into(),
+            };
             let object = DesiredObject {
                 kind,
                 digest: Digest::of(&json!(name)),
@@ -112,7 +119,10 @@ mod tests {
             };
             (key(name), object)
         };
-        Desired { objects: names.iter().map(object).collect(), ..Desired::default() }
+        Desired {
+            objects: names.iter().map(object).collect(),
+            ..Desired::default()
+        }
     }
 
     fn live(entry: &str, ours: bool) -> Live {
@@ -123,7 +133,12 @@ mod tests {
         }))
         .unwrap();
         let other_owner = (!ours).then(|| "trimtab/other".to_owned());
-        Live { observation: observe(&object, "trimtab"), health: None, ours, other_owner }
+        Live {
+            observation: observe(&object, "trimtab"),
+            health: None,
+            ours,
+            other_owner,
+        }
     }
 
     #[test]
@@ -134,15 +149,20 @@ mod tests {
             .iter()
             .map(|name| {
                 let digest = Digest::of(&json!(name));
-                (key(name), Baseline::new(digest, &applied.observation).unwrap())
+                (
+                    key(name),
+                    Baseline::new(digest, &applied.observation).unwrap(),
+                )
             })
             .collect();
         let inventory = ["same", "gone", "stale", "taken"].map(key);
-        let found = compare(&desired, &baselines, inventory.iter(), |key| match key.name.as_str() {
-            "same" | "stale" => Some(live("f:data", true)),
-            "touched" => Some(live("f:other", true)),
-            "shared" | "taken" => Some(live("f:data", false)),
-            _ => None,
+        let found = compare(&desired, &baselines, inventory.iter(), |key| {
+            match key.name.as_str() {
+                "same" | "stale" => Some(live("f:data", true)),
+                "touched" => Some(live("f:other", true)),
+                "shared" | "taken" => Some(live("f:data", false)),
+                _ => None,
+            }
         });
         let names = |keys: &[ResourceKey]| -> Vec<String> {
             keys.iter().map(|key| key.name.clone()).collect()

@@ -17,6 +17,7 @@ use crate::diff::{Digest, normalize};
 use crate::git::{CheckoutLimits, Mirror};
 use crate::object::{Kind, Object, ResourceKey};
 use crate::render;
+use crate::telemetry::{self, RenderResult};
 use crate::trigger::Inputs;
 
 /// Where the desired state is read from.
@@ -60,7 +61,13 @@ pub(crate) async fn desire(
         .await
         .map_err(|error| Error::Stage(io::Error::other(error)))??;
     let namespace = application.spec.destination.namespace.as_str();
-    let digest = render::digest(&spec, &inputs, &application.key.name, namespace, &engine.kube_version);
+    let digest = render::digest(
+        &spec,
+        &inputs,
+        &application.key.name,
+        namespace,
+        &engine.kube_version,
+    );
     let rendered = match engine.bundles.load(&application.uid, &digest) {
         Some(objects) => objects,
         None => {
@@ -72,13 +79,22 @@ pub(crate) async fn desire(
         }
     };
     let (objects, ready, repeated) = prepare(engine, application, rendered).await?;
-    let desired =
-        Desired { commit_id: source.commit_id.to_owned(), digest, inputs, objects, repeated };
+    let desired = Desired {
+        commit_id: source.commit_id.to_owned(),
+        digest,
+        inputs,
+        objects,
+        repeated,
+    };
     Ok((desired, ready))
 }
 
 /// The paths that a render reads, with the ids of what is there.
-fn read_inputs(mirror: &Mirror, commit_id: &str, spec: &ApplicationSource) -> Result<Inputs, Error> {
+fn read_inputs(
+    mirror: &Mirror,
+    commit_id: &str,
+    spec: &ApplicationSource,
+) -> Result<Inputs, Error> {
     let paths = render::inputs(spec, &Tree { mirror, commit_id })?;
     let mut inputs = Inputs::new();
     for path in paths {
@@ -95,15 +111,19 @@ struct Tree<'a> {
 }
 
 /// The most that is read of one file while the inputs are looked for.
-const SCANNED_FILE: usize = 1 << 20;
+const SCANNED_FILE: u64 = 1 << 20;
 
 impl render::Repository for Tree<'_> {
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>, String> {
-        self.mirror.read(self.commit_id, path, SCANNED_FILE).map_err(|error| error.to_string())
+        self.mirror
+            .read(self.commit_id, path, SCANNED_FILE)
+            .map_err(|error| error.to_string())
     }
 
     fn is_directory(&self, path: &str) -> Result<bool, String> {
-        self.mirror.is_directory(self.commit_id, path).map_err(|error| error.to_string())
+        self.mirror
+            .is_directory(self.commit_id, path)
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -115,16 +135,28 @@ async fn render_commit(
     inputs: &Inputs,
 ) -> Result<Vec<Object>, Error> {
     let _slot = engine.render_slots.acquire().await;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&engine.stages).map_err(Error::Stage)?;
-    let directory =
-        tempfile::Builder::new().prefix("render-").tempdir_in(&engine.stages).map_err(Error::Stage)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&engine.stages)
+        .map_err(Error::Stage)?;
+    let directory = tempfile::Builder::new()
+        .prefix("render-")
+        .tempdir_in(&engine.stages)
+        .map_err(Error::Stage)?;
     let stage = directory.path().join("source");
     let scratch = directory.path().join("scratch");
     for path in [&stage, &scratch] {
-        fs::DirBuilder::new().mode(0o700).create(path).map_err(Error::Stage)?;
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(path)
+            .map_err(Error::Stage)?;
     }
-    let paths: Vec<String> =
-        inputs.iter().filter(|(_, id)| id.is_some()).map(|(path, _)| path.clone()).collect();
+    let paths: Vec<String> = inputs
+        .iter()
+        .filter(|(_, id)| id.is_some())
+        .map(|(path, _)| path.clone())
+        .collect();
     let (mirror, commit_id) = (source.mirror.clone(), source.commit_id.to_owned());
     let destination = stage.clone();
     tokio::task::spawn_blocking(move || {
@@ -139,19 +171,28 @@ async fn render_commit(
         name: &application.key.name,
         namespace: &application.spec.destination.namespace,
         kube_version: &engine.kube_version,
-        api_versions: &[],
         timeout: engine.render_timeout,
         limits: engine.yaml_limits,
     };
     let started = std::time::Instant::now();
     let result = render::render(&engine.tools, &request).await;
-    let counted = if result.is_ok() { RenderResult::Rendered } else { RenderResult::Failed };
-    engine.metrics.render(tool(spec), counted, started.elapsed());
-    Ok(result?)
+    let counted = if result.is_ok() {
+        RenderResult::Rendered
+    } else {
+        RenderResult::Failed
+    };
+    let tool = result
+        .as_ref()
+        .map_or(telemetry::Tool::Directory, |(tool, _)| tool.label());
+    engine.metrics.render(tool, counted, started.elapsed());
+    Ok(result?.1)
 }
 
-type Prepared =
-    (BTreeMap<ResourceKey, DesiredObject>, HashMap<ResourceKey, Object>, Vec<ResourceKey>);
+type Prepared = (
+    BTreeMap<ResourceKey, DesiredObject>,
+    HashMap<ResourceKey, Object>,
+    Vec<ResourceKey>,
+);
 
 /// Makes every manifest ready to apply: scope and namespace, normal form, tracking.
 async fn prepare(
@@ -171,19 +212,27 @@ async fn prepare(
         let kind = object.api();
         let namespaced = match engine.cluster.served(&kind).await {
             Ok(served) => served.namespaced,
-            Err(cluster::Error::UnknownKind(_)) => {
-                scopes.get(&(kind.group.clone(), kind.kind.clone())).copied().unwrap_or(true)
-            }
+            Err(cluster::Error::UnknownKind(_)) => scopes
+                .get(&(kind.group.clone(), kind.kind.clone()))
+                .copied()
+                .unwrap_or(true),
             Err(error) => return Err(error.into()),
         };
-        normalize(&mut object, namespaced, &application.spec.destination.namespace);
+        normalize(
+            &mut object,
+            namespaced,
+            &application.spec.destination.namespace,
+        );
         let key = object.key();
         if namespaced && key.namespace.is_empty() {
             without_namespace.push(key.to_string());
             continue;
         }
         object.set_label(TRACKING_LABEL, &label);
-        object.set_annotation(TRACKING_ANNOTATION, &tracking_id(app_namespace, app_name, &key));
+        object.set_annotation(
+            TRACKING_ANNOTATION,
+            &tracking_id(app_namespace, app_name, &key),
+        );
         let remembered = DesiredObject {
             kind,
             digest: Digest::of_map(object.fields()),
@@ -209,13 +258,20 @@ type Scopes = HashMap<(String, String), bool>;
 /// The scopes of kinds whose definition comes with the same source.
 fn scopes_of_definitions(objects: &[Object]) -> Scopes {
     let text = |object: &Object, pointer| {
-        object.get(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+        object
+            .get(pointer)
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
     };
     objects
         .iter()
         .filter(|object| object.kind() == "CustomResourceDefinition")
         .map(|object| {
-            let kind = (text(object, "/spec/group"), text(object, "/spec/names/kind"));
+            let kind = (
+                text(object, "/spec/group"),
+                text(object, "/spec/names/kind"),
+            );
             (kind, text(object, "/spec/scope") != "Cluster")
         })
         .collect()
@@ -226,9 +282,16 @@ fn scopes_of_definitions(objects: &[Object]) -> Scopes {
 fn refuse_unsupported(objects: &[Object]) -> Result<(), Error> {
     let mut refused = Vec::new();
     for object in objects {
-        for (name, meant) in [(HOOK, "hooks"), ("helm.sh/hook", "hooks"), (SYNC_OPTIONS, "per-object sync options")]
-        {
-            let given = if name.contains('/') { object.annotation(name) } else { annotation(object, name) };
+        for (name, meant) in [
+            (HOOK, "hooks"),
+            ("helm.sh/hook", "hooks"),
+            (SYNC_OPTIONS, "per-object sync options"),
+        ] {
+            let given = if name.contains('/') {
+                object.annotation(name)
+            } else {
+                annotation(object, name)
+            };
             if given.is_some() {
                 refused.push(format!("{meant} ({})", object.key()));
             }
@@ -240,12 +303,19 @@ fn refuse_unsupported(objects: &[Object]) -> Result<(), Error> {
     if refused.is_empty() {
         return Ok(());
     }
-    Err(Error::Manifests(format!("not supported by this version: {}", some_of(&refused))))
+    Err(Error::Manifests(format!(
+        "not supported by this version: {}",
+        some_of(&refused)
+    )))
 }
 
 /// The first few of many, and how many more.
 fn some_of(texts: &[String]) -> String {
     let more = texts.len().saturating_sub(5);
     let shown = texts.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-    if more > 0 { format!("{shown} and {more} more") } else { shown }
+    if more > 0 {
+        format!("{shown} and {more} more")
+    } else {
+        shown
+    }
 }

@@ -60,10 +60,12 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     pub(crate) fn failures(&self) -> impl Iterator<Item = (&ResourceKey, &str)> {
-        self.changes.iter().filter_map(|(key, change)| match change {
-            Change::Failed(message) => Some((key, message.as_str())),
-            _ => None,
-        })
+        self.changes
+            .iter()
+            .filter_map(|(key, change)| match change {
+                Change::Failed(message) => Some((key, message.as_str())),
+                _ => None,
+            })
     }
 
     pub(crate) fn failed(&self) -> bool {
@@ -72,7 +74,8 @@ impl Outcome {
 
     fn fail(&mut self, key: &ResourceKey, error: &Error) {
         self.transient |= error.is_transient();
-        self.changes.push((key.clone(), Change::Failed(error.to_string())));
+        self.changes
+            .push((key.clone(), Change::Failed(error.to_string())));
     }
 }
 
@@ -152,18 +155,12 @@ async fn apply_batch(
     batch: &[ResourceKey],
     outcome: &mut Outcome,
 ) {
-    let mode = if execution.dry_run { Mode::DryRun } else { Mode::Write };
+    let applies: Vec<_> = batch
+        .iter()
+        .map(|key| apply_one(engine, execution, key))
+        .collect();
     // At most so many of one application, so that a large one leaves slots to others.
-    let mut results = stream::iter(batch)
-        .map(|key| async move {
-            let _slot = engine.apply_slots.acquire().await;
-            let object = &execution.apply[key];
-            let served = engine.cluster.served(&object.api()).await?;
-            let answer = engine.cluster.apply(&served, object, mode).await?;
-            Ok::<_, Error>((object, answer))
-        })
-        .buffered(16)
-        .zip(stream::iter(batch));
+    let mut results = stream::iter(applies).buffered(16).zip(stream::iter(batch));
     while let Some((result, key)) = results.next().await {
         match result {
             Err(error) => outcome.fail(key, &error),
@@ -179,12 +176,33 @@ async fn apply_batch(
                     continue;
                 }
                 let desired = Digest::of_map(object.fields());
-                outcome.baselines.insert(key.clone(), Baseline::new(desired, &observation));
+                outcome
+                    .baselines
+                    .insert(key.clone(), Baseline::new(desired, &observation));
                 let health = health::assess(&answer);
-                outcome.seen.push((object.api(), key.clone(), observation, health));
+                outcome
+                    .seen
+                    .push((object.api(), key.clone(), observation, health));
             }
         }
     }
+}
+
+async fn apply_one<'a>(
+    engine: &Engine,
+    execution: &'a Execution<'_>,
+    key: &ResourceKey,
+) -> Result<(&'a Object, Object), Error> {
+    let mode = if execution.dry_run {
+        Mode::DryRun
+    } else {
+        Mode::Write
+    };
+    let object = &execution.apply[key];
+    let _slot = engine.apply_slots.acquire().await;
+    let served = engine.cluster.served(&object.api()).await?;
+    let answer = engine.cluster.apply(&served, object, mode).await?;
+    Ok((object, answer))
 }
 
 /// Waits until the kinds of the applied definitions are served, so that their instances can
@@ -199,10 +217,19 @@ async fn wait_until_served(
     for key in batch {
         let object = &execution.apply[key];
         let text = |pointer: &str| {
-            object.get(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+            object
+                .get(pointer)
+                .and_then(serde_json::Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
         };
-        let versions = object.get("/spec/versions").and_then(serde_json::Value::as_array);
-        let served = versions.into_iter().flatten().filter(|version| version["served"] == true);
+        let versions = object
+            .get("/spec/versions")
+            .and_then(serde_json::Value::as_array);
+        let served = versions
+            .into_iter()
+            .flatten()
+            .filter(|version| version["served"] == true);
         for version in served {
             let kind = Kind {
                 group: text("/spec/group"),
@@ -238,7 +265,11 @@ fn namespace_key(name: &str) -> ResourceKey {
 /// never pruned and stays when the Application is deleted.
 async fn create_namespace(cluster: &Cluster, name: &str) -> Result<(), Error> {
     let key = namespace_key(name);
-    let kind = Kind { group: String::new(), version: "v1".to_owned(), kind: key.kind.clone() };
+    let kind = Kind {
+        group: String::new(),
+        version: "v1".to_owned(),
+        kind: key.kind.clone(),
+    };
     let served = cluster.served(&kind).await?;
     if cluster.get(&served, &key).await?.is_some() {
         return Ok(());

@@ -20,7 +20,7 @@ use crate::telemetry::Metrics;
 pub(crate) use compare::{Comparison, Live, compare};
 pub(crate) use desire::{Desired, DesiredObject, Source, desire};
 pub(crate) use error::{Error, Stage};
-pub(crate) use execute::{Change, Execution, Outcome, execute};
+pub(crate) use execute::{Change, Execution, Outcome, delete, execute};
 
 /// What every sync works with.
 #[derive(Clone)]

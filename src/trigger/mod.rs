@@ -85,7 +85,10 @@ pub(crate) fn concerns(reference: &str, followed: &BTreeSet<String>) -> bool {
         let revision = revision.as_str();
         let is_commit_id = revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit());
         is_commit_id
-            || match reference.split_once('/').and_then(|(_, rest)| rest.split_once('/')) {
+            || match reference
+                .split_once('/')
+                .and_then(|(_, rest)| rest.split_once('/'))
+            {
                 Some(("heads", branch)) => {
                     matches!(revision, "" | "HEAD") || revision == branch || revision == reference
                 }
@@ -117,7 +120,11 @@ mod tests {
             ("something", "main", true),
         ] {
             let followed = BTreeSet::from([followed.to_owned()]);
-            assert_eq!(concerns(reference, &followed), expected, "{reference} {followed:?}");
+            assert_eq!(
+                concerns(reference, &followed),
+                expected,
+                "{reference} {followed:?}"
+            );
         }
         assert!(!concerns("refs/heads/main", &BTreeSet::new()));
     }

@@ -1,0 +1,4 @@
+use anyhow::Result;
+pub(crate) async fn run(_: &[&str]) -> Result<()> {
+    anyhow::bail!("x")
+}

@@ -1,0 +1,129 @@
+//! Joins the webhook port, the receivers of the settings with their secret files, and the source
+//! loop.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use http::HeaderMap;
+
+use crate::config::{Provider, Receiver, Settings};
+use crate::reload::{self, Content, Reloaded};
+use crate::server::{Full, Hooks, Refused, Verified};
+use crate::source::{Pushed, SourceLoop};
+use crate::webhook::{Event, Secret, Secrets, receive};
+
+/// The receivers that are configured now.
+pub(super) struct Receivers {
+    all: HashMap<String, (Provider, Reloaded<Secrets>)>,
+    sources: Arc<SourceLoop>,
+}
+
+impl Receivers {
+    /// Follows the secret files of each receiver. One whose files hold no secret is an error:
+    /// it would accept nobody, and whoever set it up should know.
+    pub(super) fn new(
+        settings: &Settings,
+        sources: Arc<SourceLoop>,
+    ) -> Result<Self, reload::Error> {
+        let mut all = HashMap::new();
+        for receiver in &settings.receivers {
+            let (secrets, following) = follow(receiver)?;
+            tokio::spawn(following);
+            all.insert(receiver.name.clone(), (receiver.provider, secrets));
+        }
+        Ok(Self { all, sources })
+    }
+}
+
+fn follow(
+    receiver: &Receiver,
+) -> Result<(Reloaded<Secrets>, impl Future<Output = ()> + Send + 'static), reload::Error> {
+    let name = receiver.name.clone();
+    let tokens = receiver.secret_files.len();
+    let paths: Vec<PathBuf> = receiver
+        .secret_files
+        .iter()
+        .chain(&receiver.signing_token_files)
+        .cloned()
+        .collect();
+    let named = paths.clone();
+    let read = move |contents: &[Content]| {
+        let mut secrets = Secrets::default();
+        for (at, content) in contents.iter().enumerate() {
+            let secret = content.clone().and_then(Secret::new).ok_or_else(|| {
+                format!(
+                    "receiver \"{name}\": {} holds no secret",
+                    named[at].display()
+                )
+            })?;
+            if at < tokens {
+                secrets.tokens.push(secret);
+            } else if secret.is_signing_token() {
+                secrets.signing_tokens.push(secret);
+            } else {
+                let path = named[at].display();
+                return Err(format!(
+                    "receiver \"{name}\": {path} holds no token (whsec_...)"
+                ));
+            }
+        }
+        Ok(secrets)
+    };
+    Reloaded::follow(paths, reload::Options::default(), read)
+}
+
+impl Hooks for Receivers {
+    type Work = Pushed;
+
+    fn knows(&self, receiver: &str) -> bool {
+        self.all.contains_key(receiver)
+    }
+
+    fn verify(
+        &self,
+        receiver: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Verified<Pushed>, Refused> {
+        let (provider, secrets) = self.all.get(receiver).ok_or(Refused(404))?;
+        let received = Instant::now();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        let delivery = receive(*provider, &secrets.get(), headers, body, now).map_err(|error| {
+            tracing::warn!(receiver, %error, "a delivery was refused");
+            Refused(error.status())
+        })?;
+        let id = delivery.id.clone();
+        let work = |urls, reference| Pushed {
+            urls,
+            reference,
+            delivery: delivery.id,
+            received,
+        };
+        Ok(match delivery.event {
+            Event::Ping => Verified::Ping,
+            Event::Ignored(_) => Verified::Ignored,
+            Event::Refresh => Verified::Work {
+                id,
+                work: work(Vec::new(), None),
+            },
+            Event::Push(push) => Verified::Work {
+                id,
+                work: work(push.urls, Some(push.reference)),
+            },
+        })
+    }
+
+    fn hand_on(&self, receiver: &str, work: Pushed, received: Instant) -> Result<(), Full> {
+        let pushed = Pushed { received, ..work };
+        let woken = self.sources.pushed(&pushed);
+        tracing::debug!(receiver, delivery = pushed.delivery, woken, "a push");
+        Ok(())
+    }
+}
