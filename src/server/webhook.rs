@@ -208,7 +208,8 @@ impl<H: Hooks> Port<H> {
 /// Refuses what no forge sends: compressed bodies, and types other than JSON and forms. A body
 /// without a type is left to the verification.
 fn check_type(headers: &HeaderMap) -> Result<(), Delivery> {
-    if headers.contains_key(CONTENT_ENCODING) {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    if encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Delivery::Unsupported);
     }
     let Some(content_type) = headers.get(CONTENT_TYPE) else {

@@ -133,8 +133,10 @@ async fn every_answer_of_a_receiver() {
     check(&[RIGHT, html], "{}", 415, "unsupported type\n").await;
     let packed = "Content-Encoding: gzip";
     check(&[RIGHT, JSON, packed], "{}", 415, "unsupported type\n").await;
-    assert_eq!(port.handed(), [2, 2, 0]);
-    port.counted("forge", "accepted", 3);
+    let plain = "Content-Encoding: identity";
+    check(&[RIGHT, JSON, plain], "{}", 202, "accepted\n").await;
+    assert_eq!(port.handed(), [2, 2, 0, 2]);
+    port.counted("forge", "accepted", 4);
     port.counted("forge", "unauthorized", 2);
     port.counted("forge", "malformed", 2);
 }
