@@ -122,7 +122,7 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
     /// Waits for the next value after the last one waited for. Forever, once nobody follows.
     pub(crate) async fn changed(&mut self) {
         if self.value.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -13,7 +13,7 @@ use axum::{
     body::{Body, Bytes},
     extract::{Request, State},
     http::{
-        HeaderMap, HeaderName, StatusCode,
+        HeaderMap, HeaderValue, StatusCode,
         header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
     },
     response::{IntoResponse as _, Response},
@@ -208,7 +208,8 @@ impl<H: Hooks> Port<H> {
 /// Refuses what no forge sends: compressed bodies, and types other than JSON and forms. A body
 /// without a type is left to the verification.
 fn check_type(headers: &HeaderMap) -> Result<(), Delivery> {
-    if headers.contains_key(CONTENT_ENCODING) {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    if encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Delivery::Unsupported);
     }
     let Some(content_type) = headers.get(CONTENT_TYPE) else {
@@ -268,18 +269,15 @@ fn response(result: Delivery) -> Response {
         Delivery::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "busy\n"),
         Delivery::Unknown => (StatusCode::NOT_FOUND, "not found\n"),
     };
-    let mut headers: Vec<(HeaderName, &str)> = Vec::new();
-    match result {
-        Delivery::Overloaded => headers.push((RETRY_AFTER, "5")),
-        // The rest of the body is not read.
-        Delivery::TooLarge | Delivery::TimedOut => headers.push((CONNECTION, "close")),
-        _ => {}
-    }
     let mut response = (status, text).into_response();
-    for (name, value) in headers {
-        response
-            .headers_mut()
-            .insert(name, axum::http::HeaderValue::from_static(value));
-    }
+    let headers = response.headers_mut();
+    match result {
+        Delivery::Overloaded => headers.insert(RETRY_AFTER, HeaderValue::from_static("5")),
+        // The rest of the body is not read.
+        Delivery::TooLarge | Delivery::TimedOut => {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"))
+        }
+        _ => None,
+    };
     response
 }

@@ -69,7 +69,8 @@ pub(crate) struct Args {
 pub(crate) fn init(args: &Args) -> Result<(), Error> {
     let environment = std::env::var("RUST_LOG").ok();
     let filter = filter(args.log_level.as_deref().or(environment.as_deref()))?;
-    let colour = io::stderr().is_terminal();
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colour = io::stderr().is_terminal() && !plain;
     subscriber(args.log_format, colour, filter, io::stderr)
         .try_init()
         .map_err(|_| Error::Twice)?;
