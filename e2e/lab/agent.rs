@@ -246,8 +246,8 @@ fn addresses(log: &str) -> Option<(SocketAddr, SocketAddr)> {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let line = lines
         .into_iter()
-        .find(|line| line["fields"]["message"] == "listening")?;
-    let address = |name: &str| line["fields"][name].as_str()?.parse().ok();
+        .find(|line| line["message"] == "listening")?;
+    let address = |name: &str| line[name].as_str()?.parse().ok();
     Some((address("webhooks")?, address("operations")?))
 }
 

@@ -34,6 +34,7 @@ use crate::telemetry::{self, Metrics};
 
 /// How the agent runs.
 #[derive(clap::Args, Debug)]
+#[group(id = "agent")]
 pub(crate) struct Args {
     /// Reach the cluster through this kubeconfig instead of the pod's own account
     #[arg(long, value_name = "FILE")]
