@@ -227,8 +227,8 @@ impl Attempt<'_> {
         interrupt: &AtomicBool,
     ) -> gix::Result<bool> {
         let options = pack::bundle::write::Options {
-            // A pack of one commit is too small to be worth starting threads for.
-            thread_limit: Some(1),
+            // The pack of one commit is too small to be worth starting threads for.
+            thread_limit: (!self.generation.tips().is_empty()).then_some(1),
             alloc_limit_bytes: usize::try_from(self.wire.limits.bytes).ok(),
             ..Default::default()
         };

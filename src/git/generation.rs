@@ -49,6 +49,7 @@ impl Generation {
         let tips = std::fs::read_to_string(directory.join("tips")).ok()?;
         let ids = tips.lines().map(|line| ObjectId::from_hex(line.as_bytes()));
         let ids: Vec<ObjectId> = ids.collect::<Result<_, _>>().ok()?;
+        clear_leftovers(directory);
         let generation = Self::open(directory, ids.clone()).ok()?;
         let objects = generation.objects();
         let mut buffer = Vec::new();
@@ -163,6 +164,17 @@ impl Generation {
     /// Removes the directory once the last reader is done with it.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What a process that was killed while fetching left behind. A lock would refuse every fetch.
+fn clear_leftovers(directory: &Path) {
+    drop(std::fs::remove_file(directory.join("shallow.lock")));
+    let packs = std::fs::read_dir(directory.join("objects/pack"));
+    for entry in packs.into_iter().flatten().filter_map(Result::ok) {
+        if entry.file_name().as_encoded_bytes().starts_with(b".tmp") {
+            drop(std::fs::remove_file(entry.path()));
+        }
     }
 }
 

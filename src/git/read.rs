@@ -129,8 +129,8 @@ impl Mirror {
         let damaged = |error: gix::Error| self.damaged(&generation, &error);
         let mut buffer = Vec::new();
         let commit = objects.find_commit(&id, &mut buffer).map_err(damaged)?;
-        let author = commit.author().map_err(|error| damaged(error.into()))?;
-        let committer = commit.committer().map_err(|error| damaged(error.into()))?;
+        let author = commit.author().map_err(damaged)?;
+        let committer = commit.committer().map_err(damaged)?;
         let message = &commit.message[..commit.message.len().min(LONGEST_MESSAGE)];
         let author = format!("{} <{}>", author.name, author.email);
         Ok(CommitInfo {

@@ -77,12 +77,7 @@ impl Session {
         Ok(request)
     }
 
-    fn advertisement(
-        &mut self,
-        url: &str,
-        base: &str,
-        headers: Vec<String>,
-    ) -> Result<Bytes, Error> {
+    fn advertisement(&mut self, url: &str, base: &str, headers: &[String]) -> Result<Bytes, Error> {
         if let Some(known) = &self.known {
             self.base = Some(known.base.clone());
             return Ok(known.body.clone());
@@ -90,7 +85,7 @@ impl Session {
         let tail = url.strip_prefix(base).unwrap_or_default().to_owned();
         let mut url = url.to_owned();
         for _ in 0..=MAX_REDIRECTS {
-            let request = self.request(Method::GET, &url, &headers, Bytes::new())?;
+            let request = self.request(Method::GET, &url, headers, Bytes::new())?;
             let response = self.wire.send(&request)?;
             if response.status().is_redirection() {
                 let target = location(&response).unwrap_or_default();
@@ -156,8 +151,9 @@ impl http::Http for Session {
         headers: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> gix::Result<http::GetResponse<Headers, Body>> {
         let headers = headers.into_iter().map(|line| line.as_ref().to_owned());
+        let headers: Vec<String> = headers.collect();
         let body = self
-            .advertisement(url, base_url, headers.collect())
+            .advertisement(url, base_url, &headers)
             .map_err(|error| self.raise(error))?;
         let stage = Rc::new(RefCell::new(Stage::Open(None)));
         Ok(http::GetResponse {
@@ -180,7 +176,10 @@ impl http::Http for Session {
         let request = self
             .request(Method::POST, url, headers, Bytes::new())
             .map_err(|error| self.raise(error))?;
-        let stage = Rc::new(RefCell::new(Stage::Collecting(request, Vec::new())));
+        let stage = Rc::new(RefCell::new(Stage::Collecting(
+            Box::new(request),
+            Vec::new(),
+        )));
         self.last = Some(Rc::clone(&stage));
         Ok(http::PostResponse {
             post_body: PostBody(Rc::clone(&stage)),
@@ -207,7 +206,7 @@ impl http::Http for Session {
 
 /// A POST on its way: gix writes the body, then reads the head, then the answer.
 enum Stage {
-    Collecting(Request<Full<Bytes>>, Vec<u8>),
+    Collecting(Box<Request<Full<Bytes>>>, Vec<u8>),
     Open(Option<Incoming>),
 }
 

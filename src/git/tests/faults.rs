@@ -254,6 +254,24 @@ async fn a_damaged_mirror_is_fetched_anew() {
 }
 
 #[tokio::test]
+async fn what_a_killed_process_left_is_cleared() {
+    let given = Given::new();
+    given.commit("main").await.unwrap();
+    let mirrors = given.directory.path().join("mirrors");
+    let tips = files(&mirrors)
+        .into_iter()
+        .find(|path| path.ends_with("tips"));
+    let directory = tips.unwrap().parent().unwrap().to_owned();
+    std::fs::write(directory.join("shallow.lock"), "").unwrap();
+    std::fs::write(directory.join("objects/pack/.tmpx"), "half").unwrap();
+    let second = given.change("a: 2");
+    let again = mirror(&given.directory, &given.server, LIMITS);
+    let fetched = again.fetch(&names(&["main"]), None).await.unwrap();
+    assert_eq!(fetched.commits["main"], Ok(second));
+    assert!(!directory.join("objects/pack/.tmpx").exists());
+}
+
+#[tokio::test]
 async fn a_mirror_whose_directory_vanished_is_fetched_anew() {
     let given = Given::new();
     given.commit("main").await.unwrap();
