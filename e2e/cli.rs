@@ -1,1 +1,1 @@
-//! x
+//! The command line, as a person uses it.
