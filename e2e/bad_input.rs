@@ -186,8 +186,14 @@ fn nonsense_in_a_spec_is_named() {
             (json!({"project": "nope"}), "spec.project"),
             (json!({"source": {"path": "../.."}}), "spec.source.path"),
             (json!({"source": {"path": "missing"}}), "missing"),
-            (json!({"source": {"repoURL": "file:///etc"}}), "repoURL"),
-            (json!({"source": {"repoURL": "--upload-pack=x"}}), "repoURL"),
+            (
+                json!({"source": {"repoURL": "file:///etc"}}),
+                "repository URL",
+            ),
+            (
+                json!({"source": {"repoURL": "--upload-pack=x"}}),
+                "repository URL",
+            ),
             (
                 json!({"source": {"targetRevision": "--upload-pack=x"}}),
                 "--upload-pack=x",

@@ -19,8 +19,13 @@ fn what_left_git_is_deleted() {
             .await?;
         let second = app.push(&lab.agent, &[("b.yaml", None)]).await?;
         app.value("b", None).await?;
-        let status = app.synced(&second).await?;
-        assert_eq!(status["inventory"]["entries"].as_array().unwrap().len(), 1);
+        app.synced(&second).await?;
+        app.becomes("one entry", |status| {
+            status["inventory"]["entries"]
+                .as_array()
+                .is_some_and(|entries| entries.len() == 1)
+        })
+        .await?;
         app.value("a", Some("1")).await?;
         app.value("other", Some("x")).await?;
         Ok(())

@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -142,9 +143,10 @@ impl Agent {
     ) -> Result<u16> {
         let body = github_push(clone_url, branch, commit_id);
         let signature = format!("sha256={}", sign(GITHUB_SECRET, &body));
+        let delivery = delivery_id();
         let headers = [
             ("X-GitHub-Event", "push"),
-            ("X-GitHub-Delivery", commit_id),
+            ("X-GitHub-Delivery", delivery.as_str()),
             ("X-Hub-Signature-256", signature.as_str()),
             ("Content-Type", "application/json"),
         ];
@@ -162,9 +164,10 @@ impl Agent {
             "object_kind": "push", "ref": format!("refs/heads/{branch}"), "after": commit_id,
             "checkout_sha": commit_id, "project": {"git_http_url": clone_url},
         });
+        let delivery = delivery_id();
         let headers = [
             ("X-Gitlab-Event", "Push Hook"),
-            ("Idempotency-Key", commit_id),
+            ("Idempotency-Key", delivery.as_str()),
             ("X-Gitlab-Token", GITLAB_TOKEN),
             ("Content-Type", "application/json"),
         ];
@@ -211,6 +214,12 @@ pub(crate) fn github_push(clone_url: &str, branch: &str, commit_id: &str) -> Vec
     })
     .to_string()
     .into_bytes()
+}
+
+/// An id that no delivery had before: equal commits of two repositories have equal ids.
+fn delivery_id() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("delivery-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// HMAC-SHA256 in hex.
@@ -278,9 +287,14 @@ pub(crate) async fn exchange(
 ) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    stream.write_all(&[head, body].concat()).await?;
+    // A server may answer and close before it has read a body that it does not want.
+    let _ = stream.write_all(&[head, body].concat()).await;
     let mut answer = Vec::new();
-    tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut answer)).await??;
+    let read = stream.read_to_end(&mut answer);
+    let read = tokio::time::timeout(Duration::from_secs(30), read).await?;
+    if answer.is_empty() {
+        read?;
+    }
     let text = String::from_utf8_lossy(&answer);
     let (head, body) = text.split_once("\r\n\r\n").context("no answer")?;
     let status = head

@@ -5,7 +5,7 @@ use std::{pin::pin, time::Duration};
 use futures::{StreamExt, TryStreamExt};
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject},
+    api::{ApiResource, DynamicObject, TypeMeta},
     runtime::watcher::{self, watcher},
 };
 use serde_json::Value;
@@ -63,7 +63,7 @@ impl Cluster {
         while let Some(event) = events.next().await {
             let failed = event.is_err();
 
-            handle(convert(event));
+            handle(convert(served, event));
             if failed {
                 tokio::time::sleep(delay).await;
                 delay = (delay * 2).min(Duration::from_secs(30));
@@ -74,8 +74,13 @@ impl Cluster {
     }
 }
 
-fn convert(event: watcher::Result<watcher::Event<DynamicObject>>) -> WatchEvent {
-    let object = |object: DynamicObject| {
+fn convert(served: &Served, event: watcher::Result<watcher::Event<DynamicObject>>) -> WatchEvent {
+    let object = |mut object: DynamicObject| {
+        // Items of a list carry no kind of their own.
+        object.types.get_or_insert_with(|| TypeMeta {
+            api_version: served.kind.api_version(),
+            kind: served.kind.kind.clone(),
+        });
         let value = serde_json::to_value(object).unwrap_or(Value::Null);
         Object::new(value).map_err(|error| format!("an object that is none: {error}"))
     };

@@ -8,6 +8,7 @@ mod registry;
 mod report;
 mod state;
 mod status;
+mod suspicion;
 mod syncing;
 
 use std::{sync::Arc, time::Duration};

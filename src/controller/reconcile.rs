@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 use super::finalize::finalize;
 use super::registry::Mailbox;
 use super::state::State;
-use super::{Context, report, syncing};
+use super::{Context, report, suspicion, syncing};
 use crate::cluster::Error as ClusterError;
 use crate::crd::names::REFRESH;
 use crate::crd::{Application, ApplicationKey};
@@ -89,10 +89,14 @@ async fn look(
     }
     let kinds = state.kinds();
     context.live.watch_for(&application.key, &kinds).await;
-    let comparison = compare_now(context, state, application);
-    for key in &comparison.settled {
-        state.inventory.remove(key);
-        state.baselines.remove(key);
+    let mut comparison = compare_now(context, state, application);
+    state.forget(&comparison.settled);
+    if !application
+        .spec
+        .automated()
+        .is_some_and(|automated| automated.self_heal)
+    {
+        suspicion::look_closer(context, state, application, &mut comparison).await;
     }
     let prunable = syncing::check_prune(state, application, &comparison);
     match action(state, application, &comparison, prunable) {
@@ -108,6 +112,7 @@ async fn look(
             };
             syncing::sync(context, state, application, plan, mailbox).await?;
             let comparison = compare_now(context, state, application);
+            state.forget(&comparison.settled);
             return report::write(context, state, application, Some(&comparison)).await;
         }
     }
@@ -151,7 +156,10 @@ async fn follow(
     if let Some(wanted) = following.clone()
         && state.following != following
     {
+        // What was rendered from another source says nothing about this one.
         state.revision = None;
+        state.desired = None;
+        state.compare_error = None;
         state.following = following;
         context.sources.follow(&application.key, wanted);
     }

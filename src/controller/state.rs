@@ -33,6 +33,8 @@ pub(super) struct State {
     pub(super) rendered_spec: Option<serde_json::Value>,
     pub(super) inventory: BTreeMap<ResourceKey, Kind>,
     pub(super) baselines: HashMap<ResourceKey, Baseline>,
+    /// Suspicions that a dry run settled: whether the object differed at this resourceVersion.
+    pub(super) settled_suspicions: HashMap<ResourceKey, (String, bool)>,
     pub(super) operation: Option<OperationState>,
     pub(super) sync_error: Option<String>,
     pub(super) prune_held: Option<String>,
@@ -156,6 +158,14 @@ impl State {
         desired
             .map(|object| &object.kind)
             .or_else(|| self.inventory.get(key))
+    }
+
+    /// Takes objects off the inventory that are gone or not ours any more.
+    pub(super) fn forget(&mut self, keys: &[ResourceKey]) {
+        for key in keys {
+            self.inventory.remove(key);
+            self.baselines.remove(key);
+        }
     }
 
     pub(super) fn look_again_in(&mut self, pause: Duration) {

@@ -185,6 +185,17 @@ impl Repository {
                 0
             };
             last_look = Some(Instant::now());
+            if !failed && self.mirror.is_crowded() {
+                tokio::spawn(Arc::clone(&self).tidy());
+            }
+        }
+    }
+
+    /// Replaces the mirror, which grows with every fetch, by a fresh one. Fetches go on meanwhile.
+    async fn tidy(self: Arc<Self>) {
+        let credential = self.credentials.for_url(&self.url);
+        if let Err(error) = self.mirror.tidy(&self.wanted(), credential.as_ref()).await {
+            tracing::warn!(repository = %self.key, %error, "could not tidy the mirror");
         }
     }
 
@@ -255,7 +266,11 @@ impl Repository {
                 None => continue,
                 Some(Err(error)) => {
                     follower.failed = true;
-                    News::Failed(error.to_string())
+                    let wanted = match follower.target_revision.as_str() {
+                        "" => "HEAD",
+                        revision => revision,
+                    };
+                    News::Failed(format!("revision \"{wanted}\" {error}"))
                 }
                 Some(Ok(commit_id)) => {
                     let recovered = std::mem::take(&mut follower.failed);
