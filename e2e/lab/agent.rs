@@ -24,6 +24,9 @@ use super::{ControlPlane, Expectation, eventually};
 pub(crate) const GITHUB_SECRET: &str = "It's a Secret to Everybody";
 pub(crate) const GITLAB_TOKEN: &str = "gitlab-token";
 
+/// Tells apart what would have one name.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
 /// How an agent is started.
 #[derive(Clone, Debug)]
 pub(crate) struct AgentOptions {
@@ -92,7 +95,9 @@ impl Agent {
             .args(["--log-format", "json"])
             .args(&options.arguments)
             .env_remove("RUST_LOG");
-        let mut process = guardian.spawn(&options.name, &mut command)?;
+        // A log of its own, whatever ran under this name before.
+        let log = format!("{}-{}", options.name, NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut process = guardian.spawn(&log, &mut command)?;
         let (webhooks, operations) = loop {
             if let Some(code) = process.ended() {
                 bail!("the agent ended with {code:?}:\n{}", process.tail(30));
@@ -218,7 +223,6 @@ pub(crate) fn github_push(clone_url: &str, branch: &str, commit_id: &str) -> Vec
 
 /// An id that no delivery had before: equal commits of two repositories have equal ids.
 fn delivery_id() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("delivery-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 

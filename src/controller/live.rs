@@ -50,6 +50,9 @@ struct Seen {
     owner: Option<ApplicationKey>,
     observation: Observation,
     health: Option<Health>,
+    /// Every write to it matters, not only those that show in the observation: what somebody
+    /// took from us is out of our sight.
+    suspect: bool,
 }
 
 impl LiveTable {
@@ -143,12 +146,24 @@ impl LiveTable {
             owner: Some(application.clone()),
             observation,
             health,
+            suspect: false,
         };
         insert(
             &mut lock(&table.state),
             (key.namespace.clone(), key.name.clone()),
             seen,
         );
+    }
+
+    /// Wakes the application at every write to this object until it is applied again.
+    pub(crate) fn suspect(&self, kind: &Kind, key: &ResourceKey) {
+        let Some(table) = lock(&self.tables).get(kind).cloned() else {
+            return;
+        };
+        let name = (key.namespace.clone(), key.name.clone());
+        if let Some(seen) = lock(&table.state).objects.get_mut(&name) {
+            seen.suspect = true;
+        }
     }
 
     /// How many objects are remembered.
@@ -256,31 +271,31 @@ fn see(object: &Object) -> Seen {
         owner: tracked_by(object).map(|(namespace, name)| ApplicationKey { namespace, name }),
         observation: observe(object, FIELD_MANAGER),
         health: health::assess(object),
+        suspect: false,
     }
 }
 
-/// Remembers what was seen unless something newer is known. Returns whom it matters to.
-fn insert(state: &mut TableState, name: Name, seen: Seen) -> Vec<ApplicationKey> {
-    let before = state.objects.get(&name);
-    if before.is_some_and(|before| {
-        is_newer(
-            &before.observation.resource_version,
-            &seen.observation.resource_version,
-        )
-    }) {
-        return Vec::new();
-    }
-    let same = before.is_some_and(|before| {
-        before.owner == seen.owner
-            && before.health == seen.health
-            && before.observation.entry == seen.observation.entry
-            && before.observation.projection == seen.observation.projection
-            && before.observation.terminating == seen.observation.terminating
-            && before.observation.uid == seen.observation.uid
-    });
+/// Remembers what a watch showed unless something newer is known. Returns whom it matters to.
+fn insert(state: &mut TableState, name: Name, mut seen: Seen) -> Vec<ApplicationKey> {
     let mut owners: Vec<ApplicationKey> = Vec::new();
-    if !same {
-        owners.extend(before.and_then(|before| before.owner.clone()));
+    if let Some(before) = state.objects.get(&name) {
+        let (old, new) = (&before.observation, &seen.observation);
+        if is_newer(&old.resource_version, &new.resource_version) {
+            return owners;
+        }
+        let same = before.owner == seen.owner
+            && before.health == seen.health
+            && old.entry == new.entry
+            && old.projection == new.projection
+            && old.terminating == new.terminating
+            && old.uid == new.uid
+            && !(before.suspect && old.resource_version != new.resource_version);
+        seen.suspect = before.suspect;
+        if !same {
+            owners.extend(before.owner.clone());
+            owners.extend(seen.owner.clone());
+        }
+    } else {
         owners.extend(seen.owner.clone());
     }
     state.objects.insert(name, seen);
@@ -351,5 +366,11 @@ mod tests {
             "older"
         );
         assert_eq!(state.objects[&name()].observation.resource_version, "9");
+        state.objects.get_mut(&name()).unwrap().suspect = true;
+        assert_eq!(
+            insert(&mut state, name(), seen("10", healthy())).len(),
+            2,
+            "suspect"
+        );
     }
 }

@@ -100,6 +100,11 @@ async fn look(
     }
     let prunable = syncing::check_prune(state, application, &comparison);
     match action(state, application, &comparison, prunable) {
+        Action::Nothing if comparison.is_synced() => {
+            // Whatever failed before, nothing is left of it.
+            state.sync_error = None;
+            state.retry_now();
+        }
         Action::Nothing => {}
         Action::Wait(pause) => state.look_again_in(pause),
         Action::Sync { reason, prune } => {
@@ -199,7 +204,7 @@ async fn update_desired(
         Ok((desired, manifests)) => {
             context
                 .sources
-                .rendered(&application.key, desired.inputs.clone());
+                .rendered(&application.key, Some(desired.inputs.clone()));
             syncing::rendered(context, state, &revision);
             state.desired = Some(desired);
             state.rendered_spec = Some(spec);
@@ -207,6 +212,7 @@ async fn update_desired(
             Some(manifests)
         }
         Err(error) => {
+            context.sources.rendered(&application.key, None);
             if error.is_transient() {
                 let pause = syncing::after_failure(state, application);
                 state.look_again_in(pause);

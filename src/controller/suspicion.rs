@@ -31,6 +31,11 @@ pub(super) async fn look_closer(
     if suspects.is_empty() {
         return;
     }
+    for key in &suspects {
+        if let Some(kind) = state.kind_of(key) {
+            context.live.suspect(kind, key);
+        }
+    }
     let version_of = |state: &State, key: &ResourceKey| {
         let live = context
             .live

@@ -195,7 +195,7 @@ impl Sources for SourceLoop {
         }
     }
 
-    fn rendered(&self, application: &ApplicationKey, inputs: Inputs) {
+    fn rendered(&self, application: &ApplicationKey, inputs: Option<Inputs>) {
         let state = self.state();
         let repository = state
             .followed

@@ -127,9 +127,9 @@ impl Repository {
         }
     }
 
-    pub(super) fn rendered(&self, application: &ApplicationKey, inputs: Inputs) {
+    pub(super) fn rendered(&self, application: &ApplicationKey, inputs: Option<Inputs>) {
         if let Some(follower) = self.state().followers.get_mut(application) {
-            follower.inputs = Some(inputs);
+            follower.inputs = inputs;
         }
     }
 

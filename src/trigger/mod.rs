@@ -67,8 +67,9 @@ pub(crate) trait Sources: Send + Sync {
     fn forget(&self, application: &ApplicationKey);
     /// Looks at the source now.
     fn refresh(&self, application: &ApplicationKey);
-    /// Tells what a render of this commit read: commits that leave it as it is are not reported.
-    fn rendered(&self, application: &ApplicationKey, inputs: Inputs);
+    /// Tells what the render of the newest commit read: commits that leave that as it is are not
+    /// reported. None when it failed, so that every commit is.
+    fn rendered(&self, application: &ApplicationKey, inputs: Option<Inputs>);
 }
 
 /// Who hears what the source loop has to tell.
