@@ -157,8 +157,10 @@ impl Applications {
         selector: Option<&str>,
     ) -> impl Stream<Item = Result<(bool, Object), Error>> + Send + Unpin + use<> {
         let doing = format!("watch {}", self.resource_name());
-        let mut config = watcher::Config::default();
-        config.label_selector = selector.map(str::to_owned);
+        let config = watcher::Config {
+            label_selector: selector.map(str::to_owned),
+            ..watcher::Config::default()
+        };
         let this = self.clone();
         watcher(self.api(namespace), config)
             .default_backoff()
@@ -178,13 +180,13 @@ impl Applications {
             .boxed()
     }
 
-    /// Asks for an operation; refused while another one waits. Returns the Application with the
-    /// request in it.
+    /// Asks for an operation; refused while another one waits. Returns the Application as it is
+    /// stored with the request in it.
     pub(crate) async fn request_operation(
         &self,
         key: &ApplicationKey,
         operation: &Operation,
-    ) -> Result<Application, Error> {
+    ) -> Result<Object, Error> {
         let doing = format!("request the operation on application {key}");
         let operation = serde_json::to_value(operation).map_err(|error| Error::Unreadable {
             doing: doing.clone(),
@@ -209,7 +211,7 @@ impl Applications {
                 "metadata": {"resourceVersion": application.resource_version},
                 "operation": operation,
             });
-            match self.patch(key, &doing, &patch).await {
+            match self.patch_object(key, &doing, &patch).await {
                 Err(Error::Conflict { .. }) if attempt < ATTEMPTS => attempt += 1,
                 answer => return answer,
             }
@@ -227,17 +229,18 @@ impl Applications {
         self.patch(key, &doing, &patch).await
     }
 
-    /// Asks for a comparison with a source that is read anew; `hard` renders anew as well.
+    /// Asks for a comparison with a source that is read anew; `hard` renders anew as well. Returns
+    /// the Application as it is stored.
     pub(crate) async fn request_refresh(
         &self,
         key: &ApplicationKey,
         hard: bool,
-    ) -> Result<Application, Error> {
+    ) -> Result<Object, Error> {
         let doing = format!("request a refresh of application {key}");
         let [name, _] = names::annotation_names(names::REFRESH);
         let value = if hard { "hard" } else { "normal" };
         let patch = json!({"metadata": {"annotations": {name: value}}});
-        self.patch(key, &doing, &patch).await
+        self.patch_object(key, &doing, &patch).await
     }
 
     /// Takes the request to refresh away, in both spellings.
@@ -296,10 +299,19 @@ impl Applications {
         doing: &str,
         patch: &Value,
     ) -> Result<Application, Error> {
+        self.patch_object(key, doing, patch).await.map(read)
+    }
+
+    async fn patch_object(
+        &self,
+        key: &ApplicationKey,
+        doing: &str,
+        patch: &Value,
+    ) -> Result<Object, Error> {
         let api = self.api(Some(&key.namespace));
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
         let object = bounded(doing, api.patch(&key.name, &params, &patch)).await?;
-        self.object(doing, object).map(read)
+        self.object(doing, object)
     }
 
     fn api(&self, namespace: Option<&str>) -> Api<DynamicObject> {

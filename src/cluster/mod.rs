@@ -80,6 +80,15 @@ impl Error {
         }
     }
 
+    /// Whether the same call may succeed a little later without anybody doing anything.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::TimedOut { .. } | Self::Connection { .. } | Self::Conflict { .. } => true,
+            Self::Api { code, .. } => matches!(code, 410 | 429 | 500..=599),
+            _ => false,
+        }
+    }
+
     /// What a Status of the API server means.
     pub(crate) fn answered(doing: String, status: &kube::core::Status) -> Self {
         let message = status.message.clone();

@@ -190,6 +190,10 @@ pub(crate) struct Backoff {
 pub(crate) struct Operation {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) initiated_by: Option<InitiatedBy>,
+    /// Free information, kept in `status.operationState.operation`: who waits for the request
+    /// finds it by this.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) info: Vec<Info>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sync: Option<SyncOperation>,
 }
