@@ -5,7 +5,8 @@ use futures::StreamExt;
 use jiff::Timestamp;
 
 use super::output::{Format, data, print, style};
-use super::view::{overview, verdict};
+use super::view::overview;
+use super::words::verdict;
 use super::{Outcome, target};
 use crate::crd::read;
 use crate::object::Object;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::output::{DataFormat, Format, complain, print, print_data, style};
 use super::table::{Cell, Style, Table};
 use super::text::{age, short_revision};
+use super::words::initiator;
 use super::{Outcome, target};
 use crate::crd::{Application, read};
 
@@ -52,16 +53,12 @@ fn table(application: &Application, now: Timestamp, style: Style) -> String {
     let mut history = application.status.history.clone();
     history.sort_by_key(|deployment| std::cmp::Reverse(deployment.id));
     for deployment in history {
-        let by = deployment.initiated_by.unwrap_or_default();
-        let by = match by.username.as_str() {
-            "" if by.automated => "automation",
-            name => name,
-        };
+        let by = initiator(deployment.initiated_by.as_ref());
         table.push(vec![
             Cell::new(deployment.id.to_string()),
             Cell::new(age(now, &deployment.deployed_at) + " ago"),
             Cell::new(short_revision(&deployment.revision)),
-            Cell::new(by),
+            Cell::new(by.unwrap_or_default()),
         ]);
     }
     table.render(style)

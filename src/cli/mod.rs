@@ -14,6 +14,7 @@ mod target;
 mod text;
 mod version;
 mod view;
+mod words;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -8,7 +8,7 @@ use super::Outcome;
 use super::follow::{follow, refresh_stage};
 use super::output::{DataFormat, Format, print, print_data};
 use super::target::{self, patience};
-use super::view::verdict;
+use super::words::{health_words, verdict};
 use crate::cluster::Error;
 use crate::crd::{Application, read};
 
@@ -59,8 +59,7 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
     let object = follow(&target, name, args.timeout, stage).await?;
     let application = read(object.clone());
     let status = &application.status;
-    let health = status.health.as_ref();
-    let health = health.map_or_else(|| "not assessed yet".to_owned(), |it| it.status.to_string());
+    let health = health_words(status.health.as_ref());
     match format.is_data() {
         true => print_data(&object, format)?,
         false => print(&format!("{name}: {}, {health}\n", status.sync.status))?,

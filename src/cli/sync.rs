@@ -10,7 +10,7 @@ use super::follow::{follow, mark, operation_stage, state_of};
 use super::output::{DataFormat, Format, print, print_data, style};
 use super::target::{self, Target, patience};
 use super::text::{one_line, short_revision};
-use super::view::{results, verdict};
+use super::words::{health_words, results, verdict};
 use crate::cluster::{Error, who_am_i};
 use crate::crd::{
     Application, InitiatedBy, Operation, OperationPhase, OperationState, SyncOperation, read,
@@ -153,9 +153,7 @@ fn report(application: &Application, state: &OperationState, dry_run: bool) -> S
     text.push('\n');
     if !dry_run {
         let status = &application.status;
-        let health = status.health.as_ref();
-        let health =
-            health.map_or_else(|| "not assessed yet".to_owned(), |it| it.status.to_string());
+        let health = health_words(status.health.as_ref());
         text.push_str(&format!("{name}: {}, {health}\n", status.sync.status));
     }
     text

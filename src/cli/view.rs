@@ -3,27 +3,14 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::Outcome;
 use super::table::{Cell, Style, Table};
 use super::text::{Tone, age, lines, one_line, short_revision};
-use crate::crd::{
-    Application, HealthCode, Operation, OperationPhase, OperationState, ResourceResult, SyncCode,
+use super::words::{
+    NOT_ASSESSED, health_cell, health_tone, initiator, kind_words, or, phase_tone, sync_cell,
+    sync_tone,
 };
-use crate::object::{ResourceKey, redact_url};
-
-/// Whether an application is as it should be.
-pub(super) fn verdict(application: &Application) -> Outcome {
-    let status = &application.status;
-    let degraded = status
-        .health
-        .as_ref()
-        .is_some_and(|health| health.status == HealthCode::Degraded);
-    match status.sync.status {
-        SyncCode::OutOfSync => Outcome::Differs,
-        _ if degraded => Outcome::Differs,
-        _ => Outcome::Done,
-    }
-}
+use crate::crd::{Application, OperationPhase, OperationState};
+use crate::object::redact_url;
 
 /// The list of applications. Namespaces are shown where there can be several.
 pub(super) fn list_table(namespaces: bool, wide: bool) -> Table {
@@ -136,7 +123,7 @@ pub(super) fn overview(
             let shown = paint(&health.status.to_string(), health_tone(health.status));
             field("Health", &with_message(&shown, &health.message));
         }
-        None => field("Health", "not assessed yet"),
+        None => field("Health", NOT_ASSESSED),
     }
     if let Some(source) = &status.source
         && !source.stale_since.is_empty()
@@ -238,40 +225,6 @@ fn resources(application: &Application, wide: bool) -> Table {
     table
 }
 
-/// What an operation did, object by object.
-pub(super) fn results(results: &[ResourceResult]) -> Table {
-    let mut table = Table::new(&["KIND", "NAMESPACE", "NAME", "RESULT", "MESSAGE"]);
-    for result in results {
-        let tone = match result.status.as_str() {
-            "Synced" | "Pruned" => Tone::Good,
-            "SyncFailed" => Tone::Bad,
-            _ => Tone::Busy,
-        };
-        table.push(vec![
-            Cell::new(kind_words(&result.kind, &result.group, false)),
-            Cell::new(&result.namespace),
-            Cell::new(&result.name),
-            Cell::toned(&result.status, tone),
-            Cell::new(&result.message),
-        ]);
-    }
-    table
-}
-
-/// The kind; with its group where that is not a built-in one, or always when `wide`.
-fn kind_words(kind: &str, group: &str, wide: bool) -> String {
-    if wide && !group.is_empty() {
-        return format!("{kind}.{group}");
-    }
-    let key = ResourceKey {
-        group: group.to_owned(),
-        kind: kind.to_owned(),
-        namespace: String::new(),
-        name: String::new(),
-    };
-    key.to_string().trim_end_matches('/').to_owned()
-}
-
 /// `3m ago by alice`.
 fn operation_words(state: &OperationState, now: Timestamp) -> String {
     let time = state.finished_at.as_ref().unwrap_or(&state.started_at);
@@ -279,7 +232,7 @@ fn operation_words(state: &OperationState, now: Timestamp) -> String {
         OperationPhase::Running => format!("for {}", age(now, &state.started_at)),
         _ => format!("{} ago", age(now, time)),
     };
-    if let Some(by) = initiator(&state.operation) {
+    if let Some(by) = initiator(state.operation.initiated_by.as_ref()) {
         words.push_str(&format!(" by {by}"));
     }
     if state.retry_count > 0 {
@@ -288,60 +241,11 @@ fn operation_words(state: &OperationState, now: Timestamp) -> String {
     words
 }
 
-/// Who asked for an operation.
-pub(super) fn initiator(operation: &Operation) -> Option<String> {
-    let by = operation.initiated_by.as_ref()?;
-    match one_line(&by.username).as_str() {
-        "" if by.automated => Some("automation".to_owned()),
-        "" => None,
-        name => Some(name.to_owned()),
-    }
-}
-
 /// A request that waits, as it is written: it may be one that does not parse.
 fn request_words(operation: &Value) -> String {
     let by = operation["initiatedBy"]["username"].as_str();
     let by = one_line(by.unwrap_or("somebody"));
     format!("an operation by {by}, not taken up yet")
-}
-
-fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
-    if text.is_empty() { otherwise } else { text }
-}
-
-fn sync_tone(code: SyncCode) -> Tone {
-    match code {
-        SyncCode::Synced => Tone::Good,
-        SyncCode::OutOfSync => Tone::Busy,
-        SyncCode::Unknown => Tone::Bad,
-    }
-}
-
-fn health_tone(code: HealthCode) -> Tone {
-    match code {
-        HealthCode::Healthy => Tone::Good,
-        HealthCode::Suspended | HealthCode::Progressing | HealthCode::Missing => Tone::Busy,
-        HealthCode::Degraded | HealthCode::Unknown => Tone::Bad,
-    }
-}
-
-fn phase_tone(phase: OperationPhase) -> Tone {
-    match phase {
-        OperationPhase::Succeeded => Tone::Good,
-        OperationPhase::Running => Tone::Busy,
-        OperationPhase::Failed | OperationPhase::Error => Tone::Bad,
-    }
-}
-
-fn sync_cell(code: SyncCode) -> Cell {
-    Cell::toned(code.to_string(), sync_tone(code))
-}
-
-fn health_cell(code: Option<HealthCode>) -> Cell {
-    code.map_or_else(
-        || Cell::new(""),
-        |code| Cell::toned(code.to_string(), health_tone(code)),
-    )
 }
 
 #[cfg(test)]
@@ -448,19 +352,5 @@ trimtab     shop   OutOfSync   Degraded   0123456789ab   SyncError: first second
             wide.contains("https://example.com/shop.git   deploy   HEAD     shop          119m")
         );
         assert!(!wide.contains("hunter2"));
-    }
-
-    #[test]
-    fn out_of_sync_and_degraded_are_told_from_the_rest() {
-        for (sync, health, expected) in [
-            ("Synced", "Healthy", Outcome::Done),
-            ("Synced", "Progressing", Outcome::Done),
-            ("Unknown", "Unknown", Outcome::Done),
-            ("OutOfSync", "Healthy", Outcome::Differs),
-            ("Synced", "Degraded", Outcome::Differs),
-        ] {
-            let status = json!({"sync": {"status": sync}, "health": {"status": health}});
-            assert_eq!(verdict(&shop(&status)), expected, "{sync} {health}");
-        }
     }
 }

@@ -3,6 +3,7 @@
 
 mod applications;
 mod client;
+mod patch;
 
 use std::{future::Future, time::Duration};
 
