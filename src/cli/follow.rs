@@ -81,7 +81,7 @@ pub(super) async fn follow(
     let deadline = Instant::now() + patience;
     let mut progress = Progress::new();
     let mut began = false;
-    let mut far = "nothing has taken it up: is the agent running?".to_owned();
+    let mut far = "nothing has taken it up, is the agent running? It stays requested".to_owned();
     progress.say(&format!("{name}: requested"));
     let mut changes = target.applications.watch(&target.key(name));
     loop {

@@ -111,10 +111,9 @@ fn absent(wanted: &ApplicationKey, known: &[ApplicationKey]) -> String {
         if near.namespace != *namespace {
             text.push_str(&format!(" in namespace \"{}\"", near.namespace));
         }
-        text.push('?');
+        return text + "? `trimtab list -A` shows all";
     }
-    text.push_str("; `trimtab list -A` shows all");
-    text
+    text + "; `trimtab list -A` shows all"
 }
 
 /// An API group as a flag.
@@ -163,10 +162,10 @@ mod tests {
                 key("x", "shop"),
                 "\"x\", but there is one in trimtab, infra: use -n trimtab;",
             ),
-            (key("infra", "shpo"), "\"infra\", did you mean \"shop\"?;"),
+            (key("infra", "shpo"), "\"infra\", did you mean \"shop\"? `"),
             (
                 key("x", "dnss"),
-                "did you mean \"dns\" in namespace \"infra\"?;",
+                "did you mean \"dns\" in namespace \"infra\"? `",
             ),
             (
                 key("x", "something-else"),

@@ -208,7 +208,7 @@ impl Applications {
     fn no_definition(&self, doing: String) -> Error {
         Error::NoDefinition {
             doing,
-            resource: self.resource_name(),
+            group: self.resource.group.clone(),
         }
     }
 }

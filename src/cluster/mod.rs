@@ -35,10 +35,10 @@ pub(crate) enum Error {
     #[error("could not {doing}: it does not exist")]
     NotFound { doing: String },
     #[error(
-        "could not {doing}: the cluster does not know {resource}; \
-         `trimtab crd | kubectl apply --server-side -f -` installs it"
+        "could not {doing}: the cluster does not know applications.{group}; \
+         `trimtab crd --group {group} | kubectl apply --server-side -f -` installs it"
     )]
-    NoDefinition { doing: String, resource: String },
+    NoDefinition { doing: String, group: String },
     #[error("could not {doing}: not allowed: {message}")]
     Forbidden { doing: String, message: String },
     #[error("could not {doing}: it was changed by somebody else at the same time")]

@@ -164,6 +164,8 @@ mod tests {
         let patch = json!({"metadata": {"finalizers": []}});
         let expected = json!({"metadata": {"finalizers": [], "resourceVersion": "7"}});
         assert_eq!(guarded(patch, Some("7")), expected);
+        let expected = json!({"status": {}, "metadata": {"resourceVersion": "7"}});
+        assert_eq!(guarded(json!({"status": {}}), Some("7")), expected);
         assert_eq!(guarded(json!({"a": 1}), None), json!({"a": 1}));
     }
 }
