@@ -23,7 +23,7 @@ fn with_the_finalizer_the_resources_go_without_git() {
     story(|lab| async move {
         let app = lab.given("finalizer").await?;
         let mut application = app.application();
-        application["metadata"]["finalizers"] = json!(["resources-finalizer.trimtab.dev"]);
+        application["metadata"]["finalizers"] = json!(["trimtab.dev/resources-finalizer"]);
         let (a, b) = (config_map("a", "1"), config_map("b", "1"));
         let first = app.commit(&[("a.yaml", Some(&a)), ("b.yaml", Some(&b))])?;
         app.create(&application).await?;
@@ -59,7 +59,7 @@ fn without_the_finalizer_the_resources_stay() {
         // Another Application that comes and goes with its resources shows that the agent had time.
         let witness = lab.given("orphan-witness").await?;
         let mut application = witness.application();
-        application["metadata"]["finalizers"] = json!(["resources-finalizer.trimtab.dev"]);
+        application["metadata"]["finalizers"] = json!(["trimtab.dev/resources-finalizer"]);
         let first = witness.commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
         witness.create(&application).await?;
         witness.synced(&first).await?;

@@ -1,4 +1,48 @@
 //! Trimtab keeps one Kubernetes cluster as Git says.
+//!
+//! ```text
+//!  forge ── signed push ──► server (webhook port) ─┐
+//!                           poll ──────────────────┤
+//!                                                  ▼
+//!                 source: one loop a repository: ls-refs, fetch; who reads what changed?
+//!                                                  ▼ only those
+//!                 controller: one task an application
+//!                   desire (checkout, render) → compare → decide → execute (apply, prune)
+//!                   → health → status: one patch, and Events
+//!                                                  ▲
+//!  cluster ── watches of managed kinds ────────────┘ each event is digested and dropped
+//! ```
+//!
+//! # Floors
+//!
+//! A module uses modules on lower floors only; `tidy` checks it, and that the modules that decide
+//! (marked ·) never touch the world.
+//!
+//! | floor | modules |
+//! |---|---|
+//! | words | [`object`]· [`telemetry`] |
+//! | the resource | [`crd`]· [`config`]· |
+//! | decisions and tools | [`webhook`]· [`diff`]· [`health`]· [`exec`] [`reload`] |
+//! | plans and hands | [`trigger`]· [`plan`]· [`git`] [`render`] [`cluster`] [`bundle`] |
+//! | the engine | [`sync`] |
+//! | drivers | [`source`] [`controller`] [`server`] |
+//! | the command line | [`cli`] |
+//!
+//! # Invariants
+//!
+//! - Nothing is deleted but what says itself that it is ours, after a complete render and apply.
+//! - The inventory is written before the first create: it is a superset of what is live.
+//! - A source that cannot be read or rendered changes nothing.
+//! - The status is folded in one place (`controller::status`) and written on change only.
+//! - At rest nothing is written and nothing is asked but one ls-refs a repository and interval.
+
+#![cfg_attr(
+    test,
+    expect(
+        clippy::needless_pass_by_value,
+        reason = "tests make values to give them away"
+    )
+)]
 
 mod bundle;
 mod cli;

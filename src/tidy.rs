@@ -123,7 +123,7 @@ fn every_file_keeps_to_its_floor() {
 
 #[test]
 fn faults_are_found() {
-    let count = |path, text| faults(path, text).len();
+    let count = |path: &str, text: &str| faults(path, text).len();
     assert_eq!(
         count("sync/mod.rs", "//! Down.\nuse crate::plan::Plan;\n"),
         0

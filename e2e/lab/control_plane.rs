@@ -43,43 +43,9 @@ impl ControlPlane {
             path("tokens.csv"),
             "admin-token,admin,admin,system:masters\n",
         )?;
-        let (etcd_port, peer_port, port) = (free_port()?, free_port()?, free_port()?);
-        let etcd_url = format!("http://127.0.0.1:{etcd_port}");
-        let peer_url = format!("http://127.0.0.1:{peer_port}");
-        let etcd = guardian.spawn(
-            "etcd",
-            Command::new(tools.join("etcd"))
-                .arg(format!("--data-dir={}", path("etcd")))
-                .arg(format!("--listen-client-urls={etcd_url}"))
-                .arg(format!("--advertise-client-urls={etcd_url}"))
-                .arg(format!("--listen-peer-urls={peer_url}"))
-                .arg(format!("--initial-advertise-peer-urls={peer_url}"))
-                .arg(format!("--initial-cluster=default={peer_url}"))
-                .args(["--unsafe-no-fsync", "--log-level=warn"]),
-        )?;
-        let api_server = guardian.spawn(
-            "kube-apiserver",
-            Command::new(tools.join("kube-apiserver"))
-                .arg(format!("--etcd-servers={etcd_url}"))
-                .arg(format!("--secure-port={port}"))
-                .arg(format!("--cert-dir={}", path("certificates")))
-                .arg(format!("--token-auth-file={}", path("tokens.csv")))
-                .arg(format!(
-                    "--service-account-key-file={}",
-                    path("service-accounts.pub")
-                ))
-                .arg(format!(
-                    "--service-account-signing-key-file={}",
-                    path("service-accounts.key")
-                ))
-                .arg("--service-account-issuer=https://kubernetes.default.svc")
-                .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
-                .args([
-                    "--authorization-mode=RBAC",
-                    "--service-cluster-ip-range=10.96.0.0/16",
-                ])
-                .args(["--endpoint-reconciler-type=none", "--allow-privileged=true"]),
-        )?;
+        let (etcd, etcd_url) = start_etcd(guardian, tools)?;
+        let port = free_port()?;
+        let api_server = start_api_server(guardian, tools, &etcd_url, port)?;
         let server = format!("https://127.0.0.1:{port}");
         let certificate = directory.join("certificates/apiserver.crt");
         eventually("the certificate of kube-apiserver", START, || async {
@@ -170,6 +136,56 @@ impl ControlPlane {
         })
         .await
     }
+}
+
+fn start_etcd(guardian: &Guardian, tools: &Path) -> Result<(Process, String)> {
+    let data = guardian.directory().join("etcd");
+    let etcd_url = format!("http://127.0.0.1:{}", free_port()?);
+    let peer_url = format!("http://127.0.0.1:{}", free_port()?);
+    let etcd = guardian.spawn(
+        "etcd",
+        Command::new(tools.join("etcd"))
+            .arg(format!("--data-dir={}", data.display()))
+            .arg(format!("--listen-client-urls={etcd_url}"))
+            .arg(format!("--advertise-client-urls={etcd_url}"))
+            .arg(format!("--listen-peer-urls={peer_url}"))
+            .arg(format!("--initial-advertise-peer-urls={peer_url}"))
+            .arg(format!("--initial-cluster=default={peer_url}"))
+            .args(["--unsafe-no-fsync", "--log-level=warn"]),
+    )?;
+    Ok((etcd, etcd_url))
+}
+
+fn start_api_server(
+    guardian: &Guardian,
+    tools: &Path,
+    etcd_url: &str,
+    port: u16,
+) -> Result<Process> {
+    let path = |name: &str| guardian.directory().join(name).display().to_string();
+    guardian.spawn(
+        "kube-apiserver",
+        Command::new(tools.join("kube-apiserver"))
+            .arg(format!("--etcd-servers={etcd_url}"))
+            .arg(format!("--secure-port={port}"))
+            .arg(format!("--cert-dir={}", path("certificates")))
+            .arg(format!("--token-auth-file={}", path("tokens.csv")))
+            .arg(format!(
+                "--service-account-key-file={}",
+                path("service-accounts.pub")
+            ))
+            .arg(format!(
+                "--service-account-signing-key-file={}",
+                path("service-accounts.key")
+            ))
+            .arg("--service-account-issuer=https://kubernetes.default.svc")
+            .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
+            .args([
+                "--authorization-mode=RBAC",
+                "--service-cluster-ip-range=10.96.0.0/16",
+            ])
+            .args(["--endpoint-reconciler-type=none", "--allow-privileged=true"]),
+    )
 }
 
 fn start_kwok(guardian: &Guardian, tools: &Path, kubeconfig_flag: &str) -> Result<Process> {

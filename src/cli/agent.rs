@@ -7,7 +7,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -16,13 +16,14 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
+use super::Outcome;
 use super::hooks::Receivers;
 use crate::bundle::Bundles;
 use crate::cluster::{Applications, ClientOptions, Cluster, Mode, Selection, WatchEvent, connect};
 use crate::config::Settings;
 use crate::controller::{Context, LiveTable, Registry, watch_applications};
 use crate::crd::definition;
-use crate::crd::names::{GROUP, PLURAL, SECRET_TYPE_LABELS, VERSION};
+use crate::crd::names::{GROUP, KIND, SECRET_TYPE_LABELS, VERSION};
 use crate::git::Limits;
 use crate::object::{Kind, Object, YamlLimits};
 use crate::reload::{self, Content, Reloaded};
@@ -32,9 +33,13 @@ use crate::source::{Credentials, Options, SourceLoop};
 use crate::sync::Engine;
 use crate::telemetry::{self, Metrics};
 
-/// How the agent runs.
+/// Keep this cluster as Git says
 #[derive(clap::Args, Debug)]
-#[group(id = "agent")]
+#[group(skip)]
+#[command(after_help = "\
+Examples:
+  trimtab agent                                        in a pod, as the chart starts it
+  trimtab agent --kubeconfig k.yaml --work-dir /tmp/t  from outside, against a cluster you name")]
 pub(crate) struct Args {
     /// Reach the cluster through this kubeconfig instead of the pod's own account
     #[arg(long, value_name = "FILE")]
@@ -76,11 +81,25 @@ pub(crate) struct Args {
     telemetry: telemetry::Args,
 }
 
+/// Runs the agent on threads of its own.
+pub(super) fn start(args: Args) -> Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("could not start")?;
+    let result = runtime.block_on(run(args));
+    // Threads that sit in a fetch or a checkout are not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result.map(|()| Outcome::Done)
+}
+
 /// Runs until SIGTERM or SIGINT.
-pub(crate) async fn run(args: Args) -> Result<()> {
+async fn run(args: Args) -> Result<()> {
     telemetry::init(&args.telemetry)?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
-    let settings = follow_settings(&args)?.get();
+    let following = follow_settings(&args)?;
+    let settings = following.get();
     let hooks_port = bind(args.webhook_address).await?;
     let operations_port = bind(args.operations_address).await?;
     tracing::info!(
@@ -111,7 +130,8 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         sources = build(&args, &settings, &metrics, &pending) => sources?,
         () = terminated() => return Ok(()),
     };
-    let receivers = Arc::new(Receivers::new(&settings, sources)?);
+    let receivers = Arc::new(Receivers::new(&settings, Arc::clone(&sources))?);
+    tokio::spawn(take_settings(following, sources, Arc::clone(&receivers)));
     let limits = WebhookLimits {
         body: settings.limits.webhook_body,
         ..WebhookLimits::default()
@@ -136,6 +156,41 @@ pub(crate) async fn run(args: Args) -> Result<()> {
 async fn ended(mut stopped: watch::Receiver<bool>) {
     // An error means that the sender is gone, which is the end as well.
     let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Takes new settings as they come. Limits and addresses hold from the next start on.
+async fn take_settings(
+    mut following: Reloaded<Settings>,
+    sources: Arc<SourceLoop>,
+    receivers: Arc<Receivers>,
+) {
+    loop {
+        following.changed().await;
+        let settings = following.get();
+        sources.set_poll_interval(settings.poll_interval);
+        match receivers.set(&settings) {
+            Ok(()) => tracing::info!(receivers = settings.receivers.len(), "new settings"),
+            Err(error) => tracing::error!(%error, "the receivers stay as they were"),
+        }
+    }
+}
+
+/// How often the gauges are brought up to date.
+const GAUGES: Duration = Duration::from_secs(10);
+
+/// Counts applications and objects now and then, for the metrics.
+async fn count(registry: Arc<Registry>, live: Arc<LiveTable>, metrics: Arc<Metrics>) {
+    loop {
+        let codes = registry.codes();
+        metrics.applications(codes.iter().map(|(sync, health)| {
+            (
+                sync,
+                health.map_or_else(|| "Unknown".to_owned(), |health| health.to_string()),
+            )
+        }));
+        metrics.managed_objects(live.len());
+        tokio::time::sleep(GAUGES).await;
+    }
 }
 
 /// Follows the settings file; all defaults when none is named.
@@ -163,12 +218,13 @@ async fn build(
     let options = ClientOptions {
         kubeconfig: args.kubeconfig.clone(),
         context: args.context.clone(),
-        in_cluster: true,
+        prefer_service_account: true,
+        ..ClientOptions::default()
     };
     let cluster = Cluster::new(connect(&options).await?, Arc::clone(metrics));
-    let status_subresource = prepare_definition(args, &cluster).await?;
-    let applications =
-        Applications::new(cluster.clone(), &args.application_group, status_subresource);
+    prepare_definition(args, &cluster).await?;
+    let applications = Applications::discover(cluster.client(), &args.application_group).await?;
+    let served = cluster.served(&application_kind(args)).await?;
     let credentials = Arc::new(Credentials::default());
     watch_secrets(&cluster, &args.namespace, &credentials).await?;
     let registry = Arc::new(Registry::default());
@@ -188,15 +244,20 @@ async fn build(
     let live = {
         let registry = Arc::clone(&registry);
         LiveTable::new(cluster.clone(), move |application| {
-            registry.live_changed(application)
+            registry.live_changed(application);
         })
     };
+    tokio::spawn(count(
+        Arc::clone(&registry),
+        Arc::clone(&live),
+        Arc::clone(metrics),
+    ));
     let (announcer, announcing) = cluster.announcer();
     tokio::spawn(announcing);
     let mirrors = Arc::clone(&sources);
     registry.begin(Arc::new(Context {
         engine: engine(args, settings, &cluster, metrics).await?,
-        applications: applications.clone(),
+        applications,
         sources: Arc::clone(&sources) as _,
         mirror_of: Box::new(move |application| mirrors.mirror(application)),
         live,
@@ -213,7 +274,7 @@ async fn build(
         let ready = move || {
             listed.get_or_init(|| pending.fetch_sub(1, Ordering::Relaxed));
         };
-        let served = applications.served().clone();
+        let served = served.clone();
         tokio::spawn(watch_applications(
             Arc::clone(&registry),
             cluster.clone(),
@@ -255,44 +316,37 @@ async fn engine(
     })
 }
 
-/// Installs the CustomResourceDefinition, or checks that it is there. Returns whether the status
-/// has an endpoint of its own.
-async fn prepare_definition(args: &Args, cluster: &Cluster) -> Result<bool> {
+fn application_kind(args: &Args) -> Kind {
+    Kind {
+        group: args.application_group.clone(),
+        version: VERSION.to_owned(),
+        kind: KIND.to_owned(),
+    }
+}
+
+/// Installs the CustomResourceDefinition and waits until it is served. One of another group is
+/// somebody else's: it is only looked for.
+async fn prepare_definition(args: &Args, cluster: &Cluster) -> Result<()> {
+    if args.application_group != GROUP || args.no_install_crd {
+        return Ok(());
+    }
     let kind = Kind {
         group: "apiextensions.k8s.io".to_owned(),
         version: "v1".to_owned(),
         kind: "CustomResourceDefinition".to_owned(),
     };
     let served = cluster.served(&kind).await?;
-    let wanted = Object::new(definition(&args.application_group))?;
-    let found = if args.application_group == GROUP && !args.no_install_crd {
-        cluster.apply(&served, &wanted, Mode::Write).await?
-    } else {
-        let name = format!("{PLURAL}.{}", args.application_group);
-        cluster.get(&served, &wanted.key()).await?.with_context(|| {
-            format!("there is no CustomResourceDefinition {name}: install it with trimtab crd | kubectl apply -f -")
-        })?
-    };
-    let kind = Kind {
-        group: args.application_group.clone(),
-        version: VERSION.to_owned(),
-        kind: "Application".to_owned(),
-    };
-    let deadline = std::time::Instant::now() + Duration::from_secs(30);
-    while let Err(error) = cluster.served(&kind).await {
-        if std::time::Instant::now() > deadline {
+    cluster
+        .apply(&served, &Object::new(definition(GROUP))?, Mode::Write)
+        .await?;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while let Err(error) = cluster.served(&application_kind(args)).await {
+        if Instant::now() > deadline {
             return Err(error.into());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let versions = found
-        .get("/spec/versions")
-        .and_then(serde_json::Value::as_array);
-    let own = versions
-        .into_iter()
-        .flatten()
-        .find(|version| version["name"] == VERSION);
-    Ok(own.is_some_and(|version| version["subresources"]["status"].is_object()))
+    Ok(())
 }
 
 /// Follows the labelled Secrets; returns when the first lists are complete, so that no source is

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -18,7 +18,7 @@ use crate::webhook::{Event, Secret, Secrets, receive};
 
 /// The receivers that are configured now.
 pub(super) struct Receivers {
-    all: HashMap<String, (Provider, Reloaded<Secrets>)>,
+    all: RwLock<HashMap<String, (Provider, Reloaded<Secrets>)>>,
     sources: Arc<SourceLoop>,
 }
 
@@ -29,13 +29,31 @@ impl Receivers {
         settings: &Settings,
         sources: Arc<SourceLoop>,
     ) -> Result<Self, reload::Error> {
+        let receivers = Self {
+            all: RwLock::default(),
+            sources,
+        };
+        receivers.set(settings)?;
+        Ok(receivers)
+    }
+
+    /// Takes the receivers of new settings, all or none of them.
+    pub(super) fn set(&self, settings: &Settings) -> Result<(), reload::Error> {
         let mut all = HashMap::new();
         for receiver in &settings.receivers {
             let (secrets, following) = follow(receiver)?;
+            // Ends when the receiver is dropped.
             tokio::spawn(following);
             all.insert(receiver.name.clone(), (receiver.provider, secrets));
         }
-        Ok(Self { all, sources })
+        *self.all.write().unwrap_or_else(PoisonError::into_inner) = all;
+        Ok(())
+    }
+
+    fn find(&self, receiver: &str) -> Option<(Provider, Arc<Secrets>)> {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(receiver)
+            .map(|(provider, secrets)| (*provider, secrets.get()))
     }
 }
 
@@ -80,7 +98,7 @@ impl Hooks for Receivers {
     type Work = Pushed;
 
     fn knows(&self, receiver: &str) -> bool {
-        self.all.contains_key(receiver)
+        self.find(receiver).is_some()
     }
 
     fn verify(
@@ -89,13 +107,13 @@ impl Hooks for Receivers {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Verified<Pushed>, Refused> {
-        let (provider, secrets) = self.all.get(receiver).ok_or(Refused(404))?;
+        let (provider, secrets) = self.find(receiver).ok_or(Refused(404))?;
         let received = Instant::now();
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_secs();
-        let delivery = receive(*provider, &secrets.get(), headers, body, now).map_err(|error| {
+        let delivery = receive(provider, &secrets, headers, body, now).map_err(|error| {
             tracing::warn!(receiver, %error, "a delivery was refused");
             Refused(error.status())
         })?;

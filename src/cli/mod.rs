@@ -1,75 +1,190 @@
-//! The command line.
+//! The command line: what was typed, and the exit codes: 0 done, 1 differs or degraded, 2 error.
 
 mod agent;
+mod completion;
+mod crd;
+mod follow;
+mod get;
+mod history;
 mod hooks;
+mod list;
+mod output;
+mod refresh;
+mod sync;
+mod table;
+mod target;
+mod text;
+mod version;
+mod view;
+mod words;
 
-use std::{ffi::OsString, io::Write, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-use crate::crd::definition;
-use crate::crd::names::GROUP;
-use crate::object::to_yaml;
+/// Trimtab keeps one Kubernetes cluster as Git says
+#[derive(Debug, Parser)]
+#[command(
+    name = "trimtab",
+    version,
+    propagate_version = true,
+    after_help = "\
+Exit codes: 0 done, 1 something is out of sync or degraded, 2 error.
 
-/// A GitOps agent for one Kubernetes cluster: it watches Git, applies what changed, and shows what
-/// differs.
-#[derive(Parser, Debug)]
-#[command(name = "trimtab", version, disable_help_subcommand = true)]
+Examples:
+  trimtab list -A                     what runs here and how it does
+  trimtab get shop                    one application, object by object
+  trimtab sync shop --wait            apply now and say what changed
+  trimtab crd | kubectl apply --server-side -f -"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Subcommand, Debug)]
+#[derive(Debug, Subcommand)]
 enum Command {
-    /// Keep this cluster as Git says
     Agent(Box<agent::Args>),
-    /// Print the CustomResourceDefinition
-    Crd {
-        /// The API group
-        #[arg(long, default_value = GROUP)]
-        group: String,
-    },
+    List(list::Args),
+    Get(get::Args),
+    Sync(sync::Args),
+    Refresh(refresh::Args),
+    History(history::Args),
+    Crd(crd::Args),
+    Completion(completion::Args),
+    Version(version::Args),
 }
 
-/// Runs the command line. Exit codes: 0 done, 1 differs or degraded, 2 error.
-pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
+/// How a command ended that did what it was asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    /// Something is out of sync or degraded.
+    Differs,
+}
+
+/// Runs the program with its arguments, the first of which is its own name.
+pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Fails only where a provider is installed already.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    let code = match Cli::try_parse_from(args) {
+        Ok(cli) => exit_code(dispatch(cli.command)),
         Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+            // Help that nobody reads to its end is no error.
+            error.print().ok();
+            u8::try_from(error.exit_code()).unwrap_or(2)
         }
     };
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let result = match cli.command {
-        Command::Agent(args) => tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_stack_size(1 << 20)
-            .enable_all()
-            .build()
-            .map_err(anyhow::Error::from)
-            .and_then(|runtime| {
-                let result = runtime.block_on(agent::run(*args));
-                // Threads that sit in a fetch or a checkout are not waited for.
-                runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-                result
-            }),
-        Command::Crd { group } => {
-            to_yaml(&definition(&group))
-                .map_err(Into::into)
-                .and_then(|text| {
-                    std::io::stdout()
-                        .write_all(text.as_bytes())
-                        .map_err(Into::into)
-                })
-        }
-    };
+    ExitCode::from(code)
+}
+
+fn dispatch(command: Command) -> Result<Outcome> {
+    match command {
+        Command::Agent(args) => agent::start(*args),
+        Command::List(args) => wait_for(list::run(args)),
+        Command::Get(args) => wait_for(get::run(args)),
+        Command::Sync(args) => wait_for(sync::run(args)),
+        Command::Refresh(args) => wait_for(refresh::run(args)),
+        Command::History(args) => wait_for(history::run(args)),
+        Command::Crd(args) => crd::run(&args),
+        Command::Completion(args) => completion::run(&args),
+        Command::Version(args) => version::run(&args),
+    }
+}
+
+/// Runs what talks to a cluster; one thread is plenty for that.
+fn wait_for(command: impl Future<Output = Result<Outcome>>) -> Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("could not start")?;
+    runtime.block_on(command)
+}
+
+/// The exit code, after saying what went wrong. A reader that went away is no error.
+fn exit_code(result: Result<Outcome>) -> u8 {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Outcome::Done) => 0,
+        Ok(Outcome::Differs) => 1,
+        Err(error) if output::is_broken_pipe(&error) => 0,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::from(2)
+            output::complain(&format!("error: {}", output::error_line(&error)));
+            2
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn refused(line: &str) -> clap::Error {
+        Cli::try_parse_from(line.split(' ')).unwrap_err()
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_has_help_with_an_example() {
+        for verb in Cli::command().get_subcommands() {
+            let name = verb.get_name();
+            assert!(verb.get_about().is_some(), "{name}");
+            let help = verb.get_after_help().unwrap().to_string();
+            assert!(help.contains(&format!("trimtab {name}")), "{name}: {help}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_says_what_is_right_and_ends_with_2() {
+        for (line, expected) in [
+            ("trimtab", "Usage: trimtab <COMMAND>"),
+            ("trimtab lst", "'list'"),
+            ("trimtab get", "<APPLICATION>"),
+            ("trimtab get shop --watsh", "--watch"),
+            (
+                "trimtab list -o xml",
+                "possible values: table, wide, json, yaml",
+            ),
+            (
+                "trimtab history shop -o wide",
+                "possible values: table, json, yaml",
+            ),
+            ("trimtab list -A -n shop", "cannot be used with"),
+            ("trimtab sync shop --timeout soon", "such as 90s or 5m"),
+            ("trimtab sync shop --timeout 0s", "such as 90s or 5m"),
+            ("trimtab crd --group Trimtab", "such as trimtab.dev"),
+            (
+                "trimtab completion powershell",
+                "possible values: bash, zsh, fish",
+            ),
+        ] {
+            let error = refused(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(expected), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_end_with_0() {
+        for line in ["trimtab --help", "trimtab --version", "trimtab get --help"] {
+            assert_eq!(refused(line).exit_code(), 0, "{line}");
+        }
+    }
+
+    #[test]
+    fn exit_codes_tell_done_differs_and_error_apart() {
+        assert_eq!(exit_code(Ok(Outcome::Done)), 0);
+        assert_eq!(exit_code(Ok(Outcome::Differs)), 1);
+        assert_eq!(exit_code(Err(anyhow::anyhow!("an error of a test"))), 2);
+        let broken = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        assert_eq!(exit_code(Err(broken.into())), 0);
     }
 }

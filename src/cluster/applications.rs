@@ -1,207 +1,222 @@
-//! Reading and patching Applications: the agent's and the command line's door to them.
+//! Applications on the API server, read and watched. What is written is in `patch.rs`.
 
-use http::Method;
-use serde_json::{Value, json};
+use std::fmt;
 
-use super::objects::request;
-use super::{Cluster, Error, Served};
-use crate::crd::names::{KIND, PLURAL, REFRESH, VERSION, annotation_names};
-use crate::crd::{Application, ApplicationKey, Operation, read};
-use crate::object::{Kind, Object, ResourceKey};
-use crate::telemetry::KubeVerb;
+use futures::{Stream, StreamExt};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
+    runtime::{WatchStreamExt, watcher},
+};
+
+use super::{Error, bounded};
+use crate::crd::{Application, ApplicationKey, names, read};
+use crate::object::Object;
+
+/// Applications of one list request.
+const PAGE: u32 = 500;
 
 /// The Applications of one API group.
 #[derive(Clone)]
 pub(crate) struct Applications {
-    cluster: Cluster,
-    served: Served,
-    /// Whether the status has an endpoint of its own. Argo CD's definition has none.
-    status_subresource: bool,
+    client: Client,
+    resource: ApiResource,
+    /// Whether the definition has a status subresource; Argo CD's has none, and there the status
+    /// is a field like any other.
+    pub(super) status_subresource: bool,
+}
+
+impl fmt::Debug for Applications {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Applications({})", self.resource_name())
+    }
 }
 
 impl Applications {
-    pub(crate) fn new(cluster: Cluster, group: &str, status_subresource: bool) -> Self {
-        let kind = Kind {
-            group: group.to_owned(),
-            version: VERSION.to_owned(),
-            kind: KIND.to_owned(),
-        };
-        let served = Served {
-            kind,
-            plural: PLURAL.to_owned(),
-            namespaced: true,
-            watchable: true,
-        };
+    /// Applications of a group. Nothing is asked: the definition is taken to be ours.
+    pub(crate) fn new(client: Client, group: &str) -> Self {
+        let kind = GroupVersionKind::gvk(group, names::VERSION, names::KIND);
         Self {
-            cluster,
-            served,
-            status_subresource,
+            client,
+            resource: ApiResource::from_gvk_with_plural(&kind, names::PLURAL),
+            status_subresource: true,
         }
     }
 
-    /// How Applications are served, for a watch.
-    pub(crate) fn served(&self) -> &Served {
-        &self.served
+    /// As [`Applications::new`], after asking whether the cluster has the definition and whether
+    /// that has a status subresource.
+    pub(crate) async fn discover(client: Client, group: &str) -> Result<Self, Error> {
+        let mut applications = Self::new(client, group);
+        let doing = format!("look up {}", applications.resource_name());
+        let api_version = applications.resource.api_version.clone();
+        let call = applications.client.list_api_group_resources(&api_version);
+        let listed = match bounded(&doing, call).await {
+            Ok(listed) => listed.resources,
+            Err(Error::NotFound { .. }) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let has = |name: &str| listed.iter().any(|resource| resource.name == name);
+        if !has(names::PLURAL) {
+            return Err(applications.no_definition(doing));
+        }
+        applications.status_subresource = has(&format!("{}/status", names::PLURAL));
+        Ok(applications)
     }
 
-    /// All Applications of a namespace, or of all namespaces.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// `applications.<group>`, as errors and RBAC say it.
+    pub(crate) fn resource_name(&self) -> String {
+        format!("{}.{}", self.resource.plural, self.resource.group)
+    }
+
+    /// Applications of one namespace or of all, by namespace and name.
     pub(crate) async fn list(
         &self,
         namespace: Option<&str>,
         selector: Option<&str>,
     ) -> Result<Vec<Application>, Error> {
-        let mut url = self.served.path(namespace.unwrap_or_default());
-        if let Some(selector) = selector {
-            let encoded: String = form_urlencoded::byte_serialize(selector.as_bytes()).collect();
-            url = format!("{url}?labelSelector={encoded}");
-        }
-        let request = request(Method::GET, &url, "", &Value::Null)?;
-        let client = self.cluster.client();
-        let sent = async move { client.request::<Value>(request).await };
-        let doing = "list Applications".to_owned();
-        let mut list = self
-            .cluster
-            .counted(KubeVerb::List, doing, false, sent)
-            .await?;
-        let items = list.get_mut("items").map(Value::take).unwrap_or_default();
-        let Value::Array(items) = items else {
-            return Ok(Vec::new());
+        let objects = self.list_objects(namespace, selector).await?;
+        Ok(objects.into_iter().map(read).collect())
+    }
+
+    /// As [`Applications::list`], but the objects as they are stored, without managed fields.
+    pub(crate) async fn list_objects(
+        &self,
+        namespace: Option<&str>,
+        selector: Option<&str>,
+    ) -> Result<Vec<Object>, Error> {
+        let doing = match namespace {
+            Some(namespace) => format!("list {} in namespace {namespace}", self.resource_name()),
+            None => format!("list {}", self.resource_name()),
         };
-        Ok(items
-            .into_iter()
-            .filter_map(|item| self.read(item))
-            .collect())
+        let api = self.api(namespace);
+        let mut params = ListParams::default().limit(PAGE);
+        params.label_selector = selector.map(str::to_owned);
+        let mut objects = Vec::new();
+        loop {
+            let page = match bounded(&doing, api.list(&params)).await {
+                Err(Error::NotFound { doing }) => return Err(self.no_definition(doing)),
+                page => page?,
+            };
+            for object in page.items {
+                objects.push(self.object(&doing, object)?);
+            }
+            match page.metadata.continue_ {
+                Some(token) if !token.is_empty() => params.continue_token = Some(token),
+                _ => return Ok(objects),
+            }
+        }
     }
 
     pub(crate) async fn get(&self, key: &ApplicationKey) -> Result<Application, Error> {
-        let url = self.served.object_path(&self.resource_key(key));
-        let request = request(Method::GET, &url, "", &Value::Null)?;
-        let client = self.cluster.client();
-        let sent = async move { client.request::<Value>(request).await };
-        let doing = format!("read Application {key}");
-        let value = self
-            .cluster
-            .counted(KubeVerb::Get, doing.clone(), false, sent)
-            .await?;
-        self.read(value).ok_or_else(|| Error::Unreachable {
-            doing,
-            message: "no object came".to_owned(),
-        })
+        self.get_object(key).await.map(read)
     }
 
-    /// Writes a JSON merge patch (RFC 7386) of status fields.
-    pub(crate) async fn patch_status(
+    /// As [`Applications::get`], but the object as it is stored, without managed fields.
+    pub(crate) async fn get_object(&self, key: &ApplicationKey) -> Result<Object, Error> {
+        let doing = format!("read application {key}");
+        let api = self.api(Some(&key.namespace));
+        let object = bounded(&doing, api.get(&key.name)).await?;
+        self.object(&doing, object)
+    }
+
+    /// The Application whenever it changed, from now on and beginning with now; none while it does
+    /// not exist. After an error the stream goes on by itself, with growing pauses.
+    pub(crate) fn watch(
         &self,
         key: &ApplicationKey,
-        status: &Value,
-    ) -> Result<Application, Error> {
-        let subresource = if self.status_subresource {
-            "/status"
-        } else {
-            ""
+    ) -> impl Stream<Item = Result<Option<Object>, Error>> + Send + Unpin + use<> {
+        let doing = format!("watch application {key}");
+        let api = self.api(Some(&key.namespace));
+        let this = self.clone();
+        watcher::watch_object(api, &key.name)
+            .default_backoff()
+            .map(move |seen| match seen {
+                Ok(Some(object)) => this.object(&doing, object).map(Some),
+                Ok(None) => Ok(None),
+                Err(error) => Err(watch_error(&doing, error)),
+            })
+            .boxed()
+    }
+
+    /// Every Application that exists, then every change (`true`) and deletion (`false`).
+    pub(crate) fn watch_all(
+        &self,
+        namespace: Option<&str>,
+        selector: Option<&str>,
+    ) -> impl Stream<Item = Result<(bool, Object), Error>> + Send + Unpin + use<> {
+        let doing = format!("watch {}", self.resource_name());
+        let config = watcher::Config {
+            label_selector: selector.map(str::to_owned),
+            ..watcher::Config::default()
         };
-        let doing = format!("write the status of Application {key}");
-        self.patch(key, subresource, doing, &json!({"status": status}))
-            .await
+        let this = self.clone();
+        watcher(self.api(namespace), config)
+            .default_backoff()
+            .filter_map(move |event| {
+                let seen = match event {
+                    Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+                        Some(this.object(&doing, object).map(|object| (true, object)))
+                    }
+                    Ok(watcher::Event::Delete(object)) => {
+                        Some(this.object(&doing, object).map(|object| (false, object)))
+                    }
+                    Ok(watcher::Event::Init | watcher::Event::InitDone) => None,
+                    Err(error) => Some(Err(watch_error(&doing, error))),
+                };
+                futures::future::ready(seen)
+            })
+            .boxed()
     }
 
-    /// Takes the request to act off the Application, once it was taken up.
-    pub(crate) async fn clear_operation(&self, key: &ApplicationKey) -> Result<Application, Error> {
-        let doing = format!("take up the operation of Application {key}");
-        self.patch(key, "", doing, &json!({"operation": null}))
-            .await
-    }
-
-    /// Asks for a sync. The API server keeps one request at a time; a newer one replaces it.
-    pub(crate) async fn request_operation(
-        &self,
-        key: &ApplicationKey,
-        operation: &Operation,
-    ) -> Result<Application, Error> {
-        let doing = format!("ask for a sync of Application {key}");
-        self.patch(key, "", doing, &json!({"operation": operation}))
-            .await
-    }
-
-    /// Asks for a look at the source.
-    pub(crate) async fn request_refresh(
-        &self,
-        key: &ApplicationKey,
-        kind: &str,
-    ) -> Result<Application, Error> {
-        let [ours, _] = annotation_names(REFRESH);
-        let doing = format!("ask for a refresh of Application {key}");
-        self.patch(
-            key,
-            "",
-            doing,
-            &json!({"metadata": {"annotations": {ours: kind}}}),
-        )
-        .await
-    }
-
-    /// Takes the request to look at the source off the Application.
-    pub(crate) async fn clear_refresh(&self, key: &ApplicationKey) -> Result<Application, Error> {
-        let [ours, argo] = annotation_names(REFRESH);
-        let doing = format!("take up the refresh of Application {key}");
-        let patch = json!({"metadata": {"annotations": {ours: null, argo: null}}});
-        self.patch(key, "", doing, &patch).await
-    }
-
-    /// Replaces the finalizers; refused by the API server when somebody wrote in between.
-    pub(crate) async fn set_finalizers(
-        &self,
-        application: &Application,
-        finalizers: &[String],
-    ) -> Result<Application, Error> {
-        let key = &application.key;
-        let doing = format!("remove the finalizer of Application {key}");
-        let metadata = json!({
-            "finalizers": finalizers, "resourceVersion": application.resource_version,
-        });
-        self.patch(key, "", doing, &json!({"metadata": metadata}))
-            .await
-    }
-
-    async fn patch(
-        &self,
-        key: &ApplicationKey,
-        subresource: &str,
-        doing: String,
-        patch: &Value,
-    ) -> Result<Application, Error> {
-        let url = format!(
-            "{}{subresource}",
-            self.served.object_path(&self.resource_key(key))
-        );
-        let request = request(Method::PATCH, &url, "application/merge-patch+json", patch)?;
-        let client = self.cluster.client();
-        let sent = async move { client.request::<Value>(request).await };
-        let value = self
-            .cluster
-            .counted(KubeVerb::Status, doing.clone(), false, sent)
-            .await?;
-        self.read(value).ok_or_else(|| Error::Unreachable {
-            doing,
-            message: "no object came".to_owned(),
-        })
-    }
-
-    fn resource_key(&self, key: &ApplicationKey) -> ResourceKey {
-        ResourceKey {
-            group: self.served.kind.group.clone(),
-            kind: KIND.to_owned(),
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
+    pub(super) fn api(&self, namespace: Option<&str>) -> Api<DynamicObject> {
+        let client = self.client.clone();
+        match namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &self.resource),
+            None => Api::all_with(client, &self.resource),
         }
     }
 
-    /// Items of a list carry no kind of their own.
-    fn read(&self, mut value: Value) -> Option<Application> {
-        let map = value.as_object_mut()?;
-        map.entry("apiVersion")
-            .or_insert_with(|| self.served.kind.api_version().into());
-        map.entry("kind").or_insert_with(|| KIND.into());
-        Object::new(value).ok().map(read)
+    /// The library's object as ours. Items of a list may come without their type.
+    pub(super) fn object(&self, doing: &str, mut object: DynamicObject) -> Result<Object, Error> {
+        let unreadable = |reason: String| Error::Unreadable {
+            doing: doing.to_owned(),
+            reason,
+        };
+        object.metadata.managed_fields = None;
+        let mut value =
+            serde_json::to_value(object).map_err(|error| unreadable(error.to_string()))?;
+        if let Some(fields) = value.as_object_mut() {
+            fields
+                .entry("apiVersion")
+                .or_insert_with(|| self.resource.api_version.clone().into());
+            fields
+                .entry("kind")
+                .or_insert_with(|| self.resource.kind.clone().into());
+        }
+        Object::new(value).map_err(|error| unreadable(error.to_string()))
+    }
+
+    fn no_definition(&self, doing: String) -> Error {
+        Error::NoDefinition {
+            doing,
+            group: self.resource.group.clone(),
+        }
+    }
+}
+
+fn watch_error(doing: &str, error: watcher::Error) -> Error {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => Error::new(doing, error),
+        watcher::Error::WatchError(status) => Error::answered(doing.to_owned(), &status),
+        watcher::Error::NoResourceVersion => Error::Unreadable {
+            doing: doing.to_owned(),
+            reason: "no resource version".to_owned(),
+        },
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::object::{Kind, ResourceKey};
 
-use super::{Cluster, Error};
+use super::{Cluster, Error, bounded};
 
 /// How the API server serves a kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,20 +81,11 @@ impl Cluster {
 
     async fn discover(&self, kind: &Kind, api_version: &str) -> Result<Vec<Served>, Error> {
         let doing = format!("look up {api_version}");
+        let doing = doing.as_str();
         let answer = if kind.group.is_empty() {
-            self.bounded(
-                doing,
-                false,
-                self.client.list_core_api_resources(&kind.version),
-            )
-            .await
+            bounded(doing, self.client.list_core_api_resources(&kind.version)).await
         } else {
-            self.bounded(
-                doing,
-                false,
-                self.client.list_api_group_resources(api_version),
-            )
-            .await
+            bounded(doing, self.client.list_api_group_resources(api_version)).await
         };
         let list = match answer {
             Err(error) if error.is_not_found() => return Err(Error::UnknownKind(kind.clone())),

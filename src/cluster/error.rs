@@ -1,22 +1,53 @@
-//! What can go wrong between the agent and the API server.
+//! What can go wrong between us and the API server.
 
 use std::time::Duration;
 
+use super::client;
 use crate::object::{Kind, ResourceKey};
 
-/// A request that did not do what it was sent for. Says what was being done and to what.
+/// Why a call brought nothing. `doing` completes "could not ...".
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("could not {doing}: {message}")]
-    Refused {
+    #[error(
+        "no kubeconfig found (looked at {looked_at}): name one with --kubeconfig or in KUBECONFIG"
+    )]
+    NoKubeconfig { looked_at: String },
+    /// `reason` never quotes the file: it holds keys and tokens.
+    #[error("could not use the kubeconfig {path}: {reason}")]
+    Kubeconfig { path: String, reason: String },
+    #[error("could not log in to the cluster: {0}")]
+    Login(String),
+    #[error("could not {doing}: the API server did not answer within {} s", after.as_secs())]
+    TimedOut { doing: String, after: Duration },
+    #[error("could not {doing}: the connection to the API server failed")]
+    Connection {
+        doing: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("could not {doing}: it does not exist")]
+    NotFound { doing: String },
+    #[error(
+        "could not {doing}: the cluster does not know applications.{group}; \
+         `trimtab crd --group {group} | kubectl apply --server-side -f -` installs it"
+    )]
+    NoDefinition { doing: String, group: String },
+    #[error("could not {doing}: not allowed: {message}")]
+    Forbidden { doing: String, message: String },
+    #[error("could not {doing}: it was changed by somebody else at the same time")]
+    Conflict { doing: String },
+    #[error(
+        "could not {doing}: an operation by {by} is waiting already, try again when it is over"
+    )]
+    OperationPending { doing: String, by: String },
+    #[error("could not {doing}: the API server answered {code} {reason}: {message}")]
+    Api {
         doing: String,
         code: u16,
+        reason: String,
         message: String,
     },
-    #[error("could not {doing}: no answer within {} s", after.as_secs())]
-    TimedOut { doing: String, after: Duration },
-    #[error("could not {doing}: {message}")]
-    Unreachable { doing: String, message: String },
+    #[error("could not {doing}: the answer makes no sense: {reason}")]
+    Unreadable { doing: String, reason: String },
     #[error("the cluster has no kind {0}; is its CustomResourceDefinition installed?")]
     UnknownKind(Kind),
     #[error("{0} is not deleted: {1}")]
@@ -24,69 +55,88 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// Whether the object that was asked for is not there.
+    /// Sorts what the client library reports. Content of answers and of credential programs stays
+    /// out of it.
+    pub(crate) fn new(doing: impl Into<String>, error: kube::Error) -> Self {
+        let doing = doing.into();
+        match error {
+            kube::Error::Api(status) => Self::answered(doing, &status),
+            kube::Error::Auth(error) => Self::Login(client::login_fault(&error)),
+            kube::Error::Service(source) => match source.downcast::<kube::client::AuthError>() {
+                Ok(error) => Self::Login(client::login_fault(&error)),
+                Err(source) => Self::Connection { doing, source },
+            },
+            kube::Error::SerdeError(error) => Self::Unreadable {
+                doing,
+                reason: format!("line {}, column {}", error.line(), error.column()),
+            },
+            error => Self::Connection {
+                doing,
+                source: error.into(),
+            },
+        }
+    }
+
+    /// As [`Error::new`], for a request about a managed object. The texts that the API server
+    /// sends about a Secret can quote its values, so they are reduced to the fields they are about.
+    pub(super) fn of_object(doing: String, secret: bool, error: kube::Error) -> Self {
+        let kube::Error::Api(status) = error else {
+            return Self::new(doing, error);
+        };
+        let message = if secret {
+            let causes = status.details.iter().flat_map(|details| &details.causes);
+            causes
+                .map(|cause| cause.field.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        } else {
+            bounded(&status.message)
+        };
+        Self::Api {
+            doing,
+            code: status.code,
+            reason: status.reason.clone(),
+            message,
+        }
+    }
+
+    /// Whether what was asked for is not there.
     pub(crate) fn is_not_found(&self) -> bool {
-        matches!(self, Self::Refused { code: 404, .. })
+        matches!(self, Self::NotFound { .. } | Self::Api { code: 404, .. })
     }
 
     /// Whether somebody else wrote in between, or a precondition did not hold.
     pub(crate) fn is_conflict(&self) -> bool {
-        matches!(self, Self::Refused { code: 409, .. })
+        matches!(self, Self::Conflict { .. } | Self::Api { code: 409, .. })
     }
 
-    /// Whether the same request may well succeed later without any change by a person.
-    pub(crate) fn is_transient(&self) -> bool {
+    /// Whether the same call may succeed a little later without anybody doing anything.
+    pub(crate) fn is_passing(&self) -> bool {
         match self {
-            Self::TimedOut { .. } | Self::Unreachable { .. } => true,
-            Self::Refused { code, message, .. } => match code {
-                409 | 429 | 502 | 503 | 504 => true,
-                // The answer to an unknown field in an apply is a 500, and stays one.
-                500 => !message.contains("failed to create typed patch object"),
-                _ => false,
-            },
-            Self::UnknownKind(_) | Self::NotOurs(..) => false,
+            // The answer to an unknown field in an apply is a 500, and stays one.
+            Self::Api {
+                code: 500, message, ..
+            } => !message.contains("failed to create typed patch object"),
+            Self::TimedOut { .. } | Self::Connection { .. } | Self::Conflict { .. } => true,
+            Self::Api { code, .. } => matches!(code, 409 | 410 | 429 | 500..=599),
+            _ => false,
         }
     }
 
-    /// From the client's error; `doing` completes "could not ...". The texts that the API server
-    /// sends about a Secret can quote its values, so they are reduced to the fields they are about.
-    pub(super) fn from_kube(error: kube::Error, doing: String, secret: bool) -> Self {
-        match error {
-            kube::Error::Api(status) => {
-                let message = if secret {
-                    let fields: Vec<_> = status
-                        .details
-                        .iter()
-                        .flat_map(|details| &details.causes)
-                        .map(|cause| cause.field.as_str())
-                        .collect();
-                    format!("{} {}", status.reason, fields.join(", "))
-                        .trim()
-                        .to_owned()
-                } else {
-                    bounded(&status.message)
-                };
-                Self::Refused {
-                    doing,
-                    code: status.code,
-                    message,
-                }
-            }
-            other => {
-                let mut message = other.to_string();
-                let mut source = std::error::Error::source(&other);
-                while let Some(cause) = source {
-                    let cause_text = cause.to_string();
-                    if !message.contains(&cause_text) {
-                        message = format!("{message}: {cause_text}");
-                    }
-                    source = cause.source();
-                }
-                Self::Unreachable {
-                    doing,
-                    message: bounded(&message),
-                }
-            }
+    /// What a Status of the API server means.
+    pub(crate) fn answered(doing: String, status: &kube::core::Status) -> Self {
+        let message = status.message.clone();
+        match status.code {
+            401 => Self::Login("the API server does not accept the credentials".to_owned()),
+            403 => Self::Forbidden { doing, message },
+            404 => Self::NotFound { doing },
+            409 if status.reason == "Conflict" => Self::Conflict { doing },
+            code => Self::Api {
+                doing,
+                code,
+                reason: status.reason.clone(),
+                message,
+            },
         }
     }
 }
@@ -116,25 +166,26 @@ mod tests {
             "code": 422, "reason": "Invalid", "message": "data: Invalid value: \"hunter2\"",
             "details": {"causes": [{"field": "data.password", "message": "hunter2", "reason": ""}]},
         });
-        let error = Error::from_kube(api(status.clone()), "apply Secret/a/b".into(), true);
+        let error = Error::of_object("apply Secret/a/b".into(), true, api(status.clone()));
         assert_eq!(
             error.to_string(),
-            "could not apply Secret/a/b: Invalid data.password"
+            "could not apply Secret/a/b: the API server answered 422 Invalid: data.password"
         );
-        let error = Error::from_kube(api(status), "apply ConfigMap/a/b".into(), false);
+        let error = Error::of_object("apply ConfigMap/a/b".into(), false, api(status));
         assert!(error.to_string().contains("Invalid value"));
     }
 
     #[test]
     fn an_unknown_field_is_terminal_though_the_server_says_500() {
-        let refused = |code, message: &str| Error::Refused {
+        let refused = |code, message: &str| Error::Api {
             doing: "apply".into(),
             code,
+            reason: String::new(),
             message: message.into(),
         };
-        assert!(refused(500, "etcd leader changed").is_transient());
-        assert!(!refused(500, "failed to create typed patch object (a/b)").is_transient());
-        assert!(refused(429, "").is_transient());
-        assert!(!refused(422, "").is_transient());
+        assert!(refused(500, "etcd leader changed").is_passing());
+        assert!(!refused(500, "failed to create typed patch object (a/b)").is_passing());
+        assert!(refused(429, "").is_passing());
+        assert!(!refused(422, "").is_passing());
     }
 }

@@ -6,14 +6,15 @@ mod discovery;
 mod error;
 mod events;
 mod objects;
+mod patch;
 mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use crate::telemetry::Metrics;
 
 pub(crate) use applications::Applications;
-pub(crate) use client::{ClientOptions, connect};
+pub(crate) use client::{ClientOptions, connect, who_am_i};
 pub(crate) use discovery::Served;
 pub(crate) use error::Error;
 pub(crate) use events::{Announcer, Notice};
@@ -46,10 +47,22 @@ impl Cluster {
 
     /// The API server's version, such as `1.36.3`, for `helm template --kube-version`.
     pub(crate) async fn version(&self) -> Result<String, Error> {
-        let doing = "ask for the version of the API server".to_owned();
-        let info = self
-            .bounded(doing, false, self.client.apiserver_version())
-            .await?;
+        let doing = "ask for the version of the API server";
+        let info = bounded(doing, self.client.apiserver_version()).await?;
         Ok(info.git_version.trim_start_matches('v').to_owned())
+    }
+}
+
+/// Runs one request with a deadline. `doing` completes "could not ...".
+pub(crate) async fn bounded<T>(
+    doing: &str,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(DEADLINE, call).await {
+        Ok(answer) => answer.map_err(|error| Error::new(doing, error)),
+        Err(_) => Err(Error::TimedOut {
+            doing: doing.to_owned(),
+            after: DEADLINE,
+        }),
     }
 }

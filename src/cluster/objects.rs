@@ -121,9 +121,9 @@ impl Cluster {
         let value = self
             .counted(verb, doing.clone(), key.kind == "Secret", sent)
             .await?;
-        Object::new(value).map_err(|error| Error::Unreachable {
+        Object::new(value).map_err(|error| Error::Unreadable {
             doing,
-            message: error.to_string(),
+            reason: error.to_string(),
         })
     }
 
@@ -135,33 +135,23 @@ impl Cluster {
         secret: bool,
         sent: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Error> {
-        let result = self.bounded(doing, secret, sent).await;
-        self.metrics.kube_request(verb, answer(&result));
-        result
-    }
-
-    /// Waits for an answer for at most [`super::DEADLINE`].
-    pub(super) async fn bounded<T>(
-        &self,
-        doing: String,
-        secret: bool,
-        sent: impl Future<Output = kube::Result<T>>,
-    ) -> Result<T, Error> {
-        match tokio::time::timeout(super::DEADLINE, sent).await {
+        let result = match tokio::time::timeout(super::DEADLINE, sent).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(Error::from_kube(error, doing, secret)),
+            Ok(Err(error)) => Err(Error::of_object(doing, secret, error)),
             Err(_) => Err(Error::TimedOut {
                 doing,
                 after: super::DEADLINE,
             }),
-        }
+        };
+        self.metrics.kube_request(verb, answer(&result));
+        result
     }
 }
 
 fn answer<T>(result: &Result<T, Error>) -> Answer {
     match result {
         Ok(_) => Answer::Ok,
-        Err(Error::Refused { code, .. }) => match code {
+        Err(Error::Api { code, .. }) => match code {
             401 | 403 => Answer::Denied,
             404 => Answer::NotFound,
             409 => Answer::Conflict,
@@ -206,9 +196,9 @@ pub(super) fn request(
     content_type: &str,
     body: &impl serde::Serialize,
 ) -> Result<Request<Vec<u8>>, Error> {
-    let failed = |message: String| Error::Unreachable {
+    let failed = |reason: String| Error::Unreadable {
         doing: format!("ask for {url}"),
-        message,
+        reason,
     };
     let mut builder = Request::builder().method(method).uri(url);
     let mut bytes = Vec::new();

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::{Cluster, Served};
 use crate::object::Object;
+use crate::telemetry::{Answer, KubeVerb};
 
 /// One event of a watch.
 pub(crate) enum WatchEvent {
@@ -62,6 +63,11 @@ impl Cluster {
         let mut events = pin!(watcher(api, config).into_stream());
         while let Some(event) = events.next().await {
             let failed = event.is_err();
+            match &event {
+                Ok(watcher::Event::Init) => self.metrics.kube_request(KubeVerb::List, Answer::Ok),
+                Err(_) => self.metrics.kube_request(KubeVerb::Watch, Answer::Failed),
+                Ok(_) => {}
+            }
 
             handle(convert(served, event));
             if failed {

@@ -7,7 +7,6 @@ use super::report;
 use super::state::State;
 use crate::cluster::{Deletion, Error};
 use crate::crd::Application;
-use crate::crd::names::is_resources_finalizer;
 use crate::object::ResourceKey;
 use crate::plan::reverse_order;
 use crate::sync::delete;
@@ -67,16 +66,7 @@ pub(super) async fn finalize(
         state.look_again_in(LOOK_AGAIN);
         return report::write_inventory(context, state, application).await;
     }
-    let finalizers: Vec<String> = application
-        .finalizers()
-        .filter(|finalizer| !is_resources_finalizer(finalizer))
-        .map(str::to_owned)
-        .collect();
-    match context
-        .applications
-        .set_finalizers(application, &finalizers)
-        .await
-    {
+    match context.applications.remove_finalizers(application).await {
         Err(error) if error.is_not_found() => Ok(()),
         result => result.map(drop),
     }

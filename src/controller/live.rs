@@ -341,6 +341,7 @@ mod tests {
             owner: Some(owner),
             observation: observe(&object, FIELD_MANAGER),
             health,
+            suspect: false,
         }
     }
 

@@ -25,13 +25,15 @@ pub(crate) use registry::{Registry, watch_applications};
 /// How long a task waits after it could not report.
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// Finds the mirror that an application's source is read from.
+pub(crate) type MirrorOf = Box<dyn Fn(&ApplicationKey) -> Option<Mirror> + Send + Sync>;
+
 /// What the controller works with.
 pub(crate) struct Context {
     pub(crate) engine: Engine,
     pub(crate) applications: Applications,
     pub(crate) sources: Arc<dyn Sources>,
-    /// The mirror that an application's source is read from.
-    pub(crate) mirror_of: Box<dyn Fn(&ApplicationKey) -> Option<Mirror> + Send + Sync>,
+    pub(crate) mirror_of: MirrorOf,
     pub(crate) live: Arc<LiveTable>,
     pub(crate) announcer: Announcer,
 }

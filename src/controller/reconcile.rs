@@ -3,12 +3,14 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
+use serde_json::Value;
+
 use super::finalize::finalize;
 use super::registry::Mailbox;
 use super::state::State;
 use super::{Context, report, suspicion, syncing};
 use crate::cluster::Error as ClusterError;
-use crate::crd::names::REFRESH;
+use crate::crd::names::{REFRESH, annotation_names};
 use crate::crd::{Application, ApplicationKey};
 use crate::object::{Object, ResourceKey};
 use crate::plan::{Action, Retry, Situation, decide};
@@ -50,11 +52,37 @@ pub(super) async fn run(context: Arc<Context>, key: ApplicationKey, mailbox: Arc
         // Boxed: a task that waits holds only what it remembers.
         let looked = Box::pin(look(&context, &mut state, &application, &mailbox)).await;
         mailbox.set_codes(report::codes(&state.written));
-        if let Err(error) = looked {
+        let done = match looked {
+            Ok(()) => end_refresh(&context, &mut state).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = done {
             tracing::warn!(app = %key, %error, "tried again in a moment");
             state.look_again_in(super::PAUSE);
         }
     }
+}
+
+/// Takes the wish to refresh off the Application once its answer is in the status.
+async fn end_refresh(context: &Context, state: &mut State) -> Result<(), ClusterError> {
+    let (true, true, Some(application)) = (
+        state.refreshing,
+        state.source_answered,
+        state.application.as_mut(),
+    ) else {
+        return Ok(());
+    };
+    let [ours, argo] = annotation_names(REFRESH);
+    if let Some(Value::Object(annotations)) =
+        application.object.metadata_mut().get_mut("annotations")
+    {
+        annotations.remove(&ours);
+        annotations.remove(&argo);
+    }
+    let key = application.key.clone();
+    context.applications.clear_refresh(&key, None).await?;
+    state.refreshing = false;
+    Ok(())
 }
 
 /// One look: everything that is due for the application. An error is one of reporting; what went
@@ -74,7 +102,7 @@ async fn look(
         syncing::refuse(context, state, application, "the spec has faults").await?;
         return report::write(context, state, application, None).await;
     }
-    follow(context, state, application).await?;
+    follow(context, state, application);
     let manifests = update_desired(context, state, application).await;
     if state.desired.is_none() {
         if state.compare_error.is_some() {
@@ -148,11 +176,7 @@ fn action(
 }
 
 /// Tells the source loop what the application follows, and passes on a wish to refresh.
-async fn follow(
-    context: &Context,
-    state: &mut State,
-    application: &Application,
-) -> Result<(), ClusterError> {
+fn follow(context: &Context, state: &mut State, application: &Application) {
     let source = application.spec.source.as_ref();
     let following = source.map(|source| Following {
         repo_url: source.repo_url.clone(),
@@ -168,16 +192,12 @@ async fn follow(
         state.following = following;
         context.sources.follow(&application.key, wanted);
     }
-    if application.annotation(REFRESH).is_some() {
-        context.sources.refresh(&application.key);
-        let read = context.applications.clear_refresh(&application.key).await?;
+    if application.annotation(REFRESH).is_some() && !state.refreshing {
+        state.refreshing = true;
+        state.source_answered = false;
         state.rendered_spec = None;
-        state.application = Some(Application {
-            operation: application.operation.clone(),
-            ..read
-        });
+        context.sources.refresh(&application.key);
     }
-    Ok(())
 }
 
 /// Renders when the commit or what is asked of it changed. Returns the manifests when it did.

@@ -33,6 +33,7 @@ pub(super) struct Mailbox {
     pub(super) woken: Notify,
 }
 
+/// Sync and health of one application.
 type Codes = (SyncCode, Option<HealthCode>);
 
 impl Mailbox {

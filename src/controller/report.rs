@@ -14,7 +14,7 @@ use crate::crd::{Application, Deployment, HealthCode, OperationPhase};
 use crate::plan::Reason;
 use crate::sync::{Change, Comparison, Outcome};
 use crate::telemetry;
-use crate::telemetry::Stage;
+use crate::telemetry::{Answer, KubeVerb, Stage};
 
 /// How many deployments the history keeps when the spec does not say: Argo CD's number.
 const HISTORY: i64 = 10;
@@ -66,10 +66,7 @@ pub(super) async fn write(
     let Some(patch) = patch(&state.written, &next) else {
         return Ok(());
     };
-    context
-        .applications
-        .patch_status(&application.key, &patch)
-        .await?;
+    write_status(context, application, &patch).await?;
     let before = codes(&state.written);
     let after = codes(&next);
     if before != after {
@@ -77,6 +74,27 @@ pub(super) async fn write(
     }
     state.written = next;
     Ok(())
+}
+
+async fn write_status(
+    context: &Context,
+    application: &Application,
+    patch: &serde_json::Value,
+) -> Result<(), Error> {
+    let written = context
+        .applications
+        .patch_status(&application.key, None, patch)
+        .await;
+    let answer = if written.is_ok() {
+        Answer::Ok
+    } else {
+        Answer::Failed
+    };
+    context
+        .engine
+        .metrics
+        .kube_request(KubeVerb::Status, answer);
+    written.map(drop)
 }
 
 pub(super) fn codes(
@@ -98,10 +116,7 @@ pub(super) async fn write_inventory(
     next.inventory = state.inventory_status();
     next.operation_state.clone_from(&state.operation);
     if let Some(patch) = patch(&state.written, &next) {
-        context
-            .applications
-            .patch_status(&application.key, &patch)
-            .await?;
+        write_status(context, application, &patch).await?;
         state.written = next;
     }
     Ok(())

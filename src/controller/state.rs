@@ -45,6 +45,9 @@ pub(super) struct State {
     pub(super) moving: Option<(Instant, Trigger)>,
     /// Requests on Applications up to this resourceVersion were taken up already.
     pub(super) taken_up: Option<u128>,
+    /// A wish to refresh was passed on, and the source answered since.
+    pub(super) refreshing: bool,
+    pub(super) source_answered: bool,
     /// When to look again without being woken.
     pub(super) due: Option<Instant>,
 }
@@ -60,6 +63,7 @@ impl State {
             // A new commit is tried at once, whatever became of the one before.
             self.retry_now();
         }
+        self.source_answered |= inbox.source.is_some();
         match inbox.source {
             Some(Ok(())) => self.source_error = None,
             Some(Err(message)) => self.source_error = Some(message),

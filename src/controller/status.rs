@@ -298,8 +298,10 @@ mod tests {
 
     #[test]
     fn what_vanishes_below_a_field_is_named() {
-        let mut before = ApplicationStatus::default();
-        before.health = Some(Health::new(HealthCode::Degraded, "it crashes"));
+        let before = ApplicationStatus {
+            health: Some(Health::new(HealthCode::Degraded, "it crashes")),
+            ..ApplicationStatus::default()
+        };
         let mut after = before.clone();
         after.health = Some(Health::healthy());
         let expected = json!({"health": {"status": "Healthy", "message": null}});

@@ -120,7 +120,7 @@ async fn take_up(
 ) -> Result<(), ClusterError> {
     let read = context
         .applications
-        .clear_operation(&application.key)
+        .clear_operation(&application.key, None)
         .await?;
     state.taken_up = read.resource_version.parse().ok();
     if let Some(known) = &mut state.application {
@@ -170,7 +170,7 @@ pub(super) async fn sync(
     }
     let outcome = Box::pin(execute(&context.engine, execution, || mailbox.supersedes())).await;
     remember(context, state, application, &outcome, dry_run);
-    conclude(context, state, application, &plan, outcome, started);
+    conclude(context, state, application, &plan, &outcome, started);
     Ok(())
 }
 
@@ -184,6 +184,7 @@ fn begin(state: &mut State, asked: Option<Operation>, prune: bool) {
             prune,
             dry_run: false,
         }),
+        info: Vec::new(),
     });
     state.operation = Some(OperationState {
         phase: OperationPhase::Running,
@@ -339,7 +340,7 @@ fn conclude(
     state: &mut State,
     application: &Application,
     plan: &Plan<'_>,
-    outcome: Outcome,
+    outcome: &Outcome,
     started: Instant,
 ) {
     let failed: Vec<_> = outcome
@@ -377,7 +378,7 @@ fn conclude(
             application,
             state,
             plan.reason,
-            &outcome,
+            outcome,
             &message,
             started,
         );

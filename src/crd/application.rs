@@ -1,7 +1,5 @@
 //! What a user writes: the spec of an Application and its `operation`, in Argo CD's words.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -190,6 +188,10 @@ pub(crate) struct Backoff {
 pub(crate) struct Operation {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) initiated_by: Option<InitiatedBy>,
+    /// Free information, kept in `status.operationState.operation`: who waits for the request
+    /// finds it by this.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) info: Vec<Info>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sync: Option<SyncOperation>,
 }
@@ -240,6 +242,3 @@ impl ApplicationSpec {
         })
     }
 }
-
-/// Annotations of an Application that matter to the agent.
-pub(crate) type Annotations = BTreeMap<String, String>;

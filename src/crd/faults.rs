@@ -1,6 +1,6 @@
 //! What is wrong with a spec beyond its types: nonsense and what is not supported yet.
 
-use super::ApplicationSpec;
+use super::{ApplicationSource, ApplicationSpec, Destination, SyncPolicy};
 use crate::object::duration;
 
 /// Sync options that are in force always, so that giving them changes nothing.
@@ -15,102 +15,104 @@ const ALWAYS: [&str; 6] = [
 const OPTIONAL: [&str; 2] = ["CreateNamespace=true", "CreateNamespace=false"];
 
 /// Every fault of a spec, each naming its field and what to do. Empty for a good one.
-pub(crate) fn application_faults(spec: &ApplicationSpec) -> Vec<String> {
+pub(super) fn application_faults(spec: &ApplicationSpec) -> Vec<String> {
     let mut faults = Vec::new();
-    let mut fault = |text: String| faults.push(text);
     if !matches!(spec.project.as_str(), "" | "default") {
-        fault(format!(
-            "spec.project: there is no project \"{}\", use \"default\"",
-            spec.project
+        let project = &spec.project;
+        faults.push(format!(
+            "spec.project: there is no project \"{project}\", use \"default\""
         ));
     }
     match &spec.source {
-        None => fault("spec.source is missing".to_owned()),
-        Some(source) => {
-            if source.repo_url.is_empty() {
-                fault("spec.source.repoURL is missing".to_owned());
-            }
-            if !is_inside(&source.path) {
-                fault(format!(
-                    "spec.source.path: \"{}\" must be a relative path inside the repository",
-                    source.path
-                ));
-            }
-            let tools = [
-                source.helm.is_some(),
-                source.kustomize.is_some(),
-                source.directory.is_some(),
-            ];
-            if tools.iter().filter(|given| **given).count() > 1 {
-                fault(
-                    "spec.source: only one of helm, kustomize and directory can be given"
-                        .to_owned(),
-                );
-            }
-        }
+        None => faults.push("spec.source is missing".to_owned()),
+        Some(source) => source_faults(source, &mut faults),
     }
-    if !matches!(
-        spec.destination.server.as_str(),
-        "" | "https://kubernetes.default.svc"
-    ) {
-        fault(format!(
-            "spec.destination.server: \"{}\" is another cluster, use https://kubernetes.default.svc",
-            spec.destination.server
-        ));
-    }
-    if !matches!(spec.destination.name.as_str(), "" | "in-cluster") {
-        fault(format!(
-            "spec.destination.name: \"{}\" is another cluster, use \"in-cluster\"",
-            spec.destination.name
-        ));
-    }
-    let namespace = &spec.destination.namespace;
-    if !namespace.is_empty() && !is_dns_label(namespace) {
-        fault(format!(
-            "spec.destination.namespace: \"{namespace}\" is no namespace name"
-        ));
-    }
+    destination_faults(&spec.destination, &mut faults);
     if let Some(policy) = &spec.sync_policy {
-        for option in &policy.sync_options {
-            let option = option.trim();
-            if !ALWAYS.contains(&option) && !OPTIONAL.contains(&option) {
-                fault(format!(
-                    "spec.syncPolicy.syncOptions: \"{option}\" is not supported by this version"
-                ));
-            }
-        }
-        if policy
-            .sync_options
-            .iter()
-            .any(|option| option.trim() == "CreateNamespace=true")
-            && namespace.is_empty()
-        {
-            fault("spec.syncPolicy.syncOptions: CreateNamespace=true needs spec.destination.namespace".to_owned());
-        }
-        if let Some(backoff) = policy
-            .retry
-            .as_ref()
-            .and_then(|retry| retry.backoff.as_ref())
-        {
-            for (field, text) in [
-                ("duration", &backoff.duration),
-                ("maxDuration", &backoff.max_duration),
-            ] {
-                if !text.is_empty() && duration(text).is_none() {
-                    fault(format!(
-                        "spec.syncPolicy.retry.backoff.{field}: \"{text}\" is no duration such as 5s or 3m"
-                    ));
-                }
-            }
-        }
+        policy_faults(policy, &spec.destination, &mut faults);
     }
     if spec
         .revision_history_limit
         .is_some_and(|limit| !(0..=100).contains(&limit))
     {
-        fault("spec.revisionHistoryLimit must be from 0 to 100".to_owned());
+        faults.push("spec.revisionHistoryLimit must be from 0 to 100".to_owned());
     }
     faults
+}
+
+fn source_faults(source: &ApplicationSource, faults: &mut Vec<String>) {
+    if source.repo_url.is_empty() {
+        faults.push("spec.source.repoURL is missing".to_owned());
+    }
+    if !is_inside(&source.path) {
+        let path = &source.path;
+        faults.push(format!(
+            "spec.source.path: \"{path}\" must be a relative path inside the repository"
+        ));
+    }
+    let tools = [
+        source.helm.is_some(),
+        source.kustomize.is_some(),
+        source.directory.is_some(),
+    ];
+    if tools.iter().filter(|given| **given).count() > 1 {
+        let problem = "spec.source: only one of helm, kustomize and directory can be given";
+        faults.push(problem.to_owned());
+    }
+}
+
+fn destination_faults(destination: &Destination, faults: &mut Vec<String>) {
+    let (server, name) = (destination.server.as_str(), destination.name.as_str());
+    if !matches!(server, "" | "https://kubernetes.default.svc") {
+        faults.push(format!(
+            "spec.destination.server: \"{server}\" is another cluster, \
+             use https://kubernetes.default.svc"
+        ));
+    }
+    if !matches!(name, "" | "in-cluster") {
+        faults.push(format!(
+            "spec.destination.name: \"{name}\" is another cluster, use \"in-cluster\""
+        ));
+    }
+    let namespace = &destination.namespace;
+    if !namespace.is_empty() && !is_dns_label(namespace) {
+        faults.push(format!(
+            "spec.destination.namespace: \"{namespace}\" is no namespace name"
+        ));
+    }
+}
+
+fn policy_faults(policy: &SyncPolicy, destination: &Destination, faults: &mut Vec<String>) {
+    const OPTIONS: &str = "spec.syncPolicy.syncOptions";
+    for option in policy.sync_options.iter().map(|option| option.trim()) {
+        if !ALWAYS.contains(&option) && !OPTIONAL.contains(&option) {
+            faults.push(format!(
+                "{OPTIONS}: \"{option}\" is not supported by this version"
+            ));
+        }
+        if option == "CreateNamespace=true" && destination.namespace.is_empty() {
+            faults.push(format!(
+                "{OPTIONS}: {option} needs spec.destination.namespace"
+            ));
+        }
+    }
+    let Some(backoff) = policy
+        .retry
+        .as_ref()
+        .and_then(|retry| retry.backoff.as_ref())
+    else {
+        return;
+    };
+    for (field, text) in [
+        ("duration", &backoff.duration),
+        ("maxDuration", &backoff.max_duration),
+    ] {
+        if !text.is_empty() && duration(text).is_none() {
+            faults.push(format!(
+                "spec.syncPolicy.retry.backoff.{field}: \"{text}\" is no duration such as 5s or 3m"
+            ));
+        }
+    }
 }
 
 /// Whether a path stays inside its root by its words alone.

@@ -19,7 +19,7 @@ pub(crate) const TRACKING_LABEL: &str = "trimtab.dev/application";
 pub(crate) const TRACKING_ANNOTATION: &str = "trimtab.dev/tracking-id";
 
 /// An Application with one of these finalizers takes its resources along when it is deleted.
-pub(crate) const FINALIZER: &str = "resources-finalizer.trimtab.dev";
+pub(crate) const FINALIZER: &str = "trimtab.dev/resources-finalizer";
 pub(crate) const ARGO_FINALIZERS: [&str; 3] = [
     "resources-finalizer.argocd.argoproj.io",
     "resources-finalizer.argocd.argoproj.io/background",

@@ -65,6 +65,7 @@ impl Health {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn healthy() -> Self {
         Self::new(HealthCode::Healthy, "")
     }

@@ -32,15 +32,11 @@ pub(crate) fn normalize(object: &mut Object, namespaced: bool, namespace: &str) 
     match (object.group(), object.kind()) {
         ("", "Secret") => fold_string_data(object.fields_mut()),
         ("", "Service") => protocol_of(object.fields_mut().get_mut("spec"), "ports"),
-        ("rbac.authorization.k8s.io", "ClusterRole") => {
+        ("rbac.authorization.k8s.io", "ClusterRole")
             // A controller writes the rules of an aggregated role; ours would fight it for ever.
-            if object
-                .fields()
-                .get("aggregationRule")
-                .is_some_and(Value::is_object)
-            {
-                object.fields_mut().remove("rules");
-            }
+            if object.fields().get("aggregationRule").is_some_and(Value::is_object) =>
+        {
+            object.fields_mut().remove("rules");
         }
         _ => {}
     }

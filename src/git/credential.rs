@@ -52,6 +52,13 @@ impl Credential {
         self
     }
 
+    #[cfg(test)]
+    pub(crate) fn password(&self) -> &str {
+        self.account
+            .as_ref()
+            .map_or("", |(_, password)| &password.0)
+    }
+
     pub(super) fn authorization(&self) -> Option<HeaderValue> {
         let (username, password) = self.account.as_ref()?;
         let token = STANDARD.encode(format!("{}:{}", username.0, password.0));

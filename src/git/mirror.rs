@@ -67,10 +67,6 @@ impl Mirror {
         }))
     }
 
-    pub(crate) fn url(&self) -> &RepositoryUrl {
-        &self.0.url
-    }
-
     /// Asks the remote for the commits of all wanted revisions and fetches those that are not here
     /// yet. A missing revision is an answer for that revision, not an error.
     ///

@@ -24,13 +24,11 @@ mod tests;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use checkout::{CheckoutLimits, CheckoutSummary};
+pub(crate) use checkout::CheckoutLimits;
 pub(crate) use client::Transport;
 pub(crate) use credential::Credential;
 pub(crate) use fetch::Fetched;
 pub(crate) use mirror::Mirror;
-pub(crate) use read::CommitInfo;
-pub(crate) use revision::RevisionError;
 pub(crate) use url::RepositoryUrl;
 
 /// What one fetch may cost.

@@ -55,11 +55,13 @@ impl RepositoryUrl {
         Ok(Self { text, key })
     }
 
+    #[cfg(test)]
     pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
     /// Which repository this is, for every way to write it: what webhooks are matched by.
+    #[cfg(test)]
     pub(crate) fn identity(&self) -> &RepositoryKey {
         &self.key
     }

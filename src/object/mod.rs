@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 pub(crate) use duration::duration;
 pub(crate) use key::{Kind, ResourceKey};
 pub(crate) use order::kind_rank;
-pub(crate) use redact::{mask_secret, redact_url};
+pub(crate) use redact::redact_url;
 pub(crate) use repository::RepositoryKey;
 pub(crate) use yaml::{YamlError, YamlLimits, parse_document, parse_manifests, to_yaml};
 
@@ -163,6 +163,7 @@ impl Object {
         child_map(self.metadata_mut(), "annotations").insert(name.to_owned(), value.into());
     }
 
+    #[cfg(test)]
     pub(crate) fn into_value(self) -> Value {
         Value::Object(self.0)
     }

@@ -43,14 +43,6 @@ impl RepositoryKey {
             path: segments.join("/"),
         })
     }
-
-    pub(crate) fn host(&self) -> &str {
-        &self.host
-    }
-
-    pub(crate) fn path(&self) -> &str {
-        &self.path
-    }
 }
 
 impl fmt::Display for RepositoryKey {

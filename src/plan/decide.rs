@@ -121,6 +121,7 @@ mod tests {
     };
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn decisions() {
         let healing = Automated {
             self_heal: true,

@@ -112,6 +112,7 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
     }
 
     /// What is wrong with the files now, if they no longer make a value.
+    #[cfg(test)]
     pub(crate) fn error(&self) -> Option<Arc<Error>> {
         self.error
             .read()

@@ -60,7 +60,7 @@ pub(crate) fn inputs(
         }
         Tool::Kustomize => follow(&own, repository, &mut paths)?,
     }
-    Ok(outermost(paths))
+    Ok(outermost(&paths))
 }
 
 /// Follows the kustomizations from one directory on.
@@ -218,7 +218,7 @@ pub(super) fn join(directory: &str, path: &str) -> Result<String, Error> {
 }
 
 /// Drops what lies below another path of the set.
-fn outermost(paths: BTreeSet<String>) -> Vec<String> {
+fn outermost(paths: &BTreeSet<String>) -> Vec<String> {
     let is_below = |path: &str, other: &str| {
         path != other
             && (other.is_empty()

@@ -95,13 +95,30 @@ fn read(secret: &Object) -> Option<Entry> {
         _ => return None,
     };
     let url = value(secret, "url")?;
-    let password = value(secret, "password").or_else(|| value(secret, "bearerToken"))?;
-    // Forges take any user name with a token.
-    let username = value(secret, "username").unwrap_or_else(|| "git".to_owned());
+    let password = value(secret, "password").or_else(|| value(secret, "bearerToken"));
+    let certificate = value(secret, "ca.crt");
+    let insecure = value(secret, "insecure").as_deref() == Some("true");
+    if password.is_none() && certificate.is_none() && !insecure {
+        return None;
+    }
+    let mut credential = match password {
+        // Forges take any user name with a token.
+        Some(password) => {
+            let username = value(secret, "username").unwrap_or_else(|| "git".to_owned());
+            Credential::new(&username, &password)
+        }
+        None => Credential::anonymous(),
+    };
+    if let Some(pem) = certificate {
+        credential = credential.with_ca_pem(pem.into_bytes());
+    }
+    if insecure {
+        credential = credential.with_insecure_tls();
+    }
     Some(Entry {
         url,
         template,
-        credential: Credential::new(&username, &password),
+        credential,
     })
 }
 

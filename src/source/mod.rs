@@ -9,7 +9,10 @@ mod repository;
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -36,6 +39,8 @@ pub(crate) struct SourceLoop {
     credentials: Arc<Credentials>,
     listener: Arc<dyn Listener>,
     metrics: Arc<Metrics>,
+    /// In milliseconds; read before every wait, so that new settings hold from the next one on.
+    poll_interval: Arc<AtomicU64>,
     state: Mutex<State>,
 }
 
@@ -65,14 +70,21 @@ impl SourceLoop {
         metrics: Arc<Metrics>,
     ) -> Self {
         let transport = Transport::new();
+        let poll_interval = Arc::new(AtomicU64::new(millis(options.poll_interval)));
         Self {
             options,
             transport,
             credentials,
             listener,
             metrics,
+            poll_interval,
             state: Mutex::default(),
         }
+    }
+
+    pub(crate) fn set_poll_interval(&self, interval: Duration) {
+        self.poll_interval
+            .store(millis(interval), Ordering::Relaxed);
     }
 
     /// Wakes the repositories that a push may have moved; returns how many.
@@ -122,13 +134,13 @@ impl SourceLoop {
             &self.options.mirrors,
             parsed,
             self.transport.clone(),
-            self.options.limits.clone(),
+            self.options.limits,
         );
         let repository = Repository::start(
             key,
             url.to_owned(),
             mirror,
-            self.options.poll_interval,
+            Arc::clone(&self.poll_interval),
             Arc::clone(&self.credentials),
             Arc::clone(&self.listener),
             Arc::clone(&self.metrics),
@@ -207,4 +219,8 @@ impl Sources for SourceLoop {
             repository.rendered(application, inputs);
         }
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -22,7 +25,7 @@ pub(super) struct Repository {
     key: RepositoryKey,
     url: String,
     mirror: Mirror,
-    poll_interval: Duration,
+    poll_interval: Arc<AtomicU64>,
     credentials: Arc<Credentials>,
     listener: Arc<dyn Listener>,
     metrics: Arc<Metrics>,
@@ -48,15 +51,11 @@ struct Follower {
 }
 
 impl Repository {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of one task, named by their types"
-    )]
     pub(super) fn start(
         key: RepositoryKey,
         url: String,
         mirror: Mirror,
-        poll_interval: Duration,
+        poll_interval: Arc<AtomicU64>,
         credentials: Arc<Credentials>,
         listener: Arc<dyn Listener>,
         metrics: Arc<Metrics>,
@@ -203,9 +202,10 @@ impl Repository {
     fn interval(&self, last_look: Option<Instant>) -> Duration {
         use std::hash::{BuildHasher, RandomState};
         let random = RandomState::new().hash_one(last_look.map(|look| look.elapsed())) % 2001;
-        let tenth = self.poll_interval / 10;
+        let interval = Duration::from_millis(self.poll_interval.load(Ordering::Relaxed));
+        let tenth = interval / 10;
         let shift = tenth.mul_f64(f64::from(u32::try_from(random).unwrap_or(0)) / 1000.0);
-        self.poll_interval - tenth + shift
+        interval - tenth + shift
     }
 
     /// Looks at the repository once. Returns whether it failed as a whole.

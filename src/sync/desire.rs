@@ -30,8 +30,6 @@ pub(crate) struct Source<'a> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Desired {
     pub(crate) commit_id: String,
-    /// Names everything that the render depended on: equal digests, equal manifests.
-    pub(crate) digest: String,
     pub(crate) inputs: Inputs,
     pub(crate) objects: BTreeMap<ResourceKey, DesiredObject>,
     /// Manifests that the same source describes twice; the last one counts.
@@ -81,7 +79,6 @@ pub(crate) async fn desire(
     let (objects, ready, repeated) = prepare(engine, application, rendered).await?;
     let desired = Desired {
         commit_id: source.commit_id.to_owned(),
-        digest,
         inputs,
         objects,
         repeated,
@@ -95,6 +92,14 @@ fn read_inputs(
     commit_id: &str,
     spec: &ApplicationSource,
 ) -> Result<Inputs, Error> {
+    let commit = mirror.commit_info(commit_id)?;
+    tracing::debug!(
+        revision = commit_id,
+        author = commit.author,
+        subject = commit.message.lines().next().unwrap_or_default(),
+        committed = commit.time,
+        "reading a revision"
+    );
     let paths = render::inputs(spec, &Tree { mirror, commit_id })?;
     let mut inputs = Inputs::new();
     for path in paths {

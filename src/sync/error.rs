@@ -1,6 +1,8 @@
 //! Why a sync did not get to its end, and what happens next.
 
-use crate::{cluster, git, render};
+use crate::cluster;
+use crate::git;
+use crate::render;
 
 /// The stage that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +37,7 @@ impl Error {
     /// Whether trying again may help without a new commit or another spec.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Cluster(error) => error.is_transient(),
+            Self::Cluster(error) => error.is_passing(),
             Self::Manifests(_) => false,
             // A full disk, a lost cache, a renderer that ran out of time under load.
             Self::Git(_) | Self::Render(_) | Self::Stage(_) => true,

@@ -73,7 +73,7 @@ impl Outcome {
     }
 
     fn fail(&mut self, key: &ResourceKey, error: &Error) {
-        self.transient |= error.is_transient();
+        self.transient |= error.is_passing();
         self.changes
             .push((key.clone(), Change::Failed(error.to_string())));
     }

@@ -18,8 +18,10 @@ use crate::render::Tools;
 use crate::telemetry::Metrics;
 
 pub(crate) use compare::{Comparison, Live, compare};
-pub(crate) use desire::{Desired, DesiredObject, Source, desire};
-pub(crate) use error::{Error, Stage};
+#[cfg(test)]
+pub(crate) use desire::DesiredObject;
+pub(crate) use desire::{Desired, Source, desire};
+pub(crate) use error::Error;
 pub(crate) use execute::{Change, Execution, Outcome, delete, execute};
 
 /// What every sync works with.

@@ -27,7 +27,6 @@ macro_rules! label {
 label!(
     /// How far a change came.
     Stage {
-        Received = "received",
         Fetched = "fetched",
         Rendered = "rendered",
         Applied = "applied",

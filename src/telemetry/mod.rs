@@ -49,6 +49,7 @@ pub(crate) enum Format {
 }
 
 #[derive(Clone, Debug, Default, clap::Args)]
+#[group(skip)]
 pub(crate) struct Args {
     /// What is logged: error, warn, info, debug, trace, or a list such as trimtab=debug,kube=warn
     /// [default: RUST_LOG, or info]

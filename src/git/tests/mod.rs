@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{Credential, Error, Fetched, Limits, Mirror, RepositoryUrl, RevisionError, Transport};
+use super::revision::RevisionError;
+use super::{Credential, Error, Fetched, Limits, Mirror, RepositoryUrl, Transport};
 use git_server::{Fault, GitServer};
 use repository::Repository;
 

@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use super::*;
-use crate::git::{CheckoutLimits, CheckoutSummary};
+use crate::git::CheckoutLimits;
+use crate::git::checkout::CheckoutSummary;
 
 /// A mirror that has one hand-made commit.
 struct Made {
