@@ -132,7 +132,6 @@ fn a_source_that_cannot_be_read_leaves_all_as_it_is() {
         let first = app.commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
         app.create(&app.application()).await?;
         app.synced(&first).await?;
-        let refresh = json!({"metadata": {"annotations": {"trimtab.dev/refresh": "normal"}}});
         for (fault, expected) in [
             (Fault::Status(401), ""),
             (Fault::Status(404), ""),
@@ -140,12 +139,12 @@ fn a_source_that_cannot_be_read_leaves_all_as_it_is() {
             (Fault::Html, "html"),
         ] {
             lab.git.fail("unreadable", fault);
-            app.cluster.patch(&app.path(), &refresh).await?;
+            app.refresh().await?;
             let status = app.condition("SourceError", expected).await?;
             assert!(!status["source"]["staleSince"].is_null());
             app.value("a", Some("1")).await?;
             lab.git.heal("unreadable");
-            app.cluster.patch(&app.path(), &refresh).await?;
+            app.refresh().await?;
             app.synced(&first).await?;
             app.becomes("no condition", |s| {
                 s["conditions"].as_array().is_none_or(Vec::is_empty)
@@ -153,7 +152,7 @@ fn a_source_that_cannot_be_read_leaves_all_as_it_is() {
             .await?;
         }
         app.repository.delete_branch("main")?;
-        app.cluster.patch(&app.path(), &refresh).await?;
+        app.refresh().await?;
         app.condition("SourceError", "main").await?;
         app.value("a", Some("1")).await?;
         Ok(())

@@ -250,6 +250,26 @@ impl Story {
         .await
     }
 
+    /// Asks for a look at the source, when the wish before it was taken up.
+    pub(crate) async fn refresh(&self) -> Result<()> {
+        let path = self.path();
+        eventually(
+            &format!("{}: no other wish to refresh", self.name),
+            SOON,
+            || async {
+                let annotations = self.cluster.get(&path).await?["metadata"]["annotations"].take();
+                Ok(if annotations["trimtab.dev/refresh"].is_null() {
+                    Expectation::Met(())
+                } else {
+                    Expectation::Pending(annotations.to_string())
+                })
+            },
+        )
+        .await?;
+        let wish = json!({"metadata": {"annotations": {"trimtab.dev/refresh": "normal"}}});
+        self.cluster.patch(&path, &wish).await.map(drop)
+    }
+
     /// The path of a ConfigMap of the story's namespace.
     pub(crate) fn map(&self, name: &str) -> String {
         format!("/api/v1/namespaces/{}/configmaps/{name}", self.name)

@@ -32,8 +32,8 @@ pub(crate) struct ClientOptions {
     pub(crate) kubeconfig: Option<PathBuf>,
     /// The context to use instead of the file's current one.
     pub(crate) context: Option<String>,
-    /// Inside a pod, the service account comes first unless a flag above is given (the agent);
-    /// otherwise it is the last resort (the command line).
+    /// Without a flag above only the pod's service account will do (the agent); otherwise it is
+    /// the last resort (the command line).
     pub(crate) prefer_service_account: bool,
     /// [`Client::default_namespace`] where the context names none; `default` when not given.
     pub(crate) fallback_namespace: Option<String>,
@@ -43,6 +43,12 @@ pub(crate) struct ClientOptions {
 pub(crate) async fn connect(options: &ClientOptions) -> Result<Client, Error> {
     let in_pod = Path::new(SERVICE_ACCOUNT_TOKEN).exists();
     let chosen = options.kubeconfig.is_some() || options.context.is_some();
+    if options.prefer_service_account && !in_pod && !chosen {
+        // The agent writes: it never takes up the cluster of whoever happens to start it.
+        return Err(Error::NoKubeconfig {
+            looked_at: SERVICE_ACCOUNT_TOKEN.to_owned(),
+        });
+    }
     let mut config = if in_pod && options.prefer_service_account && !chosen {
         service_account()?
     } else {

@@ -1,4 +1,0 @@
-use anyhow::Result;
-pub(crate) async fn run(_: &[&str]) -> Result<()> {
-    anyhow::bail!("x")
-}

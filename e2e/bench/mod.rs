@@ -1,0 +1,140 @@
+//! The benchmarks: what a user waits for and what the agent costs, on the lab.
+//!
+//! A measurement is a function from the lab to rows; adding one is adding a line to `MEASUREMENTS`.
+
+mod baseline;
+mod memory;
+mod push;
+mod rig;
+mod size;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use rig::{Options, Row};
+
+const USAGE: &str = "\
+Usage: hack/bench [all|push|memory|size] [--apps N] [--objects M] [--pushes K] [-o table|json]
+
+Measures the dist build on a real control plane and a real Git server, on loopback.
+
+  push     a signed push until the change is live, beside the same by hand: the floor (git,
+           kustomize, one apply on a warm connection) and the shell (git, kustomize, kubectl)
+  memory   resident memory of the agent: idle, with applications, after pushes
+  size     the binary
+
+  --apps N     applications in the repository (default: 1 and 100)
+  --objects M  objects of each application (default: 10)
+  --pushes K   pushes that are measured (default: 20)
+
+Examples:
+  hack/bench push --apps 100 --pushes 50
+  hack/bench all -o json > bench.json
+";
+
+/// Runs what was asked for.
+pub(crate) async fn run(arguments: &[&str]) -> Result<()> {
+    let binary = PathBuf::from(std::env::var_os("TRIMTAB_BIN").context("start hack/bench")?);
+    let (measurement, options, as_json) = match parse(arguments) {
+        Ok(parsed) => parsed,
+        Err(help) if help.is_empty() => {
+            print!("{USAGE}");
+            return Ok(());
+        }
+        Err(problem) => bail!("{problem}\n{USAGE}"),
+    };
+    let mut rows: Vec<Row> = Vec::new();
+    let wants = |name: &str| measurement == "all" || measurement == name;
+    if wants("size") {
+        rows.extend(size::measure(&binary)?);
+    }
+    for apps in options.sizes() {
+        if wants("push") || wants("memory") {
+            let rig = rig::Rig::start(&binary, apps, options.objects).await?;
+            if wants("memory") {
+                rows.extend(memory::first(&rig)?);
+            }
+            if wants("push") {
+                rows.extend(push::measure(&rig, options.pushes).await?);
+            }
+            if wants("memory") {
+                rows.push(memory::after_pushes(&rig, options.pushes).await?);
+            }
+        }
+    }
+    if as_json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&json!({"machine": machine(), "rows": rows}))?
+        );
+    } else {
+        println!("\n{}\n", machine().as_str().unwrap_or_default());
+        rig::table(&rows);
+    }
+    Ok(())
+}
+
+fn parse(arguments: &[&str]) -> Result<(String, Options, bool), String> {
+    let mut measurement = "all".to_owned();
+    let mut options = Options::default();
+    let mut as_json = false;
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        let mut number = |name: &str| -> Result<usize, String> {
+            let text = words
+                .next()
+                .ok_or_else(|| format!("{name} needs a number"))?;
+            text.parse()
+                .map_err(|_| format!("{name}: \"{text}\" is no number"))
+        };
+        match *word {
+            "all" | "push" | "memory" | "size" => measurement = (*word).to_owned(),
+            "--apps" => options.apps = Some(number("--apps")?),
+            "--objects" => options.objects = number("--objects")?.max(1),
+            "--pushes" => options.pushes = number("--pushes")?.max(1),
+            "-o" => match words.next() {
+                Some(&"json") => as_json = true,
+                Some(&"table") => {}
+                other => return Err(format!("-o takes table or json, not {other:?}")),
+            },
+            "-h" | "--help" => return Err(String::new()),
+            other => return Err(format!("there is no \"{other}\"")),
+        }
+    }
+    Ok((measurement, options, as_json))
+}
+
+/// The machine in one line.
+fn machine() -> Value {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .unwrap_or_default();
+    let cores = cpu
+        .lines()
+        .filter(|line| line.starts_with("processor"))
+        .count();
+    let memory: u64 = read("/proc/meminfo")
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("MemTotal:")?
+                .trim()
+                .split(' ')
+                .next()?
+                .parse()
+                .ok()
+        })
+        .unwrap_or(0);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!(
+        "{cores} cores ({}), {} GiB, Linux {}",
+        model.trim_start_matches([':', '\t', ' ']),
+        memory >> 20,
+        kernel.trim()
+    )
+    .into()
+}
