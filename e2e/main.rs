@@ -17,6 +17,7 @@ mod chart;
 mod cli;
 mod deletion;
 mod drift;
+mod installation;
 mod prune;
 mod push;
 mod rendering;

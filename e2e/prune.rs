@@ -70,6 +70,29 @@ fn without_prune_what_left_git_stays_and_is_shown() {
 }
 
 #[test]
+fn an_object_without_its_label_is_still_ours_to_delete() {
+    story(|lab| async move {
+        let app = lab.given("unlabelled").await?;
+        let mut application = app.application();
+        application["spec"]["syncPolicy"]["automated"]["selfHeal"] = json!(false);
+        let (a, b) = (config_map("a", "1"), config_map("b", "1"));
+        let first = app.commit(&[("a.yaml", Some(&a)), ("b.yaml", Some(&b))])?;
+        app.create(&application).await?;
+        app.synced(&first).await?;
+        let unlabel = json!({"metadata": {"labels": {"trimtab.dev/application": null}}});
+        app.cluster.patch(&app.map("b"), &unlabel).await?;
+        app.becomes("OutOfSync", |status| {
+            status["sync"]["status"] == "OutOfSync"
+        })
+        .await?;
+        let second = app.push(&lab.agent, &[("b.yaml", None)]).await?;
+        app.value("b", None).await?;
+        app.synced(&second).await?;
+        Ok(())
+    });
+}
+
+#[test]
 fn an_empty_render_deletes_nothing() {
     story(|lab| async move {
         let app = lab.given("empty").await?;

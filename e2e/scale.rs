@@ -52,13 +52,16 @@ fn a_push_to_one_of_fifty_renders_one_and_applies_one_object() {
         })
         .await?;
         let measure = || async {
-            let renders = agent.metric("trimtab_renders_total", &[]).await?;
+            let renders = agent
+                .metric("trimtab_renders_total", &["result=\"rendered\""])
+                .await?;
             let applies = agent
                 .metric("trimtab_kube_requests_total", &["verb=\"apply\""])
                 .await?;
             anyhow::Ok((renders, applies))
         };
         let (renders, applies) = measure().await?;
+        let listed = lab.git.count("fifty", "ls-refs");
         let changed = config_map("a-7", "2");
         let commit_id =
             app.repository
@@ -80,6 +83,11 @@ fn a_push_to_one_of_fifty_renders_one_and_applies_one_object() {
         let (renders_after, applies_after) = measure().await?;
         assert_eq!(renders_after - renders, 1.0, "renders");
         assert_eq!(applies_after - applies, 1.0, "applies");
+        assert_eq!(
+            lab.git.count("fifty", "ls-refs") - listed,
+            1,
+            "ls-refs for fifty applications"
+        );
         Ok(())
     });
 }

@@ -9,13 +9,13 @@ use std::{
 
 use tokio::{sync::Notify, task::JoinHandle};
 
-use crate::cluster::{Cluster, Selection, Served, WatchEvent};
+use crate::cluster::{Cluster, Error, Selection, Served, WatchEvent};
 use crate::crd::names::{FIELD_MANAGER, TRACKING_LABEL, tracked_by};
 use crate::crd::{ApplicationKey, Health};
 use crate::diff::{Observation, observe};
 use crate::health;
 use crate::object::{Kind, Object, ResourceKey};
-use crate::sync::Live;
+use crate::sync::{Live, Lookup};
 
 /// How long the first list of a kind may take before a sync goes on without it.
 const FIRST_LIST: Duration = Duration::from_secs(15);
@@ -26,6 +26,8 @@ pub(crate) struct LiveTable {
     /// Called with every application whose objects changed in a way that matters.
     wake: Box<dyn Fn(&ApplicationKey) + Send + Sync>,
     tables: Mutex<HashMap<Kind, Arc<Table>>>,
+    /// Kinds that the cluster said it does not serve: they have no objects.
+    unserved: Mutex<HashSet<Kind>>,
 }
 
 /// One kind.
@@ -64,6 +66,7 @@ impl LiveTable {
             cluster,
             wake: Box::new(wake),
             tables: Mutex::default(),
+            unserved: Mutex::default(),
         })
     }
 
@@ -80,8 +83,18 @@ impl LiveTable {
             let table = match known {
                 Some(table) => table,
                 None => match self.cluster.served(kind).await {
-                    Ok(served) if served.watchable => self.start(served),
-                    _ => continue,
+                    Ok(served) => {
+                        lock(&self.unserved).remove(kind);
+                        if !served.watchable {
+                            continue;
+                        }
+                        self.start(served)
+                    }
+                    Err(Error::UnknownKind(_)) => {
+                        lock(&self.unserved).insert(kind.clone());
+                        continue;
+                    }
+                    Err(_) => continue,
                 },
             };
             lock(&table.state).users.insert(application.clone());
@@ -111,14 +124,28 @@ impl LiveTable {
         application: &ApplicationKey,
         kind: &Kind,
         key: &ResourceKey,
-    ) -> Option<Live> {
-        let table = lock(&self.tables).get(kind).cloned()?;
+    ) -> Lookup {
+        let Some(table) = lock(&self.tables).get(kind).cloned() else {
+            let unserved = lock(&self.unserved).contains(kind);
+            return if unserved {
+                Lookup::Absent
+            } else {
+                Lookup::Unknown
+            };
+        };
         let state = lock(&table.state);
-        let seen = state
+        let Some(seen) = state
             .objects
-            .get(&(key.namespace.clone(), key.name.clone()))?;
+            .get(&(key.namespace.clone(), key.name.clone()))
+        else {
+            return if state.listed {
+                Lookup::Absent
+            } else {
+                Lookup::Unknown
+            };
+        };
         let ours = seen.owner.as_ref() == Some(application);
-        Some(Live {
+        Lookup::Found(Live {
             observation: seen.observation.clone(),
             health: seen.health.clone(),
             ours,

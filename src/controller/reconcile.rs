@@ -10,11 +10,11 @@ use super::registry::Mailbox;
 use super::state::State;
 use super::{Context, report, suspicion, syncing};
 use crate::cluster::Error as ClusterError;
-use crate::crd::names::{REFRESH, annotation_names};
+use crate::crd::names::{REFRESH, annotation_names, tracked_by};
 use crate::crd::{Application, ApplicationKey};
 use crate::object::{Object, ResourceKey};
 use crate::plan::{Action, Retry, Situation, decide};
-use crate::sync::{Comparison, Source, compare, desire};
+use crate::sync::{Comparison, Lookup, Source, compare, desire};
 use crate::trigger::Following;
 
 /// The manifests of the desired state while they are at hand.
@@ -118,7 +118,7 @@ async fn look(
     let kinds = state.kinds();
     context.live.watch_for(&application.key, &kinds).await;
     let mut comparison = compare_now(context, state, application);
-    state.forget(&comparison.settled);
+    settle(context, state, application, &mut comparison).await;
     if !application
         .spec
         .automated()
@@ -144,8 +144,8 @@ async fn look(
                 manifests,
             };
             syncing::sync(context, state, application, plan, mailbox).await?;
-            let comparison = compare_now(context, state, application);
-            state.forget(&comparison.settled);
+            let mut comparison = compare_now(context, state, application);
+            settle(context, state, application, &mut comparison).await;
             return report::write(context, state, application, Some(&comparison)).await;
         }
     }
@@ -247,13 +247,51 @@ async fn update_desired(
     }
 }
 
+/// Reads every object that seems to be gone: our label may have been taken off it. What is really
+/// gone, or not ours any more, leaves the inventory; what is still ours is stale.
+async fn settle(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+    comparison: &mut Comparison,
+) {
+    for key in std::mem::take(&mut comparison.settled) {
+        let Some(kind) = state.inventory.get(&key).cloned() else {
+            continue;
+        };
+        let cluster = &context.engine.cluster;
+        let live = match cluster.served(&kind).await {
+            Ok(served) => cluster.get(&served, &key).await,
+            Err(ClusterError::UnknownKind(_)) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let ours = |live: &Object| {
+            tracked_by(live).is_some_and(|(namespace, name)| {
+                namespace == application.key.namespace && name == application.key.name
+            })
+        };
+        match live {
+            Ok(Some(live)) if ours(&live) => comparison.stale.push(key),
+            Ok(_) => state.forget(&key),
+            Err(error) => {
+                tracing::debug!(app = %application.key, %error, "it stays in the inventory");
+            }
+        }
+    }
+}
+
 /// Compares with what is remembered of the cluster.
 fn compare_now(context: &Context, state: &State, application: &Application) -> Comparison {
     let Some(desired) = &state.desired else {
         return Comparison::default();
     };
-    compare(desired, &state.baselines, state.inventory.keys(), |key| {
-        let kind = state.kind_of(key)?;
-        context.live.look_up(&application.key, kind, key)
-    })
+    compare(
+        desired,
+        &state.baselines,
+        state.inventory.keys(),
+        |key| match state.kind_of(key) {
+            Some(kind) => context.live.look_up(&application.key, kind, key),
+            None => Lookup::Unknown,
+        },
+    )
 }

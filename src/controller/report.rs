@@ -12,7 +12,7 @@ use crate::cluster::{Error, Notice};
 use crate::crd::names::{KIND, VERSION};
 use crate::crd::{Application, Deployment, HealthCode, OperationPhase};
 use crate::plan::Reason;
-use crate::sync::{Change, Comparison, Outcome};
+use crate::sync::{Change, Comparison, Execution, Outcome};
 use crate::telemetry;
 use crate::telemetry::{Answer, KubeVerb, Stage};
 
@@ -43,6 +43,7 @@ pub(super) async fn write(
         context
             .live
             .look_up(&application.key, kind, key)
+            .found()
             .filter(|live| live.ours)
     };
     let mut next = fold(&state.written, view, live, &timestamp(Duration::ZERO));
@@ -169,6 +170,27 @@ fn deployed(state: &State, application: &Application) -> Option<Deployment> {
         initiated_by: operation.operation.initiated_by.clone(),
         source,
     })
+}
+
+/// Announces a sync that has something to do.
+pub(super) fn started(
+    context: &Context,
+    application: &Application,
+    state: &State,
+    execution: &Execution<'_>,
+) {
+    let (apply, prune) = (execution.apply.len(), execution.prune.len());
+    if apply + prune == 0 || execution.dry_run {
+        return;
+    }
+    let revision = state
+        .desired
+        .as_ref()
+        .map(|d| d.commit_id.as_str())
+        .unwrap_or_default();
+    let short = revision.get(..7).unwrap_or(revision);
+    let message = format!("{short}: {apply} objects to apply, {prune} to delete");
+    announce(context, application, false, "SyncStarted", message);
 }
 
 /// Announces a sync that did what it was meant to.

@@ -164,12 +164,10 @@ impl State {
             .or_else(|| self.inventory.get(key))
     }
 
-    /// Takes objects off the inventory that are gone or not ours any more.
-    pub(super) fn forget(&mut self, keys: &[ResourceKey]) {
-        for key in keys {
-            self.inventory.remove(key);
-            self.baselines.remove(key);
-        }
+    /// Takes an object off the inventory that is gone or not ours any more.
+    pub(super) fn forget(&mut self, key: &ResourceKey) {
+        self.inventory.remove(key);
+        self.baselines.remove(key);
     }
 
     pub(super) fn look_again_in(&mut self, pause: Duration) {

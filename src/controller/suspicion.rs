@@ -39,7 +39,8 @@ pub(super) async fn look_closer(
     let version_of = |state: &State, key: &ResourceKey| {
         let live = context
             .live
-            .look_up(&application.key, state.kind_of(key)?, key)?;
+            .look_up(&application.key, state.kind_of(key)?, key)
+            .found()?;
         Some(live.observation.resource_version)
     };
     let open = |state: &State, key: &ResourceKey| {

@@ -168,6 +168,7 @@ pub(super) async fn sync(
     if !dry_run {
         write_ahead(context, state, application, &execution).await?;
     }
+    report::started(context, application, state, &execution);
     let outcome = Box::pin(execute(&context.engine, execution, || mailbox.supersedes())).await;
     remember(context, state, application, &outcome, dry_run);
     conclude(context, state, application, &plan, &outcome, started);
@@ -257,7 +258,7 @@ async fn prepare<'a>(
         .collect();
     let seen = apply.keys().filter_map(|key| {
         let kind = state.kind_of(key)?;
-        let live = context.live.look_up(&application.key, kind, key)?;
+        let live = context.live.look_up(&application.key, kind, key).found()?;
         Some((key.clone(), live.observation.resource_version))
     });
     let seen: std::collections::HashMap<_, _> = seen.collect();
@@ -354,16 +355,23 @@ fn conclude(
         .is_some_and(|sync| sync.dry_run);
     let resources: Vec<_> = outcome.changes.iter().filter_map(row).collect();
     let metrics = &context.engine.metrics;
-    if failed.is_empty() {
+    if outcome.superseded {
+        // The newer one is waiting and is taken up at once.
+        finish(
+            state,
+            OperationPhase::Failed,
+            "superseded by a newer revision".to_owned(),
+            resources,
+        );
+        state.retry_now();
+    } else if failed.is_empty() {
         let verb = if dry_run {
             "would be changed"
         } else {
             "changed"
         };
         let count = resources.len();
-        let message = if outcome.superseded {
-            "a newer revision came in between".to_owned()
-        } else if count == 0 {
+        let message = if count == 0 {
             "nothing to change".to_owned()
         } else {
             format!(

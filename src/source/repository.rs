@@ -48,6 +48,8 @@ struct Follower {
     /// What its last render read.
     inputs: Option<Inputs>,
     failed: bool,
+    /// Somebody asked for a look: its outcome is told, whatever it is.
+    asked: bool,
 }
 
 impl Repository {
@@ -106,6 +108,7 @@ impl Repository {
             told: None,
             inputs: None,
             failed: false,
+            asked: false,
         };
         state.followers.insert(application.clone(), follower);
         drop(state);
@@ -121,8 +124,7 @@ impl Repository {
 
     pub(super) fn report_again(&self, application: &ApplicationKey) {
         if let Some(follower) = self.state().followers.get_mut(application) {
-            follower.told = None;
-            follower.inputs = None;
+            follower.asked = true;
         }
     }
 
@@ -274,9 +276,10 @@ impl Repository {
                 }
                 Some(Ok(commit_id)) => {
                     let recovered = std::mem::take(&mut follower.failed);
-                    if follower.told.as_ref() == Some(commit_id)
-                        || self.reads_same(follower, commit_id)
-                    {
+                    let asked = std::mem::take(&mut follower.asked);
+                    let known = follower.told.as_ref() == Some(commit_id)
+                        || self.reads_same(follower, commit_id);
+                    if known && !asked {
                         follower.told = Some(commit_id.clone());
                         if !recovered {
                             continue;

@@ -19,6 +19,25 @@ pub(crate) struct Live {
     pub(crate) other_owner: Option<String>,
 }
 
+/// What is known of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    Found(Live),
+    /// It is not there, or does not carry our label.
+    Absent,
+    /// Its kind is not watched, or the first list is not complete.
+    Unknown,
+}
+
+impl Lookup {
+    pub(crate) fn found(self) -> Option<Live> {
+        match self {
+            Self::Found(live) => Some(live),
+            Self::Absent | Self::Unknown => None,
+        }
+    }
+}
+
 /// What differs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Comparison {
@@ -29,7 +48,8 @@ pub(crate) struct Comparison {
     pub(crate) drifted: Vec<ResourceKey>,
     /// In the inventory, not desired, and still there and ours.
     pub(crate) stale: Vec<ResourceKey>,
-    /// In the inventory, not desired, and not there or not ours any more: to be forgotten.
+    /// In the inventory, not desired, and not seen among ours any more: to be forgotten once a
+    /// read has confirmed it. What nothing is known of is in neither list and stays ours.
     pub(crate) settled: Vec<ResourceKey>,
     /// Desired here and owned by another application, with its name.
     pub(crate) shared: Vec<(ResourceKey, String)>,
@@ -52,11 +72,11 @@ pub(crate) fn compare<'a>(
     desired: &Desired,
     baselines: &HashMap<ResourceKey, Baseline>,
     inventory: impl Iterator<Item = &'a ResourceKey>,
-    live: impl Fn(&ResourceKey) -> Option<Live>,
+    live: impl Fn(&ResourceKey) -> Lookup,
 ) -> Comparison {
     let mut comparison = Comparison::default();
     for (key, object) in &desired.objects {
-        let found = live(key);
+        let found = live(key).found();
         if let Some(other) = found.as_ref().and_then(|live| live.other_owner.clone()) {
             comparison.shared.push((key.clone(), other));
         }
@@ -80,8 +100,9 @@ pub(crate) fn compare<'a>(
     }
     for key in inventory.filter(|key| !desired.objects.contains_key(*key)) {
         match live(key) {
-            Some(found) if found.ours => comparison.stale.push(key.clone()),
-            _ => comparison.settled.push(key.clone()),
+            Lookup::Found(found) if found.ours => comparison.stale.push(key.clone()),
+            Lookup::Found(_) | Lookup::Absent => comparison.settled.push(key.clone()),
+            Lookup::Unknown => {}
         }
     }
     comparison
@@ -155,13 +176,14 @@ mod tests {
                 )
             })
             .collect();
-        let inventory = ["same", "gone", "stale", "taken"].map(key);
+        let inventory = ["same", "gone", "stale", "taken", "unseen"].map(key);
         let found = compare(&desired, &baselines, inventory.iter(), |key| {
             match key.name.as_str() {
-                "same" | "stale" => Some(live("f:data", true)),
-                "touched" => Some(live("f:other", true)),
-                "shared" | "taken" => Some(live("f:data", false)),
-                _ => None,
+                "same" | "stale" => Lookup::Found(live("f:data", true)),
+                "touched" => Lookup::Found(live("f:other", true)),
+                "shared" | "taken" => Lookup::Found(live("f:data", false)),
+                "unseen" => Lookup::Unknown,
+                _ => Lookup::Absent,
             }
         });
         let names = |keys: &[ResourceKey]| -> Vec<String> {

@@ -17,7 +17,7 @@ use crate::object::YamlLimits;
 use crate::render::Tools;
 use crate::telemetry::Metrics;
 
-pub(crate) use compare::{Comparison, Live, compare};
+pub(crate) use compare::{Comparison, Live, Lookup, compare};
 #[cfg(test)]
 pub(crate) use desire::DesiredObject;
 pub(crate) use desire::{Desired, Source, desire};
