@@ -189,13 +189,39 @@ fn start_api_server(
 }
 
 fn start_kwok(guardian: &Guardian, tools: &Path, kubeconfig_flag: &str) -> Result<Process> {
+    let directory = guardian.directory();
+    let port = free_port()?;
+    // Every pod has the same log: enough to see that logs are there.
+    fs::write(
+        directory.join("pod.log"),
+        "2026-01-01T00:00:00.000000000Z stdout F a line of a pod\n",
+    )?;
+    let logs = json!({
+        "apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "ClusterLogs",
+        "metadata": {"name": "every-pod"},
+        "spec": {"logs": [{"logsFile": directory.join("pod.log"), "follow": false}]},
+    });
+    fs::write(directory.join("logs.yaml"), logs.to_string())?;
+    let certificates = directory.join("certificates");
     let stages = tools.join("../kwok-stages");
     let mut command = Command::new(tools.join("kwok"));
     command
         .arg(kubeconfig_flag)
-        .arg("--manage-all-nodes=true")
-        .arg("--node-ip=127.0.0.1");
-    command.arg(format!("--server-address=127.0.0.1:{}", free_port()?));
+        .args(["--manage-all-nodes=true", "--node-ip=127.0.0.1"])
+        .arg(format!("--node-port={port}"))
+        .arg(format!("--server-address=127.0.0.1:{port}"))
+        .arg(format!(
+            "--tls-cert-file={}",
+            certificates.join("apiserver.crt").display()
+        ))
+        .arg(format!(
+            "--tls-private-key-file={}",
+            certificates.join("apiserver.key").display()
+        ))
+        .arg(format!(
+            "--config={}",
+            directory.join("logs.yaml").display()
+        ));
     for entry in fs::read_dir(&stages).with_context(|| format!("no {}", stages.display()))? {
         command.arg(format!("--config={}", entry?.path().display()));
     }

@@ -159,7 +159,9 @@ pub(super) async fn sync(
     let execution = match prepare(context, state, application, &plan, dry_run).await {
         Ok(execution) => execution,
         Err(message) => {
-            state.next_attempt = Some(Instant::now() + after_failure(state, application));
+            let pause = after_failure(state, application);
+            state.next_attempt = Some(Instant::now() + pause);
+            state.look_again_in(pause);
             state.sync_error = Some(message.clone());
             finish(state, OperationPhase::Error, message, Vec::new());
             return Ok(());
