@@ -6,6 +6,7 @@ use crate::given::{SOON, config_map, story};
 use crate::lab::{Expectation, eventually};
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 fn a_push_to_one_of_fifty_renders_one_and_applies_one_object() {
     story(|lab| async move {
         let app = lab.given_in("fifty", "fifty-home").await?;

@@ -33,7 +33,7 @@ const PATHS: [&str; 10] = [
     "transformers",
     "generators",
     "validators",
-    "patchesStrategicMerge",
+    "patchesstrategicmerge",
     "replacements",
 ];
 
@@ -111,14 +111,35 @@ fn read(directory: &str, repository: &dyn Repository) -> Result<Option<(String, 
             path: path.clone(),
             source,
         })?;
-        return Ok(Some((path, value)));
+        return Ok(Some((path, folded(value))));
     }
     Ok(None)
 }
 
-/// Every path that a kustomization names.
+/// The same with field names in lower case: kustomize takes them in any case, as Go's JSON decoder
+/// does, which also folds two letters from outside ASCII.
+fn folded(value: Value) -> Value {
+    let fold = |name: &str| -> String {
+        let plain = name.chars().map(|c| match c {
+            '\u{17f}' => 's',
+            '\u{212a}' => 'k',
+            c => c.to_ascii_lowercase(),
+        });
+        plain.collect()
+    };
+    match value {
+        Value::Object(map) => map
+            .into_iter()
+            .map(|(name, value)| (fold(&name), folded(value)))
+            .collect(),
+        Value::Array(items) => items.into_iter().map(folded).collect(),
+        value => value,
+    }
+}
+
+/// Every path that a kustomization names. Its field names are in lower case.
 fn entries(file: &str, kustomization: &Value) -> Result<Vec<String>, Error> {
-    for field in ["helmCharts", "helmGlobals", "helmChartInflationGenerator"] {
+    for field in ["helmcharts", "helmglobals", "helmchartinflationgenerator"] {
         if !kustomization[field].is_null() {
             let problem =
                 format!("{field} is not supported: use a Helm application, or vendor the output");
@@ -142,13 +163,13 @@ fn entries(file: &str, kustomization: &Value) -> Result<Vec<String>, Error> {
             take(true, &entry["path"]);
         }
     }
-    for field in ["patches", "patchesJson6902"] {
+    for field in ["patches", "patchesjson6902"] {
         for entry in list(&kustomization[field]) {
             take(true, &entry["path"]);
         }
     }
     take(true, &kustomization["openapi"]["path"]);
-    for field in ["configMapGenerator", "secretGenerator"] {
+    for field in ["configmapgenerator", "secretgenerator"] {
         for generator in list(&kustomization[field]) {
             for entry in list(&generator["files"]) {
                 let text = entry.as_str().unwrap_or_default();
@@ -327,7 +348,15 @@ mod tests {
             "u@h:r",
             "file:///a?ref=--upload-pack=x",
         ] {
-            for field in ["resources", "components", "bases", "crds", "transformers"] {
+            for field in [
+                "resources",
+                "components",
+                "bases",
+                "crds",
+                "transformers",
+                "Resources",
+                "re\u{17f}ources",
+            ] {
                 let text = format!("{field}: ['{entry}']\n");
                 let error = found(
                     &[("a/kustomization.yaml", text.leak())],
@@ -344,7 +373,7 @@ mod tests {
         assert!(
             found(&files, json!({"path": "a"}))
                 .unwrap_err()
-                .contains("helmCharts")
+                .contains("helmcharts")
         );
         let files = [("a/kustomization.yaml", "resources: [../../x]\n")];
         assert!(
