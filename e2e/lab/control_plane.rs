@@ -208,6 +208,8 @@ fn start_kwok(guardian: &Guardian, tools: &Path, kubeconfig_flag: &str) -> Resul
     command
         .arg(kubeconfig_flag)
         .args(["--manage-all-nodes=true", "--node-ip=127.0.0.1"])
+        // Without a lease the node counts as lost after some 100 s, and its pods as not ready.
+        .arg("--node-lease-duration-seconds=40")
         .arg(format!("--node-port={port}"))
         .arg(format!("--server-address=127.0.0.1:{port}"))
         .arg(format!(
