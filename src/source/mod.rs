@@ -110,12 +110,17 @@ impl SourceLoop {
 
     /// The mirror that an application's source is read from.
     pub(crate) fn mirror(&self, application: &ApplicationKey) -> Option<Mirror> {
+        self.followed_by(application)
+            .map(|repository| repository.mirror().clone())
+    }
+
+    /// The repository that an application follows.
+    fn followed_by(&self, application: &ApplicationKey) -> Option<Arc<Repository>> {
         let state = self.state();
-        let url = state.followed.get(application)?;
         state
             .repositories
-            .get(url)
-            .map(|repository| repository.mirror().clone())
+            .get(state.followed.get(application)?)
+            .cloned()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -194,28 +199,14 @@ impl Sources for SourceLoop {
     }
 
     fn refresh(&self, application: &ApplicationKey) {
-        let state = self.state();
-        let repository = state
-            .followed
-            .get(application)
-            .and_then(|url| state.repositories.get(url))
-            .cloned();
-        drop(state);
-        if let Some(repository) = repository {
+        if let Some(repository) = self.followed_by(application) {
             repository.report_again(application);
             repository.wake(Cause::Manual, Instant::now());
         }
     }
 
     fn rendered(&self, application: &ApplicationKey, inputs: Option<Inputs>) {
-        let state = self.state();
-        let repository = state
-            .followed
-            .get(application)
-            .and_then(|url| state.repositories.get(url))
-            .cloned();
-        drop(state);
-        if let Some(repository) = repository {
+        if let Some(repository) = self.followed_by(application) {
             repository.rendered(application, inputs);
         }
     }
