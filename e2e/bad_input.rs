@@ -207,8 +207,8 @@ fn nonsense_in_a_spec_is_named() {
                 "spec.destination.namespace",
             ),
             (
-                json!({"syncPolicy": {"syncOptions": ["Replace=true"]}}),
-                "Replace=true",
+                json!({"syncPolicy": {"syncOptions": ["Sparkle=true"]}}),
+                "Sparkle=true",
             ),
             (
                 json!({"ignoreDifferences": [{"kind": "A"}]}),

@@ -73,7 +73,9 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
         sync: Some(SyncOperation {
             prune: args.prune,
             dry_run: args.dry_run,
+            ..SyncOperation::default()
         }),
+        ..Operation::default()
     };
     let requested = target
         .applications

@@ -105,6 +105,21 @@ impl Error {
         matches!(self, Self::NotFound { .. } | Self::Api { code: 404, .. })
     }
 
+    /// Whether a field was refused because it can never change. The API server has no code for
+    /// this, only words; of a Secret we keep no words, so any refusal of its content counts.
+    pub(crate) fn is_immutable(&self) -> bool {
+        const WORDS: [&str; 3] = ["immutable", "may not be changed", "Forbidden: updates to"];
+        match self {
+            Self::Api {
+                code: 422,
+                doing,
+                message,
+                ..
+            } => doing.contains("Secret:") || WORDS.iter().any(|word| message.contains(word)),
+            _ => false,
+        }
+    }
+
     /// Whether somebody else wrote in between, or a precondition did not hold.
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict { .. } | Self::Api { code: 409, .. })

@@ -30,6 +30,8 @@ pub(crate) struct Cluster {
     client: kube::Client,
     discovery: Arc<discovery::Discovery>,
     metrics: Arc<Metrics>,
+    /// Who writes and reads single objects; the agent itself when none.
+    acting_as: Option<Arc<str>>,
 }
 
 impl Cluster {
@@ -38,6 +40,17 @@ impl Cluster {
             client,
             discovery: Arc::default(),
             metrics,
+            acting_as: None,
+        }
+    }
+
+    /// The same cluster, but single objects are read, applied and deleted as a service account:
+    /// what that may not do is refused, whatever the agent may do. Watches and discovery stay the
+    /// agent's own.
+    pub(crate) fn acting_as(&self, namespace: &str, account: &str) -> Self {
+        Self {
+            acting_as: Some(format!("system:serviceaccount:{namespace}:{account}").into()),
+            ..self.clone()
         }
     }
 

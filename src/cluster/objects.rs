@@ -3,12 +3,12 @@
 
 use std::future::Future;
 
-use http::{Method, Request};
+use http::{HeaderValue, Method, Request};
 use serde_json::{Value, json};
 
 use super::{Cluster, Error, Served};
-use crate::crd::ApplicationKey;
 use crate::crd::names::{FIELD_MANAGER, tracked_by};
+use crate::crd::{ApplicationKey, Propagation};
 use crate::object::{Object, ResourceKey};
 use crate::telemetry::{Answer, KubeVerb};
 
@@ -51,6 +51,32 @@ impl Cluster {
         self.object(verb, doing, &key, request).await
     }
 
+    /// Writes a whole manifest in place of the live object that was read as `version`: fields of
+    /// others go. A conflict when it was written since.
+    pub(crate) async fn replace(
+        &self,
+        served: &Served,
+        object: &Object,
+        version: &str,
+        mode: Mode,
+    ) -> Result<Object, Error> {
+        let key = object.key();
+        let (verb, doing, dry_run) = match mode {
+            Mode::Write => (KubeVerb::Apply, format!("replace {key}"), ""),
+            Mode::DryRun => (KubeVerb::DryRun, format!("dry-run {key}"), "&dryRun=All"),
+        };
+        let url = format!(
+            "{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict{dry_run}",
+            served.object_path(&key)
+        );
+        let mut object = object.clone();
+        object
+            .metadata_mut()
+            .insert("resourceVersion".to_owned(), version.into());
+        let request = request(Method::PUT, &url, "application/json", &object)?;
+        self.object(verb, doing, &key, request).await
+    }
+
     /// Reads one object, or none when it is not there.
     pub(crate) async fn get(
         &self,
@@ -78,6 +104,7 @@ impl Cluster {
         served: &Served,
         key: &ResourceKey,
         owner: &ApplicationKey,
+        propagation: Propagation,
     ) -> Result<Deletion, Error> {
         let Some(live) = self.get(served, key).await? else {
             return Ok(Deletion::Gone);
@@ -87,22 +114,14 @@ impl Cluster {
             return Ok(Deletion::Accepted);
         }
         let options = json!({
-            "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
+            "apiVersion": "v1", "kind": "DeleteOptions",
+            "propagationPolicy": propagation.as_str(),
             "preconditions": {"uid": live.uid(), "resourceVersion": live.resource_version()},
         });
         let url = served.object_path(key);
         let request = request(Method::DELETE, &url, "application/json", &options)?;
-        let client = self.client.clone();
-        let sent = async move { client.request::<Value>(request).await };
-        match self
-            .counted(
-                KubeVerb::Delete,
-                format!("delete {key}"),
-                key.kind == "Secret",
-                sent,
-            )
-            .await
-        {
+        let doing = format!("delete {key}");
+        match self.sent(KubeVerb::Delete, &doing, key, request).await {
             Ok(_) => Ok(Deletion::Accepted),
             Err(error) if error.is_not_found() => Ok(Deletion::Gone),
             Err(error) => Err(error),
@@ -116,15 +135,32 @@ impl Cluster {
         key: &ResourceKey,
         request: Request<Vec<u8>>,
     ) -> Result<Object, Error> {
-        let client = self.client.clone();
-        let sent = async move { client.request::<Value>(request).await };
-        let value = self
-            .counted(verb, doing.clone(), key.kind == "Secret", sent)
-            .await?;
+        let value = self.sent(verb, &doing, key, request).await?;
         Object::new(value).map_err(|error| Error::Unreadable {
             doing,
             reason: error.to_string(),
         })
+    }
+
+    /// Sends a request about one object, as whom the cluster is acted on.
+    async fn sent(
+        &self,
+        verb: KubeVerb,
+        doing: &str,
+        key: &ResourceKey,
+        mut request: Request<Vec<u8>>,
+    ) -> Result<Value, Error> {
+        if let Some(user) = &self.acting_as {
+            let user = HeaderValue::from_str(user).map_err(|error| Error::Unreadable {
+                doing: doing.to_owned(),
+                reason: format!("the service account's name: {error}"),
+            })?;
+            request.headers_mut().insert("Impersonate-User", user);
+        }
+        let client = self.client.clone();
+        let sent = async move { client.request::<Value>(request).await };
+        self.counted(verb, doing.to_owned(), key.kind == "Secret", sent)
+            .await
     }
 
     /// Sends a request within the deadline and counts it.

@@ -6,7 +6,7 @@ use super::Context;
 use super::report;
 use super::state::State;
 use crate::cluster::{Deletion, Error};
-use crate::crd::Application;
+use crate::crd::{Application, Propagation};
 use crate::object::ResourceKey;
 use crate::plan::reverse_order;
 use crate::sync::delete;
@@ -39,9 +39,10 @@ pub(super) async fn finalize(
         for key in batch {
             match delete(
                 &context.engine.cluster,
-                &state.inventory[&key],
+                &state.inventory[&key].kind,
                 &key,
                 &application.key,
+                Propagation::Background,
             )
             .await
             {

@@ -11,7 +11,8 @@ use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::cluster::{Cluster, Error, Selection, Served, WatchEvent};
 use crate::crd::names::{FIELD_MANAGER, TRACKING_LABEL, tracked_by};
-use crate::crd::{ApplicationKey, Health};
+use crate::crd::options::{is_extraneous, prune_consent};
+use crate::crd::{ApplicationKey, Consent, Health};
 use crate::diff::{Observation, observe};
 use crate::health;
 use crate::object::{Kind, Object, ResourceKey};
@@ -50,6 +51,8 @@ type Name = (String, String);
 
 struct Seen {
     owner: Option<ApplicationKey>,
+    prune: Option<Consent>,
+    extraneous: bool,
     observation: Observation,
     health: Option<Health>,
     /// Every write to it matters, not only those that show in the observation: what somebody
@@ -149,6 +152,8 @@ impl LiveTable {
             observation: seen.observation.clone(),
             health: seen.health.clone(),
             ours,
+            prune: seen.prune,
+            extraneous: seen.extraneous,
             other_owner: seen
                 .owner
                 .as_ref()
@@ -169,17 +174,19 @@ impl LiveTable {
         let Some(table) = lock(&self.tables).get(kind).cloned() else {
             return;
         };
+        let name = (key.namespace.clone(), key.name.clone());
+        let mut state = lock(&table.state);
+        let before = state.objects.get(&name);
         let seen = Seen {
             owner: Some(application.clone()),
+            // The watch says what the object says about these.
+            prune: before.and_then(|seen| seen.prune),
+            extraneous: before.is_some_and(|seen| seen.extraneous),
             observation,
             health,
             suspect: false,
         };
-        insert(
-            &mut lock(&table.state),
-            (key.namespace.clone(), key.name.clone()),
-            seen,
-        );
+        insert(&mut state, name, seen);
     }
 
     /// Wakes the application at every write to this object until it is applied again.
@@ -296,6 +303,8 @@ impl LiveTable {
 fn see(object: &Object) -> Seen {
     Seen {
         owner: tracked_by(object).map(|(namespace, name)| ApplicationKey { namespace, name }),
+        prune: prune_consent(object),
+        extraneous: is_extraneous(object),
         observation: observe(object, FIELD_MANAGER),
         health: health::assess(object),
         suspect: false,
@@ -312,6 +321,8 @@ fn insert(state: &mut TableState, name: Name, mut seen: Seen) -> Vec<Application
         }
         let same = before.owner == seen.owner
             && before.health == seen.health
+            && before.prune == seen.prune
+            && before.extraneous == seen.extraneous
             && old.entry == new.entry
             && old.projection == new.projection
             && old.terminating == new.terminating
@@ -366,6 +377,8 @@ mod tests {
         };
         Seen {
             owner: Some(owner),
+            prune: None,
+            extraneous: false,
             observation: observe(&object, FIELD_MANAGER),
             health,
             suspect: false,

@@ -1,11 +1,13 @@
 //! Keeps every Application: watches them, and runs one task each that compares, syncs and
 //! reports. Status is folded in `status` and written from `reconcile` alone.
 
+mod advance;
 mod finalize;
 mod live;
 mod reconcile;
 mod registry;
 mod report;
+mod running;
 mod state;
 mod status;
 mod suspicion;

@@ -1,24 +1,24 @@
 //! One application's task: woken by news, it brings the desired state up to date, compares,
 //! decides, syncs and reports.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use serde_json::Value;
 
+use super::advance::{Hands, advance};
 use super::finalize::finalize;
 use super::registry::Mailbox;
 use super::state::State;
+use super::syncing::End;
 use super::{Context, report, suspicion, syncing};
-use crate::cluster::Error as ClusterError;
+use crate::cluster::{Cluster, Error as ClusterError};
 use crate::crd::names::{REFRESH, annotation_names, tracked_by};
-use crate::crd::{Application, ApplicationKey};
-use crate::object::{Object, ResourceKey};
-use crate::plan::{Action, Retry, Situation, decide};
-use crate::sync::{Comparison, Lookup, Source, compare, desire};
+use crate::crd::options::prune_consent;
+use crate::crd::{Application, ApplicationKey, Consent, SyncOptions};
+use crate::object::Object;
+use crate::plan::{Action, Reason, Retry, Situation, decide};
+use crate::sync::{Comparison, Source, compare, desire};
 use crate::trigger::Following;
-
-/// The manifests of the desired state while they are at hand.
-pub(super) type Manifests = HashMap<ResourceKey, Object>;
 
 /// Runs until the Application is gone.
 pub(super) async fn run(context: Arc<Context>, key: ApplicationKey, mailbox: Arc<Mailbox>) {
@@ -103,7 +103,7 @@ async fn look(
         return report::write(context, state, application, None).await;
     }
     follow(context, state, application);
-    let manifests = update_desired(context, state, application).await;
+    update_desired(context, state, application).await;
     if state.desired.is_none() {
         if state.compare_error.is_some() {
             syncing::refuse(context, state, application, "the source does not render").await?;
@@ -117,8 +117,7 @@ async fn look(
     }
     let kinds = state.kinds();
     context.live.watch_for(&application.key, &kinds).await;
-    let mut comparison = compare_now(context, state, application);
-    settle(context, state, application, &mut comparison).await;
+    let mut comparison = compare_and_settle(context, state, application).await;
     if !application
         .spec
         .automated()
@@ -126,8 +125,60 @@ async fn look(
     {
         suspicion::look_closer(context, state, application, &mut comparison).await;
     }
-    let prunable = syncing::check_prune(state, application, &comparison);
-    match action(state, application, &comparison, prunable) {
+    let mut hands = Hands {
+        context,
+        application,
+        mailbox,
+        cluster: cluster_of(context, application),
+        manifests: state.manifests.take(),
+    };
+    interrupt(&hands, state).await?;
+    if state.running.is_none() {
+        start(state, application, &comparison);
+    }
+    if state.running.is_some() {
+        comparison = Box::pin(advance(&mut hands, state, comparison)).await?;
+    }
+    report::write(context, state, application, Some(&comparison)).await
+}
+
+/// The cluster, acted on as the application's service account if it has one.
+pub(super) fn cluster_of(context: &Context, application: &Application) -> Cluster {
+    let cluster = &context.engine.cluster;
+    match application.spec.service_account_name.as_str() {
+        "" => cluster.clone(),
+        account => cluster.acting_as(&application.key.namespace, account),
+    }
+}
+
+/// Ends the running sync when a person says so or wants another one, or when it is about a desired
+/// state that is not the newest any more.
+async fn interrupt(hands: &Hands<'_>, state: &mut State) -> Result<(), ClusterError> {
+    let operation = hands.application.operation.as_ref();
+    if let Some(operation) = operation.filter(|operation| operation.terminate) {
+        let by = operation.initiated_by.as_ref();
+        let by = by.map_or("somebody", |by| by.username.as_str()).to_owned();
+        syncing::take_up(hands.context, state, hands.application).await?;
+        return syncing::end(hands, state, End::Terminated(by)).await;
+    }
+    if state.running.is_none() {
+        syncing::resume(state);
+    }
+    let Some(running) = &state.running else {
+        return Ok(());
+    };
+    let newest = state.desired.as_ref().map(|desired| &desired.digest);
+    let asked = operation.is_some_and(|operation| operation.sync.is_some());
+    if newest != Some(&running.desired) || (asked && running.reason != Reason::Operation) {
+        return syncing::end(hands, state, End::Superseded).await;
+    }
+    Ok(())
+}
+
+/// Begins a sync if there is reason to.
+fn start(state: &mut State, application: &Application, comparison: &Comparison) {
+    let prunable = syncing::check_prune(state, application, comparison);
+    match action(state, application, comparison, prunable) {
         Action::Nothing if comparison.is_synced() => {
             // Whatever failed before, nothing is left of it.
             state.sync_error = None;
@@ -136,20 +187,9 @@ async fn look(
         Action::Nothing => {}
         Action::Wait(pause) => state.look_again_in(pause),
         Action::Sync { reason, prune } => {
-            let prune = prune && prunable;
-            let plan = syncing::Plan {
-                reason,
-                prune,
-                comparison: &comparison,
-                manifests,
-            };
-            syncing::sync(context, state, application, plan, mailbox).await?;
-            let mut comparison = compare_now(context, state, application);
-            settle(context, state, application, &mut comparison).await;
-            return report::write(context, state, application, Some(&comparison)).await;
+            syncing::begin(state, application, comparison, reason, prune);
         }
     }
-    report::write(context, state, application, Some(&comparison)).await
 }
 
 fn action(
@@ -158,14 +198,16 @@ fn action(
     comparison: &Comparison,
     prunable: bool,
 ) -> Action {
-    let stopped = state.compare_error.is_some() || !comparison.shared.is_empty();
+    let digest = state.desired.as_ref().map(|desired| &desired.digest);
+    let held = state.held.is_some() && state.held.as_ref() == digest;
+    let stopped = state.compare_error.is_some() || !comparison.shared.is_empty() || held;
     let due_in = |at: Instant| Retry {
         due_in: at.saturating_duration_since(Instant::now()),
     };
     decide(&Situation {
-        changed: comparison.changed.len(),
+        changed: comparison.changed.len() + comparison.hooks,
         drifted: comparison.drifted.len(),
-        prunable: if prunable { comparison.stale.len() } else { 0 },
+        prunable: comparison.prunable().filter(|_| prunable).count(),
         automated: application.spec.automated().filter(|_| !stopped),
         operation: application
             .operation
@@ -200,22 +242,23 @@ fn follow(context: &Context, state: &mut State, application: &Application) {
     }
 }
 
-/// Renders when the commit or what is asked of it changed. Returns the manifests when it did.
-async fn update_desired(
-    context: &Context,
-    state: &mut State,
-    application: &Application,
-) -> Option<Manifests> {
-    let revision = state.revision.clone()?;
-    let spec = serde_json::json!([application.spec.source, application.spec.destination]);
+/// Renders when the commit or what is asked of it changed. Keeps the manifests when it did.
+async fn update_desired(context: &Context, state: &mut State, application: &Application) {
+    let Some(revision) = state.revision.clone() else {
+        return;
+    };
+    let spec = &application.spec;
+    let spec = serde_json::json!([spec.source, spec.destination, spec.sync_options()]);
     let same_commit = state
         .desired
         .as_ref()
         .is_some_and(|desired| desired.commit_id == revision.commit_id);
     if same_commit && state.rendered_spec.as_ref() == Some(&spec) && state.compare_error.is_none() {
-        return None;
+        return;
     }
-    let mirror = (context.mirror_of)(&application.key)?;
+    let Some(mirror) = (context.mirror_of)(&application.key) else {
+        return;
+    };
     let source = Source {
         mirror: &mirror,
         commit_id: &revision.commit_id,
@@ -229,7 +272,7 @@ async fn update_desired(
             state.desired = Some(desired);
             state.rendered_spec = Some(spec);
             state.compare_error = None;
-            Some(manifests)
+            state.manifests = Some(manifests);
         }
         Err(error) => {
             context.sources.rendered(&application.key, None);
@@ -242,7 +285,6 @@ async fn update_desired(
                 tracing::warn!(app = %application.key, revision = revision.commit_id, %error, stage = ?error.stage(), "no desired state");
             }
             state.compare_error = Some(message);
-            None
         }
     }
 }
@@ -256,7 +298,7 @@ async fn settle(
     comparison: &mut Comparison,
 ) {
     for key in std::mem::take(&mut comparison.settled) {
-        let Some(kind) = state.inventory.get(&key).cloned() else {
+        let Some(kind) = state.inventory.get(&key).map(|held| held.kind.clone()) else {
             continue;
         };
         let cluster = &context.engine.cluster;
@@ -271,7 +313,10 @@ async fn settle(
             })
         };
         match live {
-            Ok(Some(live)) if ours(&live) => comparison.stale.push(key),
+            Ok(Some(live)) if ours(&live) => {
+                let consent = prune_consent(&live);
+                comparison.add_stale(key, consent.unwrap_or(default_consent(application)));
+            }
             Ok(_) => state.forget(&key),
             Err(error) => {
                 tracing::debug!(app = %application.key, %error, "it stays in the inventory");
@@ -280,18 +325,29 @@ async fn settle(
     }
 }
 
-/// Compares with what is remembered of the cluster.
-fn compare_now(context: &Context, state: &State, application: &Application) -> Comparison {
+/// Compares with what is remembered of the cluster, and makes sure of what seems to be gone.
+pub(super) async fn compare_and_settle(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+) -> Comparison {
     let Some(desired) = &state.desired else {
         return Comparison::default();
     };
-    compare(
+    let inventory = state.inventory.iter().filter(|(_, held)| !held.hook);
+    let mut comparison = compare(
         desired,
         &state.baselines,
-        state.inventory.keys(),
-        |key| match state.kind_of(key) {
-            Some(kind) => context.live.look_up(&application.key, kind, key),
-            None => Lookup::Unknown,
-        },
-    )
+        inventory.map(|(key, _)| key),
+        |key| syncing::look_up(context, state, application, key),
+        default_consent(application),
+    );
+    comparison.hooks = state.open_hooks();
+    settle(context, state, application, &mut comparison).await;
+    comparison
+}
+
+/// What an application says about pruning where an object says nothing.
+fn default_consent(application: &Application) -> Consent {
+    SyncOptions::of_application(application.spec.sync_options()).prune
 }

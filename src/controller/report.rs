@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::Context;
+use super::running::Running;
 use super::state::State;
 use super::status::{View, fold, patch};
 use super::syncing::millis;
@@ -12,7 +13,7 @@ use crate::cluster::{Error, Notice};
 use crate::crd::names::{KIND, VERSION};
 use crate::crd::{Application, Deployment, HealthCode, OperationPhase};
 use crate::plan::Reason;
-use crate::sync::{Change, Comparison, Execution, Outcome};
+use crate::sync::Comparison;
 use crate::telemetry;
 use crate::telemetry::{Answer, KubeVerb, Stage};
 
@@ -115,6 +116,7 @@ pub(super) async fn write_inventory(
 ) -> Result<(), Error> {
     let mut next = state.written.clone();
     next.inventory = state.inventory_status();
+    next.hooks.clone_from(&state.hooks);
     next.operation_state.clone_from(&state.operation);
     if let Some(patch) = patch(&state.written, &next) {
         write_status(context, application, &patch).await?;
@@ -139,6 +141,8 @@ fn view<'a>(
         comparison,
         inventory: state.inventory_status(),
         operation: state.operation.as_ref(),
+        hooks: &state.hooks,
+        pin: state.pin.as_ref(),
         deployed: deployed(state, application),
         history_limit: usize::try_from(limit).unwrap_or_default(),
         timing: state.timing.as_ref(),
@@ -169,6 +173,7 @@ fn deployed(state: &State, application: &Application) -> Option<Deployment> {
         deployed_at: operation.finished_at.clone().unwrap_or_default(),
         initiated_by: operation.operation.initiated_by.clone(),
         source,
+        bundle: operation.sync_result.as_ref()?.desired.clone(),
     })
 }
 
@@ -177,10 +182,10 @@ pub(super) fn started(
     context: &Context,
     application: &Application,
     state: &State,
-    execution: &Execution<'_>,
+    apply: usize,
+    prune: usize,
 ) {
-    let (apply, prune) = (execution.apply.len(), execution.prune.len());
-    if apply + prune == 0 || execution.dry_run {
+    if apply + prune == 0 {
         return;
     }
     let revision = state
@@ -198,39 +203,27 @@ pub(super) fn synced(
     context: &Context,
     application: &Application,
     state: &State,
-    reason: Reason,
-    outcome: &Outcome,
+    running: &Running,
     message: &str,
-    started: Instant,
 ) {
     let revision = state
         .desired
         .as_ref()
         .map(|d| d.commit_id.clone())
         .unwrap_or_default();
-    let changed = outcome
-        .changes
-        .iter()
-        .filter(|(_, change)| *change != Change::Unchanged)
-        .count();
-    let pruned = outcome
-        .changes
-        .iter()
-        .filter(|(_, change)| *change == Change::Pruned)
-        .count();
-    context
-        .engine
-        .metrics
-        .sync(telemetry::Outcome::Succeeded, started.elapsed());
-    context.engine.metrics.prunes(pruned as u64);
-    if reason == Reason::Drift {
-        context.engine.metrics.drift_repairs(changed as u64);
+    let changed = running.rows.len();
+    let pruned = running.pruned.len();
+    let metrics = &context.engine.metrics;
+    metrics.sync(telemetry::Outcome::Succeeded, running.began.elapsed());
+    metrics.prunes(pruned as u64);
+    if running.reason == Reason::Drift {
+        metrics.drift_repairs(changed as u64);
     }
     tracing::info!(
-        app = %application.key, revision, ?reason, changed, pruned,
-        duration_ms = millis(started.elapsed()), "synced: {message}"
+        app = %application.key, revision, reason = ?running.reason, changed, pruned,
+        duration_ms = millis(running.began.elapsed()), "synced: {message}"
     );
-    if changed == 0 {
+    if changed == 0 || running.sync.dry_run {
         return;
     }
     let short = revision.get(..7).unwrap_or(&revision).to_owned();

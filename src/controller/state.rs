@@ -8,14 +8,26 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 
 use super::registry::Inbox;
+use super::running::Running;
 use crate::crd::{
-    Application, ApplicationStatus, Inventory, InventoryEntry, OperationState, Timing,
+    Application, ApplicationStatus, HookPhase, HookResult, HookStatus, Inventory, InventoryEntry,
+    OperationState, Pin, Timing,
 };
 use crate::diff::Baseline;
 use crate::object::{Kind, ResourceKey};
-use crate::sync::Desired;
+use crate::sync::{Desired, DesiredHook, Manifests};
 use crate::telemetry::Trigger;
 use crate::trigger::{Following, Revision};
+
+/// What is held of one object of the inventory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) kind: Kind,
+    pub(super) wave: i32,
+    /// It is deleted only when all that was applied is healthy (`PruneLast`).
+    pub(super) last: bool,
+    pub(super) hook: bool,
+}
 
 #[derive(Default)]
 pub(super) struct State {
@@ -27,15 +39,24 @@ pub(super) struct State {
     pub(super) revision: Option<Revision>,
     pub(super) source_error: Option<String>,
     pub(super) desired: Option<Desired>,
+    /// The manifests of the desired state, between a render and the sync that follows it.
+    pub(super) manifests: Option<Manifests>,
     /// The newest revision could not be rendered or compared.
     pub(super) compare_error: Option<String>,
     /// What the desired state was made from, apart from the commit.
     pub(super) rendered_spec: Option<serde_json::Value>,
-    pub(super) inventory: BTreeMap<ResourceKey, Kind>,
+    pub(super) inventory: BTreeMap<ResourceKey, Held>,
     pub(super) baselines: HashMap<ResourceKey, Baseline>,
     /// Suspicions that a dry run settled: whether the object differed at this resourceVersion.
     pub(super) settled_suspicions: HashMap<ResourceKey, (String, bool)>,
     pub(super) operation: Option<OperationState>,
+    /// The sync that is under way.
+    pub(super) running: Option<Running>,
+    /// How the hooks of the newest desired state did.
+    pub(super) hooks: Vec<HookResult>,
+    /// Nothing is done by itself for this desired state: a person ended its sync.
+    pub(super) held: Option<String>,
+    pub(super) pin: Option<Pin>,
     pub(super) sync_error: Option<String>,
     pub(super) prune_held: Option<String>,
     pub(super) failures: u32,
@@ -103,6 +124,9 @@ impl State {
         let mut state = Self {
             written: status.clone(),
             operation: status.operation_state.clone(),
+            hooks: status.hooks.clone(),
+            held: held(status.operation_state.as_ref()),
+            pin: status.pin.clone(),
             timing: status.timing.clone(),
             ..Self::default()
         };
@@ -119,16 +143,25 @@ impl State {
             if let Some(baseline) = baseline.and_then(|bytes| Baseline::from_bytes(&bytes)) {
                 state.baselines.insert(key.clone(), baseline);
             }
-            state.inventory.insert(key, kind);
+            let held = Held {
+                kind,
+                wave: entry.w,
+                last: entry.last,
+                hook: entry.hook,
+            };
+            state.inventory.insert(key, held);
         }
         state
     }
 
     /// The inventory as it is written.
     pub(super) fn inventory_status(&self) -> Inventory {
-        let entries = self.inventory.iter().map(|(key, kind)| InventoryEntry {
+        let entries = self.inventory.iter().map(|(key, held)| InventoryEntry {
             id: key.id(),
-            v: kind.version.clone(),
+            v: held.kind.version.clone(),
+            w: held.wave,
+            last: held.last,
+            hook: held.hook,
             h: self
                 .baselines
                 .get(key)
@@ -148,7 +181,8 @@ impl State {
             .flat_map(|desired| desired.objects.values());
         desired
             .map(|object| &object.kind)
-            .chain(self.inventory.values())
+            .chain(self.inventory.values().map(|held| &held.kind))
+            .chain(self.hooks_desired().map(|hook| &hook.kind))
             .cloned()
             .collect()
     }
@@ -161,7 +195,43 @@ impl State {
             .and_then(|desired| desired.objects.get(key));
         desired
             .map(|object| &object.kind)
-            .or_else(|| self.inventory.get(key))
+            .or_else(|| self.inventory.get(key).map(|held| &held.kind))
+    }
+
+    fn hooks_desired(&self) -> impl Iterator<Item = &DesiredHook> {
+        self.desired.iter().flat_map(|desired| &desired.hooks)
+    }
+
+    /// How a hook did in a phase, for the desired state there is.
+    pub(super) fn hook_result(&self, hook: &DesiredHook, phase: HookPhase) -> Option<&HookResult> {
+        let digest = &self.desired.as_ref()?.digest;
+        self.hooks.iter().find(|result| {
+            result.phase == phase
+                && result.desired == *digest
+                && ResourceKey::parse(&result.id).is_some_and(|key| hook.made(&key))
+        })
+    }
+
+    /// Remembers how a hook does; what is remembered of other desired states goes.
+    pub(super) fn set_hook_result(&mut self, result: HookResult) {
+        self.hooks.retain(|known| {
+            known.desired == result.desired
+                && !(known.id == result.id && known.phase == result.phase)
+        });
+        self.hooks.push(result);
+    }
+
+    /// Hooks that did not run to their end for the desired state there is.
+    pub(super) fn open_hooks(&self) -> usize {
+        let done = |hook: &DesiredHook, phase: &HookPhase| {
+            *phase >= HookPhase::SyncFail
+                || self
+                    .hook_result(hook, *phase)
+                    .is_some_and(|result| result.status == HookStatus::Succeeded)
+        };
+        self.hooks_desired()
+            .filter(|hook| !hook.hook.phases.iter().all(|phase| done(hook, phase)))
+            .count()
     }
 
     /// Takes an object off the inventory that is gone or not ours any more.
@@ -174,6 +244,12 @@ impl State {
         let at = Instant::now() + pause;
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
+}
+
+/// The desired state that a person ended the sync of.
+fn held(operation: Option<&OperationState>) -> Option<String> {
+    let operation = operation.filter(|operation| !operation.terminated_by.is_empty())?;
+    Some(operation.sync_result.as_ref()?.desired.clone())
 }
 
 #[cfg(test)]
@@ -211,14 +287,20 @@ mod tests {
             entry: digest,
             projection: digest,
         };
-        state.inventory.insert(key.clone(), kind.clone());
+        let held = Held {
+            kind,
+            wave: -3,
+            last: true,
+            hook: true,
+        };
+        state.inventory.insert(key.clone(), held.clone());
         state.baselines.insert(key.clone(), baseline);
         let status = ApplicationStatus {
             inventory: state.inventory_status(),
             ..Default::default()
         };
         let again = State::from_status(&status);
-        assert_eq!(again.inventory, BTreeMap::from([(key.clone(), kind)]));
+        assert_eq!(again.inventory, BTreeMap::from([(key.clone(), held)]));
         assert_eq!(again.baselines.get(&key), Some(&baseline));
     }
 

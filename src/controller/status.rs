@@ -3,12 +3,13 @@
 use serde_json::{Map, Value};
 
 use crate::crd::{
-    ApplicationStatus, Condition, Deployment, Health, HealthCode, Inventory, OperationState,
-    ResourceStatus, SourceStatus, SyncCode, SyncStatus, Timing,
+    ApplicationStatus, Condition, Deployment, Health, HealthCode, HookResult, Inventory,
+    OperationState, Pin, ResourceStatus, SourceStatus, SyncCode, SyncStatus, Timing,
 };
 use crate::diff::Verdict;
 use crate::health;
 use crate::object::ResourceKey;
+use crate::plan::some_of;
 use crate::sync::{Comparison, Desired, Live};
 
 /// What is known of an application.
@@ -23,6 +24,8 @@ pub(super) struct View<'a> {
     pub(super) comparison: Option<&'a Comparison>,
     pub(super) inventory: Inventory,
     pub(super) operation: Option<&'a OperationState>,
+    pub(super) hooks: &'a [HookResult],
+    pub(super) pin: Option<&'a Pin>,
     pub(super) deployed: Option<Deployment>,
     pub(super) history_limit: usize,
     pub(super) timing: Option<&'a Timing>,
@@ -70,6 +73,8 @@ pub(super) fn fold(
         revision: next.sync.revision,
     };
     next.operation_state = view.operation.cloned();
+    next.hooks = view.hooks.to_vec();
+    next.pin = view.pin.cloned();
     if let Some(mut deployed) = view.deployed {
         deployed.id = previous.history.last().map_or(0, |last| last.id + 1);
         next.history.push(deployed);
@@ -118,6 +123,13 @@ fn conditions(view: &View<'_>) -> Vec<Condition> {
             "SharedResourceWarning",
             format!("{key}{more} belongs to Application {owner}"),
         );
+    }
+    let remarks = view
+        .desired
+        .map(|desired| desired.remarks.as_slice())
+        .unwrap_or_default();
+    if !remarks.is_empty() {
+        condition("SyncOptionWarning", some_of(remarks));
     }
     let repeated = view
         .desired
@@ -282,6 +294,7 @@ mod tests {
             deployed_at: "1".into(),
             initiated_by: None,
             source: None,
+            bundle: String::new(),
         };
         let mut status = ApplicationStatus::default();
         for _ in 0..5 {

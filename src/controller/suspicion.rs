@@ -73,7 +73,7 @@ pub(super) async fn look_closer(
             let Some(version) = version_of(state, &key) else {
                 continue;
             };
-            let Some(manifest) = manifests.get(&key) else {
+            let Some(manifest) = manifests.objects.get(&key) else {
                 continue;
             };
             match differs_now(context, manifest, &key).await {

@@ -1,31 +1,22 @@
-//! Carries out a sync of one application and remembers what came of it.
+//! Begins and ends the syncs of one application.
 
 use std::time::{Duration, Instant};
 
-use super::reconcile::Manifests;
-use super::registry::Mailbox;
+use super::advance::Hands;
+use super::running::Running;
 use super::state::State;
 use super::{Context, report};
-use crate::cluster::Error as ClusterError;
-use crate::crd::names::PRUNE_APPROVED;
+use crate::cluster::{Deletion, Error as ClusterError};
+use crate::crd::names::{DELETION_APPROVED, PRUNE_APPROVED};
 use crate::crd::{
-    Application, InitiatedBy, Operation, OperationPhase, OperationState, ResourceResult,
+    Application, HookStatus, InitiatedBy, Operation, OperationPhase, OperationState, Propagation,
     SyncOperation, SyncResult, Timing,
 };
 use crate::object::ResourceKey;
 use crate::plan::{PruneGuard, Reason, check_prune as guard_prune, retry_delay};
-use crate::sync::{Change, Comparison, Execution, Outcome, Source, desire, execute};
+use crate::sync::{Comparison, Lookup, Manifests, Source, delete, desire, manifests_of};
 use crate::telemetry::Stage;
 use crate::trigger::Revision;
-
-/// What is to be synced.
-pub(super) struct Plan<'a> {
-    pub(super) reason: Reason,
-    pub(super) prune: bool,
-    pub(super) comparison: &'a Comparison,
-    /// The manifests when they were just rendered.
-    pub(super) manifests: Option<Manifests>,
-}
 
 /// Whether what is stale may be deleted; what holds it up is remembered for the status.
 pub(super) fn check_prune(
@@ -33,8 +24,10 @@ pub(super) fn check_prune(
     application: &Application,
     comparison: &Comparison,
 ) -> bool {
+    let prunable: Vec<_> = comparison.prunable().cloned().collect();
     let guard = PruneGuard {
-        stale: &comparison.stale,
+        stale: &prunable,
+        unconfirmed: !comparison.unconfirmed.is_empty() && !is_confirmed(state, application),
         desired: state
             .desired
             .as_ref()
@@ -59,10 +52,26 @@ pub(super) fn check_prune(
             .operation
             .as_ref()
             .and_then(|o| o.sync.as_ref())
-            .is_some_and(|s| s.prune);
+            .is_some_and(|s| s.prune)
+        || state.running.as_ref().is_some_and(|it| it.sync.prune);
     let allowed = held.is_ok();
-    state.prune_held = held.err().filter(|_| asked && !comparison.stale.is_empty());
+    state.prune_held = held.err().filter(|_| asked && !prunable.is_empty());
     allowed
+}
+
+/// Whether a person confirmed deletions in Argo CD's way, after it was said that they are held.
+fn is_confirmed(state: &State, application: &Application) -> bool {
+    let time = |text: &str| text.trim().parse::<jiff::Timestamp>().ok();
+    let mut conditions = state.written.conditions.iter();
+    let held = conditions.find(|condition| condition.type_ == "PruneHeld");
+    let approved = application.annotation(DELETION_APPROVED).and_then(time);
+    match (
+        held.and_then(|held| time(&held.last_transition_time)),
+        approved,
+    ) {
+        (Some(held), Some(approved)) => approved >= held,
+        _ => false,
+    }
 }
 
 /// Remembers that a revision was rendered, and how long it took until here.
@@ -108,12 +117,14 @@ pub(super) async fn refuse(
         finished_at: Some(now),
         operation,
         sync_result: None,
+        terminated_by: String::new(),
         retry_count: 0,
     });
     Ok(())
 }
 
-async fn take_up(
+/// Takes what a person asked for off the Application.
+pub(super) async fn take_up(
     context: &Context,
     state: &mut State,
     application: &Application,
@@ -129,55 +140,32 @@ async fn take_up(
     Ok(())
 }
 
-/// Syncs: writes ahead what will be created, applies, prunes, remembers.
-pub(super) async fn sync(
+/// What is remembered of a live object.
+pub(super) fn look_up(
     context: &Context,
+    state: &State,
+    application: &Application,
+    key: &ResourceKey,
+) -> Lookup {
+    match state.kind_of(key) {
+        Some(kind) => context.live.look_up(&application.key, kind, key),
+        None => Lookup::Unknown,
+    }
+}
+
+/// Begins a sync: of what a person asked for, or by itself.
+pub(super) fn begin(
     state: &mut State,
     application: &Application,
-    plan: Plan<'_>,
-    mailbox: &Mailbox,
-) -> Result<(), ClusterError> {
-    let started = Instant::now();
+    comparison: &Comparison,
+    reason: Reason,
+    prune: bool,
+) {
     let asked = application
         .operation
         .clone()
-        .filter(|_| plan.reason == Reason::Operation);
-    let dry_run = asked
-        .as_ref()
-        .and_then(|o| o.sync.as_ref())
-        .is_some_and(|sync| sync.dry_run);
-    if asked.is_some() {
-        take_up(context, state, application).await?;
-    }
-    if let Some((key, owner)) = plan.comparison.shared.first() {
-        let message = format!("{key} belongs to Application {owner}");
-        begin(state, asked, plan.prune);
-        finish(state, OperationPhase::Failed, message, Vec::new());
-        return Ok(());
-    }
-    begin(state, asked, plan.prune);
-    let execution = match prepare(context, state, application, &plan, dry_run).await {
-        Ok(execution) => execution,
-        Err(message) => {
-            let pause = after_failure(state, application);
-            state.next_attempt = Some(Instant::now() + pause);
-            state.look_again_in(pause);
-            state.sync_error = Some(message.clone());
-            finish(state, OperationPhase::Error, message, Vec::new());
-            return Ok(());
-        }
-    };
-    if !dry_run {
-        write_ahead(context, state, application, &execution).await?;
-    }
-    report::started(context, application, state, &execution);
-    let outcome = Box::pin(execute(&context.engine, execution, || mailbox.supersedes())).await;
-    remember(context, state, application, &outcome, dry_run);
-    conclude(context, state, application, &plan, &outcome, started);
-    Ok(())
-}
-
-fn begin(state: &mut State, asked: Option<Operation>, prune: bool) {
+        .filter(|_| reason == Reason::Operation);
+    let by_person = asked.is_some();
     let operation = asked.unwrap_or_else(|| Operation {
         initiated_by: Some(InitiatedBy {
             username: String::new(),
@@ -185,10 +173,11 @@ fn begin(state: &mut State, asked: Option<Operation>, prune: bool) {
         }),
         sync: Some(SyncOperation {
             prune,
-            dry_run: false,
+            ..SyncOperation::default()
         }),
-        info: Vec::new(),
+        ..Operation::default()
     });
+    let sync = operation.sync.clone().unwrap_or_default();
     state.operation = Some(OperationState {
         phase: OperationPhase::Running,
         message: String::new(),
@@ -196,16 +185,118 @@ fn begin(state: &mut State, asked: Option<Operation>, prune: bool) {
         finished_at: None,
         operation,
         sync_result: None,
+        terminated_by: String::new(),
         retry_count: i64::from(state.failures),
     });
+    let digest = state.desired.as_ref().map(|desired| desired.digest.clone());
+    let running = Running::new(reason, sync, digest.unwrap_or_default());
+    if by_person {
+        state.held = None;
+        // Whoever asks for a sync asks for its hooks as well, as in Argo CD.
+        if running.is_whole() && !running.sync.dry_run {
+            state.hooks.clear();
+        }
+    }
+    state.running = Some(running);
+    if let (Some((key, owner)), Some(running)) = (comparison.shared.first(), &mut state.running) {
+        running.failed.insert(
+            key.clone(),
+            format!("it belongs to Application {owner}, which must let it go first"),
+        );
+    }
 }
 
-fn finish(
+/// Goes on with what a person asked for before the agent was started again. What it did by itself
+/// is decided anew.
+pub(super) fn resume(state: &mut State) {
+    let Some(operation) = state
+        .operation
+        .as_mut()
+        .filter(|operation| operation.phase == OperationPhase::Running)
+    else {
+        return;
+    };
+    let by_itself = operation
+        .operation
+        .initiated_by
+        .as_ref()
+        .is_some_and(|by| by.automated);
+    match operation.operation.sync.clone().filter(|_| !by_itself) {
+        Some(sync) => {
+            let digest = state.desired.as_ref().map(|desired| desired.digest.clone());
+            let digest = digest.unwrap_or_default();
+            state.running = Some(Running::new(Reason::Operation, sync, digest));
+        }
+        None => {
+            operation.phase = OperationPhase::Error;
+            "interrupted by a restart of the agent".clone_into(&mut operation.message);
+            operation.finished_at = Some(report::timestamp(Duration::ZERO));
+        }
+    }
+}
+
+/// How a sync ends.
+pub(super) enum End {
+    Succeeded,
+    Failed(String),
+    /// Another desired state, or a person, came in between.
+    Superseded,
+    /// A person ended it.
+    Terminated(String),
+}
+
+/// Ends the running sync: hooks are cleaned up, the result is put into words, and it is decided
+/// when to try again.
+pub(super) async fn end(
+    hands: &Hands<'_>,
     state: &mut State,
-    phase: OperationPhase,
-    message: String,
-    resources: Vec<ResourceResult>,
-) {
+    end: End,
+) -> Result<(), ClusterError> {
+    if hands.application.operation.is_some()
+        && state.running.as_ref().map(|it| it.reason) == Some(Reason::Operation)
+    {
+        // It ended before anything was begun.
+        take_up(hands.context, state, hands.application).await?;
+    }
+    clean_up_hooks(hands, state, &end).await;
+    let Some(running) = state.running.take() else {
+        return Ok(());
+    };
+    let (context, application) = (hands.context, hands.application);
+    let (phase, message) = match end {
+        End::Superseded => {
+            // The newer one is waiting and is taken up at once.
+            state.retry_now();
+            state.look_again_in(Duration::ZERO);
+            let message = "superseded by a newer desired state".to_owned();
+            (OperationPhase::Failed, message)
+        }
+        End::Terminated(by) => {
+            state.held = Some(running.desired.clone());
+            let message = format!("terminated by {by}; the next commit or sync goes on");
+            if let Some(operation) = &mut state.operation {
+                operation.terminated_by = by;
+            }
+            report::failed(context, application, state, &message, running.began);
+            (OperationPhase::Failed, message)
+        }
+        End::Succeeded => {
+            let message = summary(state, &running);
+            state.retry_now();
+            state.sync_error = None;
+            report::synced(context, application, state, &running, &message);
+            time_applied(context, state, &running);
+            (OperationPhase::Succeeded, message)
+        }
+        End::Failed(message) => {
+            report::failed(context, application, state, &message, running.began);
+            state.sync_error = Some(message.clone());
+            let pause = after_failure(state, application);
+            state.next_attempt = Some(Instant::now() + pause);
+            state.look_again_in(pause);
+            (OperationPhase::Failed, message)
+        }
+    };
     let revision = state
         .desired
         .as_ref()
@@ -216,204 +307,137 @@ fn finish(
         operation.finished_at = Some(report::timestamp(Duration::ZERO));
         operation.sync_result = Some(SyncResult {
             revision: revision.unwrap_or_default(),
-            resources,
+            desired: running.desired,
+            resources: running.rows,
         });
     }
+    Ok(())
 }
 
-/// Finds the manifests of what is to be applied.
-async fn prepare<'a>(
-    context: &Context,
-    state: &State,
-    application: &'a Application,
-    plan: &Plan<'_>,
-    dry_run: bool,
-) -> Result<Execution<'a>, String> {
-    let mut manifests = match &plan.manifests {
-        Some(manifests) => manifests.clone(),
-        None => {
-            let commit_id = state
-                .desired
-                .as_ref()
-                .map(|desired| desired.commit_id.clone());
-            let mirror = (context.mirror_of)(&application.key);
-            let (Some(commit_id), Some(mirror)) = (commit_id, mirror) else {
-                return Err("the source is not known yet".to_owned());
-            };
-            let source = Source {
-                mirror: &mirror,
-                commit_id: &commit_id,
-            };
-            desire(&context.engine, application, &source)
-                .await
-                .map_err(|e| e.to_string())?
-                .1
-        }
-    };
-    let wanted = plan
-        .comparison
-        .changed
+fn summary(state: &State, running: &Running) -> String {
+    let count = running
+        .rows
         .iter()
-        .chain(&plan.comparison.drifted);
-    let apply: Manifests = wanted
-        .filter_map(|key| manifests.remove_entry(key))
-        .collect();
-    let seen = apply.keys().filter_map(|key| {
-        let kind = state.kind_of(key)?;
-        let live = context.live.look_up(&application.key, kind, key).found()?;
-        Some((key.clone(), live.observation.resource_version))
-    });
-    let seen: std::collections::HashMap<_, _> = seen.collect();
-    let prune = if plan.prune {
-        plan.comparison.stale.as_slice()
-    } else {
-        &[]
+        .filter(|row| row.sync_phase.is_none())
+        .count();
+    let hooks = running.rows.len() - count;
+    let verb = match running.sync.dry_run {
+        true => "would be changed",
+        false => "changed",
     };
-    let creates = apply.keys().any(|key| !state.inventory.contains_key(key));
-    let creates_namespace = creates && application.spec.has_sync_option("CreateNamespace=true");
-    Ok(Execution {
-        owner: &application.key,
-        prune: prune
-            .iter()
-            .filter_map(|key| Some((key.clone(), state.inventory.get(key)?.clone())))
-            .collect(),
-        apply,
-        dry_run,
-        create_namespace: creates_namespace
-            .then_some(application.spec.destination.namespace.as_str()),
-        seen,
-    })
-}
-
-/// Writes the union of the inventory and what will be created before the first create: whatever
-/// happens then, the inventory holds everything that is ours.
-async fn write_ahead(
-    context: &Context,
-    state: &mut State,
-    application: &Application,
-    execution: &Execution<'_>,
-) -> Result<(), ClusterError> {
-    let mut grew = false;
-    for (key, object) in &execution.apply {
-        let kind = object.api();
-        grew |= state.inventory.insert(key.clone(), kind.clone()) != Some(kind);
-    }
-    if grew {
-        report::write_inventory(context, state, application).await
-    } else {
-        Ok(())
-    }
-}
-
-fn remember(
-    context: &Context,
-    state: &mut State,
-    application: &Application,
-    outcome: &Outcome,
-    dry_run: bool,
-) {
-    for (kind, key, observation, health) in &outcome.seen {
-        context.live.record(
-            &application.key,
-            kind,
-            key,
-            observation.clone(),
-            health.clone(),
-        );
-    }
-    for (key, baseline) in &outcome.baselines {
-        match baseline {
-            Some(baseline) => state.baselines.insert(key.clone(), *baseline),
-            None => state.baselines.remove(key),
-        };
-    }
-    let gone = outcome
-        .changes
-        .iter()
-        .filter(|(_, change)| *change == Change::Gone && !dry_run);
-    for (key, _) in gone {
-        state.inventory.remove(key);
-        state.baselines.remove(key);
-    }
-}
-
-/// Puts the result into words and decides when to try again.
-fn conclude(
-    context: &Context,
-    state: &mut State,
-    application: &Application,
-    plan: &Plan<'_>,
-    outcome: &Outcome,
-    started: Instant,
-) {
-    let failed: Vec<_> = outcome
-        .failures()
-        .map(|(key, message)| format!("{key}: {message}"))
-        .collect();
-    let dry_run = state
-        .operation
+    let objects = state
+        .desired
         .as_ref()
-        .and_then(|state| state.operation.sync.as_ref())
-        .is_some_and(|sync| sync.dry_run);
-    let resources: Vec<_> = outcome.changes.iter().filter_map(row).collect();
-    let metrics = &context.engine.metrics;
-    if outcome.superseded {
-        // The newer one is waiting and is taken up at once.
-        finish(
-            state,
-            OperationPhase::Failed,
-            "superseded by a newer revision".to_owned(),
-            resources,
-        );
-        state.retry_now();
-    } else if failed.is_empty() {
-        let verb = if dry_run {
-            "would be changed"
+        .map_or(0, |desired| desired.objects.len());
+    let mut message = match count {
+        0 => "nothing to change".to_owned(),
+        count => format!("{count} of {} objects {verb}", objects.max(count)),
+    };
+    if hooks > 0 {
+        let verb = if running.sync.dry_run {
+            "to run"
         } else {
-            "changed"
+            "run"
         };
-        let count = resources.len();
-        let message = if count == 0 {
-            "nothing to change".to_owned()
-        } else {
-            format!(
-                "{count} of {} objects {verb}",
-                desired_count(state).max(count)
-            )
-        };
-        state.retry_now();
-        state.sync_error = None;
-        report::synced(
-            context,
-            application,
-            state,
-            plan.reason,
-            outcome,
-            &message,
-            started,
-        );
-        finish(state, OperationPhase::Succeeded, message, resources);
-        if let (Some(at), Some(timing)) = (outcome.applied_at, &mut state.timing)
-            && let Some((received, trigger)) = state.moving
-            && timing.applied_ms == 0
-            && !dry_run
-        {
-            timing.applied_ms = millis(at.saturating_duration_since(received));
-            metrics.push_stage(
-                Stage::Applied,
-                trigger,
-                at.saturating_duration_since(received),
-            );
-        }
-    } else {
-        let message = some_of(&failed);
-        report::failed(context, application, state, &message, started);
-        finish(state, OperationPhase::Failed, message.clone(), resources);
-        state.sync_error = Some(message);
-        let pause = after_failure(state, application);
-        state.next_attempt = Some(Instant::now() + pause);
-        state.look_again_in(pause);
+        message = format!("{message}, {hooks} hooks {verb}");
     }
+    message
+}
+
+/// Measures how long it took from the push to the last apply.
+fn time_applied(context: &Context, state: &mut State, running: &Running) {
+    if let (Some(at), Some(timing)) = (running.applied_at, &mut state.timing)
+        && let Some((received, trigger)) = state.moving
+        && timing.applied_ms == 0
+    {
+        let took = at.saturating_duration_since(received);
+        timing.applied_ms = millis(took);
+        context
+            .engine
+            .metrics
+            .push_stage(Stage::Applied, trigger, took);
+    }
+}
+
+/// Deletes the objects of hooks as their policies and the end of the sync ask for. A hook that
+/// still runs when its sync is cut short is ended with it.
+async fn clean_up_hooks(hands: &Hands<'_>, state: &mut State, end: &End) {
+    let Some(digest) = state
+        .running
+        .as_ref()
+        .map(|running| running.desired.clone())
+    else {
+        return;
+    };
+    let hooks = state
+        .desired
+        .as_ref()
+        .map(|desired| desired.hooks.clone())
+        .unwrap_or_default();
+    for result in state.hooks.clone() {
+        let Some(key) = ResourceKey::parse(&result.id).filter(|_| result.desired == digest) else {
+            continue;
+        };
+        let cut = matches!(end, End::Superseded | End::Terminated(_));
+        let policy = hooks.iter().find(|hook| hook.made(&key)).map(|it| &it.hook);
+        let goes = match end {
+            End::Succeeded => policy.is_some_and(|policy| policy.when_succeeded),
+            End::Failed(_) => policy.is_some_and(|policy| policy.when_failed),
+            End::Superseded | End::Terminated(_) => result.status == HookStatus::Running,
+        };
+        let Some(held) = state.inventory.get(&key).cloned().filter(|_| goes) else {
+            continue;
+        };
+        let owner = &hands.application.key;
+        let deleted = delete(
+            &hands.cluster,
+            &held.kind,
+            &key,
+            owner,
+            Propagation::Background,
+        );
+        match deleted.await {
+            Ok(Deletion::Gone | Deletion::Accepted) | Err(ClusterError::NotOurs(..)) => {
+                state.forget(&key);
+            }
+            Err(error) => tracing::warn!(app = %owner, hook = %key, %error, "a hook stays"),
+        }
+        if cut && let Some(result) = state.hooks.iter_mut().find(|known| **known == result) {
+            result.status = HookStatus::Failed;
+            "its sync was cut short".clone_into(&mut result.message);
+        }
+    }
+}
+
+/// Finds the manifests of the desired state: on disk, or by rendering again.
+pub(super) async fn manifests(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+) -> Result<Manifests, String> {
+    if let Some(manifests) = state.manifests.take() {
+        return Ok(manifests);
+    }
+    let Some(desired) = &state.desired else {
+        return Err("there is no desired state yet".to_owned());
+    };
+    let kept = manifests_of(&context.engine, application, desired).await;
+    match kept {
+        Ok(Some(manifests)) => return Ok(manifests),
+        Ok(None) => {}
+        Err(error) => return Err(error.to_string()),
+    }
+    let Some(mirror) = (context.mirror_of)(&application.key) else {
+        return Err("the manifests are not at hand: the repository was not read yet".to_owned());
+    };
+    let source = Source {
+        mirror: &mirror,
+        commit_id: &desired.commit_id,
+    };
+    let rendered = desire(&context.engine, application, &source).await;
+    rendered
+        .map(|(_, manifests)| manifests)
+        .map_err(|error| error.to_string())
 }
 
 /// Counts a failure and tells how long to wait for the next attempt.
@@ -429,44 +453,6 @@ pub(super) fn after_failure(state: &mut State, application: &Application) -> Dur
         retry.and_then(|retry| retry.limit),
         retry.and_then(|retry| retry.backoff.as_ref()),
     )
-}
-
-fn desired_count(state: &State) -> usize {
-    state
-        .desired
-        .as_ref()
-        .map_or(0, |desired| desired.objects.len())
-}
-
-fn row((key, change): &(ResourceKey, Change)) -> Option<ResourceResult> {
-    let (status, message) = match change {
-        Change::Created => ("Synced", "created".to_owned()),
-        Change::Configured => ("Synced", "configured".to_owned()),
-        Change::Pruned | Change::Gone => ("Pruned", "pruned".to_owned()),
-        Change::Failed(message) => ("SyncFailed", message.clone()),
-        Change::Unchanged => return None,
-    };
-    Some(ResourceResult {
-        group: key.group.clone(),
-        kind: key.kind.clone(),
-        namespace: key.namespace.clone(),
-        name: key.name.clone(),
-        status: status.to_owned(),
-        message,
-    })
-}
-
-fn some_of(messages: &[String]) -> String {
-    let shown = messages
-        .iter()
-        .take(3)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join("; ");
-    match messages.len().saturating_sub(3) {
-        0 => shown,
-        more => format!("{shown}; and {more} more"),
-    }
 }
 
 pub(super) fn millis(duration: Duration) -> i64 {

@@ -1,8 +1,12 @@
 //! What a user writes: the spec of an Application and its `operation`, in Argo CD's words.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::object::{ResourceKey, duration};
 
 /// Where the desired state comes from, where it goes and when.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -14,6 +18,10 @@ pub(crate) struct ApplicationSpec {
     pub(crate) source: Option<ApplicationSource>,
     /// Which cluster and namespace they go to.
     pub(crate) destination: Destination,
+    /// A ServiceAccount of the Application's namespace: its objects are read, applied and deleted
+    /// as it, so that its rights bound what the source can do.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) service_account_name: String,
     /// When and how they are applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sync_policy: Option<SyncPolicy>,
@@ -139,6 +147,23 @@ pub(crate) struct SyncPolicy {
     /// How fast a failed sync is tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) retry: Option<Retry>,
+    /// How long one wave, hook or deletion may take before the sync fails, such as `10m`; 5
+    /// minutes when not given.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) wave_timeout: String,
+    /// Labels and annotations of the namespace that `CreateNamespace=true` creates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) managed_namespace_metadata: Option<NamespaceMetadata>,
+}
+
+/// Labels and annotations of a namespace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct NamespaceMetadata {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) labels: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) annotations: BTreeMap<String, String>,
 }
 
 /// What is done without being asked.
@@ -194,6 +219,50 @@ pub(crate) struct Operation {
     pub(crate) info: Vec<Info>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sync: Option<SyncOperation>,
+    /// Go back to an earlier deployment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rollback: Option<RollbackOperation>,
+    /// End the operation that is running; what it applied stays.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) terminate: bool,
+}
+
+/// A way back that was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct RollbackOperation {
+    /// The id of the deployment in `status.history`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<i64>,
+    /// Ends a rollback: the newest commit counts again.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) undo: bool,
+    /// Delete what the earlier deployment did not have.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) prune: bool,
+}
+
+/// Names objects; `*` alone stands for any.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct ResourceSelector {
+    pub(crate) group: String,
+    pub(crate) kind: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl ResourceSelector {
+    /// Whether it names this object. As in Argo CD the group must be equal, the namespace may be
+    /// left out.
+    pub(crate) fn selects(&self, key: &ResourceKey) -> bool {
+        let is = |wanted: &str, given: &str| wanted == "*" || wanted == given;
+        is(&self.group, &key.group)
+            && is(&self.kind, &key.kind)
+            && (self.namespace.is_empty() || is(&self.namespace, &key.namespace))
+            && is(&self.name, &key.name)
+    }
 }
 
 /// Who asked.
@@ -216,6 +285,12 @@ pub(crate) struct SyncOperation {
     /// Say what would be done and do nothing.
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) dry_run: bool,
+    /// Only these objects, and no hooks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) resources: Vec<ResourceSelector>,
+    /// More sync options, for this sync only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) sync_options: Vec<String>,
 }
 
 fn is_false(value: &bool) -> bool {
@@ -232,13 +307,18 @@ impl ApplicationSpec {
             .filter(|automated| automated.enabled != Some(false))
     }
 
-    /// Whether an option such as `CreateNamespace=true` is among the sync options.
-    pub(crate) fn has_sync_option(&self, option: &str) -> bool {
-        self.sync_policy.as_ref().is_some_and(|policy| {
-            policy
-                .sync_options
-                .iter()
-                .any(|given| given.trim() == option)
-        })
+    /// The sync options of the application.
+    pub(crate) fn sync_options(&self) -> &[String] {
+        self.sync_policy
+            .as_ref()
+            .map_or(&[], |policy| policy.sync_options.as_slice())
+    }
+
+    /// How long one wave, hook or deletion may take.
+    pub(crate) fn wave_timeout(&self) -> Duration {
+        let given = self.sync_policy.as_ref();
+        given
+            .and_then(|policy| duration(&policy.wave_timeout))
+            .unwrap_or(Duration::from_secs(300))
     }
 }

@@ -1,18 +1,7 @@
 //! What is wrong with a spec beyond its types: nonsense and what is not supported yet.
 
-use super::{ApplicationSource, ApplicationSpec, Destination, SyncPolicy};
+use super::{ApplicationSource, ApplicationSpec, Destination, SyncPolicy, options};
 use crate::object::duration;
-
-/// Sync options that are in force always, so that giving them changes nothing.
-const ALWAYS: [&str; 6] = [
-    "ServerSideApply=true",
-    "ApplyOutOfSyncOnly=true",
-    "PruneLast=true",
-    "RespectIgnoreDifferences=true",
-    "FailOnSharedResource=true",
-    "SkipDryRunOnMissingResource=true",
-];
-const OPTIONAL: [&str; 2] = ["CreateNamespace=true", "CreateNamespace=false"];
 
 /// Every fault of a spec, each naming its field and what to do. Empty for a good one.
 pub(super) fn application_faults(spec: &ApplicationSpec) -> Vec<String> {
@@ -85,9 +74,9 @@ fn destination_faults(destination: &Destination, faults: &mut Vec<String>) {
 fn policy_faults(policy: &SyncPolicy, destination: &Destination, faults: &mut Vec<String>) {
     const OPTIONS: &str = "spec.syncPolicy.syncOptions";
     for option in policy.sync_options.iter().map(|option| option.trim()) {
-        if !ALWAYS.contains(&option) && !OPTIONAL.contains(&option) {
+        if !options::is_known(option) {
             faults.push(format!(
-                "{OPTIONS}: \"{option}\" is not supported by this version"
+                "{OPTIONS}: \"{option}\" is not known, see docs/applications.md"
             ));
         }
         if option == "CreateNamespace=true" && destination.namespace.is_empty() {
@@ -95,6 +84,12 @@ fn policy_faults(policy: &SyncPolicy, destination: &Destination, faults: &mut Ve
                 "{OPTIONS}: {option} needs spec.destination.namespace"
             ));
         }
+    }
+    let timeout = &policy.wave_timeout;
+    if !timeout.is_empty() && duration(timeout).is_none_or(|timeout| timeout.is_zero()) {
+        faults.push(format!(
+            "spec.syncPolicy.waveTimeout: \"{timeout}\" is no duration such as 90s or 10m"
+        ));
     }
     let Some(backoff) = policy
         .retry
@@ -161,13 +156,18 @@ mod tests {
             ),
             (
                 "/syncPolicy",
-                json!({"syncOptions": ["Replace=true"]}),
+                json!({"syncOptions": ["Sparkle=true"]}),
                 "spec.syncPolicy.syncOptions",
             ),
             (
                 "/syncPolicy",
                 json!({"retry": {"backoff": {"duration": "soon"}}}),
                 "spec.syncPolicy.retry",
+            ),
+            (
+                "/syncPolicy",
+                json!({"waveTimeout": "0s"}),
+                "spec.syncPolicy.waveTimeout",
             ),
             (
                 "/revisionHistoryLimit",

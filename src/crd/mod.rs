@@ -4,11 +4,13 @@ mod application;
 mod definition;
 mod faults;
 pub(crate) mod names;
+pub(crate) mod options;
 mod read;
 mod status;
 
 pub(crate) use application::*;
 pub(crate) use definition::definition;
 use faults::application_faults;
+pub(crate) use options::{Consent, Propagation, SyncOptions};
 pub(crate) use read::{Application, ApplicationKey, read};
 pub(crate) use status::*;

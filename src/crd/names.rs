@@ -37,6 +37,10 @@ pub(crate) const REFRESH: &str = "refresh";
 pub(crate) const HOOK: &str = "hook";
 pub(crate) const SYNC_WAVE: &str = "sync-wave";
 pub(crate) const SYNC_OPTIONS: &str = "sync-options";
+pub(crate) const HOOK_DELETE_POLICY: &str = "hook-delete-policy";
+pub(crate) const COMPARE_OPTIONS: &str = "compare-options";
+/// A time (RFC 3339): what asks for confirmation may be deleted, if that was asked before.
+pub(crate) const DELETION_APPROVED: &str = "deletion-approved";
 pub(crate) const IGNORE_HEALTHCHECK: &str = "ignore-healthcheck";
 pub(crate) const PRUNE_APPROVED: &str = "prune-approved";
 

@@ -46,7 +46,7 @@ macro_rules! display_as_written {
         }
     )*};
 }
-display_as_written!(SyncCode, HealthCode, OperationPhase);
+display_as_written!(SyncCode, HealthCode, OperationPhase, HookPhase);
 
 /// The health of one object or of an application.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -88,6 +88,12 @@ pub(crate) struct ApplicationStatus {
     pub(crate) conditions: Vec<Condition>,
     /// What the agent may have created and has not seen deleted.
     pub(crate) inventory: Inventory,
+    /// How the hooks of the newest desired state did: each runs once for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) hooks: Vec<HookResult>,
+    /// A rollback that is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pin: Option<Pin>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<SourceStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,6 +125,9 @@ pub(crate) struct OperationState {
     pub(crate) operation: Operation,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sync_result: Option<SyncResult>,
+    /// Who ended it before its time.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) terminated_by: String,
     /// How many attempts failed before.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) retry_count: i64,
@@ -129,6 +138,9 @@ pub(crate) struct OperationState {
 #[serde(default)]
 pub(crate) struct SyncResult {
     pub(crate) revision: String,
+    /// Digest of the desired state that was synced.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) desired: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) resources: Vec<ResourceResult>,
 }
@@ -143,8 +155,21 @@ pub(crate) struct ResourceResult {
     pub(crate) name: String,
     /// `Synced`, `SyncFailed`, `Pruned` or `PruneSkipped`, as in Argo CD.
     pub(crate) status: String,
+    /// Of a hook: when it ran.
+    #[serde(rename = "syncPhase", skip_serializing_if = "Option::is_none")]
+    pub(crate) sync_phase: Option<HookPhase>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) message: String,
+}
+
+impl ResourceResult {
+    /// Whether it is about this object.
+    pub(crate) fn is(&self, key: &ResourceKey) -> bool {
+        self.name == key.name
+            && self.kind == key.kind
+            && self.namespace == key.namespace
+            && self.group == key.group
+    }
 }
 
 /// One revision that was deployed.
@@ -159,6 +184,9 @@ pub(crate) struct Deployment {
     pub(crate) initiated_by: Option<InitiatedBy>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<ApplicationSource>,
+    /// Digest that names the rendered bundle, by which a rollback finds it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) bundle: String,
 }
 
 /// One managed object: in sync or not, well or not.
@@ -190,6 +218,58 @@ impl ResourceStatus {
     }
 }
 
+/// How one hook did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct HookResult {
+    /// `group/Kind:namespace/name` of the object that was created.
+    pub(crate) id: String,
+    pub(crate) phase: HookPhase,
+    /// Digest of the desired state that it ran for.
+    pub(crate) desired: String,
+    pub(crate) status: HookStatus,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) message: String,
+}
+
+/// When a hook runs, in this order: before, with and after what is applied, only after a sync that
+/// failed, and before and after the objects of an Application are deleted with it.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub(crate) enum HookPhase {
+    PreSync,
+    Sync,
+    PostSync,
+    SyncFail,
+    PreDelete,
+    PostDelete,
+}
+
+/// How far a hook came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) enum HookStatus {
+    Running,
+    Succeeded,
+    Failed,
+}
+
+/// A rollback that is in force: until the source has a newer commit than `until`, the deployment
+/// counts as desired.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct Pin {
+    /// The id of the deployment in the history.
+    pub(crate) id: i64,
+    pub(crate) revision: String,
+    /// Digest that names the rendered bundle.
+    pub(crate) bundle: String,
+    /// The newest commit when it was asked for.
+    pub(crate) until: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) by: String,
+    pub(crate) at: String,
+}
+
 /// Something a person should know. Absent when all is well.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -219,6 +299,15 @@ pub(crate) struct InventoryEntry {
     /// empty before the first.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) h: String,
+    /// The wave it was applied in: a deletion goes the other way.
+    #[serde(default, skip_serializing_if = "is_zero_wave")]
+    pub(crate) w: i32,
+    /// It is deleted only when all that was applied is healthy.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) last: bool,
+    /// It is a hook: not compared and not pruned, but deleted with the Application.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) hook: bool,
 }
 
 /// How the source does; absent while it is read without trouble.
@@ -247,6 +336,10 @@ pub(crate) struct Timing {
 
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+fn is_zero_wave(value: &i32) -> bool {
+    *value == 0
 }
 
 fn is_zero(value: &i64) -> bool {

@@ -82,6 +82,16 @@ impl Object {
         self.metadata_text("name").unwrap_or_default()
     }
 
+    /// Whether it has neither a name nor a start of one (`generateName`, for hooks).
+    pub(crate) fn is_nameless(&self) -> bool {
+        self.name().is_empty() && self.generate_name().is_empty()
+    }
+
+    /// `metadata.generateName`, empty when there is none.
+    pub(crate) fn generate_name(&self) -> &str {
+        self.metadata_text("generateName").unwrap_or_default()
+    }
+
     /// `metadata.namespace`, none when absent or empty.
     pub(crate) fn namespace(&self) -> Option<&str> {
         self.metadata_text("namespace")

@@ -139,7 +139,7 @@ mod tests {
         });
         let asked = SyncOperation {
             prune: true,
-            dry_run: false,
+            ..SyncOperation::default()
         };
         let sync = |reason, prune| Action::Sync { reason, prune };
         let base = Situation::default();

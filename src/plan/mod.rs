@@ -2,9 +2,15 @@
 //! and whether anything is done at all. Never sees the cluster.
 
 mod decide;
+mod hook;
 mod order;
 mod prune;
+mod pull_up;
+mod step;
 
 pub(crate) use decide::{Action, Reason, Retry, Situation, decide, retry_delay};
+pub(crate) use hook::{Hook, Role, role, wave};
 pub(crate) use order::{batches, reverse_order};
 pub(crate) use prune::{PruneGuard, check_prune};
+pub(crate) use pull_up::{Needed, pull_up};
+pub(crate) use step::{Patience, Place, Progress, Step, Subject, Task, some_of, step};

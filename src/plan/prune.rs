@@ -9,6 +9,8 @@ pub(crate) struct PruneGuard<'a> {
     pub(crate) stale: &'a [ResourceKey],
     /// How many objects are desired.
     pub(crate) desired: usize,
+    /// Some of it asks for a person's word itself (`Prune=confirm`).
+    pub(crate) unconfirmed: bool,
     /// `allowEmpty`: an empty render may delete everything.
     pub(crate) allow_empty: bool,
     /// A person approved exactly this (see [`PruneGuard::token`]).
@@ -54,6 +56,8 @@ pub(crate) fn check_prune(guard: &PruneGuard<'_>) -> Result<(), String> {
         .find(|key| PROTECTED.contains(&key.kind.as_str()))
     {
         format!("{key} would be deleted with all that is in it")
+    } else if guard.unconfirmed {
+        "what would be deleted asks for confirmation (Prune=confirm)".to_owned()
     } else if stale > FEW && stale * 100 > (stale + guard.desired) * SHARE {
         format!(
             "{stale} of {} objects would be deleted",
@@ -86,6 +90,7 @@ mod tests {
         check_prune(&PruneGuard {
             stale,
             desired,
+            unconfirmed: false,
             allow_empty,
             approved: None,
         })
@@ -125,11 +130,25 @@ mod tests {
     }
 
     #[test]
+    fn what_asks_for_a_person_waits_for_one() {
+        let stale = keys("ConfigMap", 1);
+        let guard = PruneGuard {
+            stale: &stale,
+            desired: 9,
+            unconfirmed: true,
+            allow_empty: true,
+            approved: None,
+        };
+        assert!(check_prune(&guard).unwrap_err().contains("Prune=confirm"));
+    }
+
+    #[test]
     fn an_approval_is_for_one_set_only() {
         let stale = keys("Namespace", 1);
         let mut guard = PruneGuard {
             stale: &stale,
             desired: 9,
+            unconfirmed: false,
             allow_empty: false,
             approved: None,
         };

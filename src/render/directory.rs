@@ -63,10 +63,7 @@ pub(super) fn render(request: &Request<'_>) -> Result<Vec<Object>, Error> {
             path: path.clone(),
             source,
         })?);
-        if let Some(unnamed) = objects
-            .iter()
-            .find(|object: &&Object| object.name().is_empty())
-        {
+        if let Some(unnamed) = objects.iter().find(|object: &&Object| object.is_nameless()) {
             let problem = format!("a {} without metadata.name", unnamed.kind());
             return Err(Error::Refused { path, problem });
         }

@@ -146,7 +146,7 @@ pub(crate) async fn render(
         Tool::Helm => helm::render(tools, request).await?,
     };
     for object in &objects {
-        if object.name().is_empty() {
+        if object.is_nameless() {
             let problem = format!("a {} without metadata.name", object.kind());
             return Err(Error::Refused {
                 path: request.source.path.clone(),

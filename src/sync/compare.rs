@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Desired;
-use crate::crd::Health;
+use crate::crd::{Consent, Health};
 use crate::diff::{Baseline, Observation, Verdict, judge};
 use crate::object::ResourceKey;
 
@@ -17,6 +17,10 @@ pub(crate) struct Live {
     pub(crate) ours: bool,
     /// The application that it says it belongs to, when that is another one.
     pub(crate) other_owner: Option<String>,
+    /// What it says itself about being pruned.
+    pub(crate) prune: Option<Consent>,
+    /// It asks not to be counted when it is not desired (`IgnoreExtraneous`).
+    pub(crate) extraneous: bool,
 }
 
 /// What is known of an object.
@@ -48,6 +52,14 @@ pub(crate) struct Comparison {
     pub(crate) drifted: Vec<ResourceKey>,
     /// In the inventory, not desired, and still there and ours.
     pub(crate) stale: Vec<ResourceKey>,
+    /// How many of the stale ask not to be counted (`IgnoreExtraneous`).
+    pub(crate) tolerated: usize,
+    /// Those of the stale that are never pruned (`Prune=false`).
+    pub(crate) kept: Vec<ResourceKey>,
+    /// Those of the stale that are pruned when a person agreed (`Prune=confirm`).
+    pub(crate) unconfirmed: Vec<ResourceKey>,
+    /// Hooks that did not run for this desired state yet.
+    pub(crate) hooks: usize,
     /// In the inventory, not desired, and not seen among ours any more: to be forgotten once a
     /// read has confirmed it. What nothing is known of is in neither list and stays ours.
     pub(crate) settled: Vec<ResourceKey>,
@@ -60,19 +72,37 @@ impl Comparison {
     pub(crate) fn is_synced(&self) -> bool {
         self.changed.is_empty()
             && self.drifted.is_empty()
-            && self.stale.is_empty()
+            && self.stale.len() == self.tolerated
             && self.shared.is_empty()
+            && self.hooks == 0
+    }
+
+    /// What may be pruned as far as the objects themselves say.
+    pub(crate) fn prunable(&self) -> impl Iterator<Item = &ResourceKey> {
+        self.stale.iter().filter(|key| !self.kept.contains(key))
+    }
+
+    /// Takes in a stale object, with what it says about being pruned.
+    pub(crate) fn add_stale(&mut self, key: ResourceKey, consent: Consent) {
+        match consent {
+            Consent::Yes => {}
+            Consent::No => self.kept.push(key.clone()),
+            Consent::Confirm => self.unconfirmed.push(key.clone()),
+        }
+        self.stale.push(key);
     }
 }
 
 /// Compares the desired state with what is remembered of the cluster.
 ///
-/// `inventory` holds the keys that we may have created, `live` answers for one key.
+/// `inventory` holds the keys that we may have created, hooks apart, `live` answers for one key,
+/// and `consent` is what the application says about pruning where an object says nothing.
 pub(crate) fn compare<'a>(
     desired: &Desired,
     baselines: &HashMap<ResourceKey, Baseline>,
     inventory: impl Iterator<Item = &'a ResourceKey>,
     live: impl Fn(&ResourceKey) -> Lookup,
+    consent: Consent,
 ) -> Comparison {
     let mut comparison = Comparison::default();
     for (key, object) in &desired.objects {
@@ -81,11 +111,17 @@ pub(crate) fn compare<'a>(
             comparison.shared.push((key.clone(), other));
         }
         let baseline = baselines.get(key);
-        let verdict = judge(
-            object.digest,
-            baseline,
-            found.as_ref().map(|live| &live.observation),
-        );
+        let verdict = match &found {
+            // It was created once and is left alone since.
+            Some(live) if object.options.if_not_present && !live.observation.terminating => {
+                Verdict::Synced
+            }
+            found => judge(
+                object.digest,
+                baseline,
+                found.as_ref().map(|live| &live.observation),
+            ),
+        };
         comparison.verdicts.insert(key.clone(), verdict);
         match verdict {
             Verdict::Synced | Verdict::Terminating => {}
@@ -100,7 +136,10 @@ pub(crate) fn compare<'a>(
     }
     for key in inventory.filter(|key| !desired.objects.contains_key(*key)) {
         match live(key) {
-            Lookup::Found(found) if found.ours => comparison.stale.push(key.clone()),
+            Lookup::Found(found) if found.ours => {
+                comparison.tolerated += usize::from(found.extraneous);
+                comparison.add_stale(key.clone(), found.prune.unwrap_or(consent));
+            }
             Lookup::Found(_) | Lookup::Absent => comparison.settled.push(key.clone()),
             Lookup::Unknown => {}
         }
@@ -113,8 +152,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::crd::{HookPhase, SyncOptions};
     use crate::diff::{Digest, observe};
     use crate::object::{Kind, Object};
+    use crate::plan::Place;
     use crate::sync::DesiredObject;
 
     fn key(name: &str) -> ResourceKey {
@@ -137,6 +178,11 @@ mod tests {
                 kind,
                 digest: Digest::of(&json!(name)),
                 ignores_health: false,
+                place: Place::of_wave(HookPhase::Sync, 0),
+                options: SyncOptions {
+                    if_not_present: *name == "once",
+                    ..SyncOptions::default()
+                },
             };
             (key(name), object)
         };
@@ -159,12 +205,21 @@ mod tests {
             health: None,
             ours,
             other_owner,
+            prune: None,
+            extraneous: false,
         }
+    }
+
+    fn saying(prune: Consent) -> Lookup {
+        Lookup::Found(Live {
+            prune: Some(prune),
+            ..live("f:data", true)
+        })
     }
 
     #[test]
     fn each_object_ends_in_one_list() {
-        let desired = desired(&["new", "same", "touched", "deleted", "shared"]);
+        let desired = desired(&["new", "same", "touched", "deleted", "shared", "once"]);
         let applied = live("f:data", true);
         let baselines: HashMap<_, _> = ["same", "touched", "deleted"]
             .iter()
@@ -176,22 +231,28 @@ mod tests {
                 )
             })
             .collect();
-        let inventory = ["same", "gone", "stale", "taken", "unseen"].map(key);
-        let found = compare(&desired, &baselines, inventory.iter(), |key| {
-            match key.name.as_str() {
-                "same" | "stale" => Lookup::Found(live("f:data", true)),
-                "touched" => Lookup::Found(live("f:other", true)),
-                "shared" | "taken" => Lookup::Found(live("f:data", false)),
-                "unseen" => Lookup::Unknown,
-                _ => Lookup::Absent,
-            }
-        });
+        let inventory = ["same", "gone", "stale", "taken", "unseen", "kept", "asks"].map(key);
+        let look_up = |key: &ResourceKey| match key.name.as_str() {
+            "kept" => saying(Consent::No),
+            "asks" => saying(Consent::Confirm),
+            "once" => Lookup::Found(live("f:other", true)),
+            "same" | "stale" => Lookup::Found(live("f:data", true)),
+            "touched" => Lookup::Found(live("f:other", true)),
+            "shared" | "taken" => Lookup::Found(live("f:data", false)),
+            "unseen" => Lookup::Unknown,
+            _ => Lookup::Absent,
+        };
+        let keys = inventory.iter();
+        let found = compare(&desired, &baselines, keys, look_up, Consent::Yes);
         let names = |keys: &[ResourceKey]| -> Vec<String> {
             keys.iter().map(|key| key.name.clone()).collect()
         };
         assert_eq!(names(&found.changed), ["new", "shared"]);
         assert_eq!(names(&found.drifted), ["deleted", "touched"]);
-        assert_eq!(names(&found.stale), ["stale"]);
+        assert_eq!(names(&found.stale), ["stale", "kept", "asks"]);
+        assert_eq!(names(&found.kept), ["kept"]);
+        assert_eq!(names(&found.unconfirmed), ["asks"]);
+        assert_eq!(found.verdicts[&key("once")], Verdict::Synced);
         assert_eq!(names(&found.settled), ["gone", "taken"]);
         assert_eq!(found.shared, [(key("shared"), "trimtab/other".to_owned())]);
         assert_eq!(found.verdicts[&key("same")], Verdict::Synced);

@@ -1,11 +1,16 @@
 //! The engine: from a commit to what is desired, from there to what differs, and from there to a
 //! converged cluster. Each stage is a function; the controller calls them in this order:
-//! [`desire`] (checkout and render), [`compare`], then [`execute`] (apply and prune).
+//! [`desire`] (checkout and render), [`compare`], then, place by place of the plan, [`check`],
+//! [`execute`], [`start_hook`] and [`delete`].
 
 mod compare;
 mod desire;
 mod error;
 mod execute;
+mod hooks;
+mod namespace;
+mod prepare;
+mod write;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -18,11 +23,15 @@ use crate::render::Tools;
 use crate::telemetry::Metrics;
 
 pub(crate) use compare::{Comparison, Live, Lookup, compare};
-#[cfg(test)]
-pub(crate) use desire::DesiredObject;
-pub(crate) use desire::{Desired, Source, desire};
+pub(crate) use desire::{Source, desire, manifests_of};
 pub(crate) use error::Error;
-pub(crate) use execute::{Change, Execution, Outcome, delete, execute};
+pub(crate) use execute::{Change, Execution, Outcome, check, execute};
+pub(crate) use hooks::{key_of_run, start_hook};
+pub(crate) use namespace::{ensure_namespace, namespace_key};
+#[cfg(test)]
+pub(crate) use prepare::DesiredObject;
+pub(crate) use prepare::{Desired, DesiredHook, Manifests};
+pub(crate) use write::delete;
 
 /// What every sync works with.
 #[derive(Clone)]

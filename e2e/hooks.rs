@@ -1,0 +1,240 @@
+//! Hooks: once for each desired state, at their place in the sync, cleaned up as they ask.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::given::{SOON, Story, config_map, story};
+use crate::lab::{Expectation, eventually};
+
+/// A Pod as a hook: it succeeds when the test says so.
+fn hook(name: &str, annotations: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  annotations: {{{annotations}}}\n\
+         spec:\n  restartPolicy: Never\n  schedulerName: nobody\n  containers: [{{name: run, image: run}}]\n"
+    )
+}
+
+fn pod(app: &Story, name: &str) -> String {
+    format!("/api/v1/namespaces/{}/pods/{name}", app.name)
+}
+
+/// Waits until a hook's Pod is there, and ends it.
+async fn end(app: &Story, name: &str, phase: &str) -> Result<Value> {
+    let path = pod(app, name);
+    let live = eventually(&format!("{name} is there"), SOON, || async {
+        Ok(match app.cluster.find(&path).await? {
+            Some(live) => Expectation::Met(live),
+            None => Expectation::Pending(app.status().await?["operationState"].to_string()),
+        })
+    })
+    .await?;
+    let status = json!({"status": {"phase": phase, "message": "as the test says"}});
+    app.cluster
+        .patch(&format!("{path}/status"), &status)
+        .await?;
+    Ok(live)
+}
+
+fn uid(live: &Value) -> String {
+    live["metadata"]["uid"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[test]
+fn hooks_run_around_a_sync_and_once_for_each_desired_state() {
+    story(|lab| async move {
+        let app = lab.given("hooks").await?;
+        let before = hook("before", "argocd.argoproj.io/hook: PreSync");
+        let after = hook(
+            "after",
+            "argocd.argoproj.io/hook: PostSync, argocd.argoproj.io/hook-delete-policy: HookSucceeded",
+        );
+        let first = app.commit(&[
+            ("before.yaml", Some(&before)),
+            ("after.yaml", Some(&after)),
+            ("map.yaml", Some(&config_map("map", "1"))),
+        ])?;
+        app.create(&app.application()).await?;
+        app.becomes("waiting for the hook", |status| {
+            status["operationState"]["message"]
+                .as_str()
+                .is_some_and(|message| message.contains("PreSync hook"))
+        })
+        .await?;
+        assert_eq!(app.cluster.find(&app.map("map")).await?, None);
+        let ran = uid(&end(&app, "before", "Succeeded").await?);
+        app.value("map", Some("1")).await?;
+        end(&app, "after", "Succeeded").await?;
+        let status = app.synced(&first).await?;
+        assert_eq!(status["hooks"].as_array().map(Vec::len), Some(2));
+        // One is kept until its next run, the other is gone with its success.
+        assert_eq!(app.cluster.find(&pod(&app, "after")).await?, None);
+        assert_eq!(uid(&app.cluster.get(&pod(&app, "before")).await?), ran);
+        // Drift is repaired without hooks.
+        app.cluster
+            .patch(&app.map("map"), &json!({"data": {"value": "hand"}}))
+            .await?;
+        app.value("map", Some("1")).await?;
+        assert_eq!(uid(&app.cluster.get(&pod(&app, "before")).await?), ran);
+        // Another desired state runs them again, before anything else.
+        let second = app
+            .push(&lab.agent, &[("map.yaml", Some(&config_map("map", "2")))])
+            .await?;
+        eventually("the hook is another one", SOON, || async {
+            let live = app.cluster.find(&pod(&app, "before")).await?;
+            Ok(match live.filter(|live| uid(live) != ran) {
+                Some(_) => Expectation::Met(()),
+                None => Expectation::Pending("it is the old one".to_owned()),
+            })
+        })
+        .await?;
+        assert_eq!(
+            app.cluster.get(&app.map("map")).await?["data"]["value"],
+            "1"
+        );
+        end(&app, "before", "Succeeded").await?;
+        end(&app, "after", "Succeeded").await?;
+        app.value("map", Some("2")).await?;
+        app.synced(&second).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_hook_that_fails_stops_the_sync_and_calls_for_help() {
+    story(|lab| async move {
+        let app = lab.given("failing-hook").await?;
+        let mut application = app.application();
+        application["spec"]["syncPolicy"]["retry"] =
+            json!({"backoff": {"duration": "1s", "maxDuration": "1s"}});
+        let before = hook(
+            "before",
+            "trimtab.dev/hook: PreSync, trimtab.dev/hook-delete-policy: \"BeforeHookCreation,HookFailed\"",
+        );
+        let help = hook("help", "argocd.argoproj.io/hook: SyncFail");
+        let first = app.commit(&[
+            ("before.yaml", Some(&before)),
+            ("help.yaml", Some(&help)),
+            ("map.yaml", Some(&config_map("map", "1"))),
+        ])?;
+        app.create(&application).await?;
+        let failed = uid(&end(&app, "before", "Failed").await?);
+        end(&app, "help", "Succeeded").await?;
+        app.condition("SyncError", "as the test says").await?;
+        assert_eq!(app.cluster.find(&app.map("map")).await?, None);
+        // The next attempt runs it again, in a new object.
+        eventually("another attempt", SOON, || async {
+            let live = app.cluster.find(&pod(&app, "before")).await?;
+            Ok(match live.filter(|live| uid(live) != failed) {
+                Some(_) => Expectation::Met(()),
+                None => Expectation::Pending("none yet".to_owned()),
+            })
+        })
+        .await?;
+        end(&app, "before", "Succeeded").await?;
+        app.value("map", Some("1")).await?;
+        app.synced(&first).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_hook_edit_is_a_change_and_a_generated_name_is_made() {
+    story(|lab| async move {
+        let app = lab.given("edited-hook").await?;
+        let hook = |value: &str| {
+            format!(
+                "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  generateName: note-\n  annotations: \
+                 {{helm.sh/hook: post-install}}\ndata: {{value: \"{value}\"}}\n"
+            )
+        };
+        let first = app.commit(&[
+            ("hook.yaml", Some(&hook("1"))),
+            ("map.yaml", Some(&config_map("map", "1"))),
+        ])?;
+        app.create(&app.application()).await?;
+        app.synced(&first).await?;
+        let notes = || async {
+            let maps = app
+                .cluster
+                .get(&format!("/api/v1/namespaces/{}/configmaps", app.name))
+                .await?;
+            let items = maps["items"].as_array().cloned().unwrap_or_default();
+            let names = items
+                .iter()
+                .filter_map(|map| map["metadata"]["name"].as_str().map(str::to_owned))
+                .filter(|name| name.starts_with("note-"));
+            anyhow::Ok(names.collect::<Vec<_>>())
+        };
+        let made = notes().await?;
+        assert_eq!(made.len(), 1, "{made:?}");
+        assert!(
+            made[0].starts_with(&format!("note-{}-postsync-", &first[..7])),
+            "{made:?}"
+        );
+        let second = app
+            .push(&lab.agent, &[("hook.yaml", Some(&hook("2")))])
+            .await?;
+        app.synced(&second).await?;
+        eventually("a second note", SOON, || async {
+            let made = notes().await?;
+            Ok(match made.len() {
+                2 => Expectation::Met(()),
+                _ => Expectation::Pending(format!("{made:?}")),
+            })
+        })
+        .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn hooks_survive_a_restart_and_go_with_the_application() {
+    story(|lab| async move {
+        let app = lab
+            .given_in("restarted-hook", "home-restarted-hook")
+            .await?;
+        let mut agent = lab.agent_for(&app.home, &[]).await?;
+        let mut application = app.application();
+        application["metadata"]["finalizers"] = json!(["trimtab.dev/resources-finalizer"]);
+        let first = app.commit(&[
+            (
+                "before.yaml",
+                Some(&hook("before", "argocd.argoproj.io/hook: PreSync")),
+            ),
+            ("map.yaml", Some(&config_map("map", "1"))),
+        ])?;
+        app.create(&application).await?;
+        let path = pod(&app, "before");
+        let live = eventually("the hook runs", SOON, || async {
+            Ok(match app.cluster.find(&path).await? {
+                Some(live) => Expectation::Met(live),
+                None => Expectation::Pending("not yet".to_owned()),
+            })
+        })
+        .await?;
+        agent.process.kill();
+        let agent = lab.agent_for(&app.home, &[]).await?;
+        end(&app, "before", "Succeeded").await?;
+        app.value("map", Some("1")).await?;
+        app.synced(&first).await?;
+        assert_eq!(
+            uid(&app.cluster.get(&path).await?),
+            uid(&live),
+            "it ran twice"
+        );
+        app.cluster.delete(&app.path()).await?;
+        app.value("map", None).await?;
+        eventually("the hook is gone", SOON, || async {
+            Ok(match app.cluster.find(&path).await? {
+                None => Expectation::Met(()),
+                Some(live) => Expectation::Pending(live["metadata"].to_string()),
+            })
+        })
+        .await?;
+        drop(agent);
+        Ok(())
+    });
+}

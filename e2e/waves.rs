@@ -1,0 +1,230 @@
+//! Waves: what comes first is healthy before the next is begun, and goes last.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::given::{Story, config_map, story};
+use crate::lab::{Expectation, eventually};
+
+/// A ConfigMap in a wave.
+fn in_wave(name: &str, value: &str, wave: i32) -> String {
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  annotations: \
+         {{argocd.argoproj.io/sync-wave: \"{wave}\"}}\ndata: {{value: \"{value}\"}}\n"
+    )
+}
+
+/// A Pod that nobody schedules: it is Progressing until the test gives it a status.
+fn slow(name: &str, wave: i32) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  annotations: \
+         {{trimtab.dev/sync-wave: \"{wave}\"}}\nspec:\n  schedulerName: nobody\n  containers: \
+         [{{name: run, image: run}}]\n"
+    )
+}
+
+/// Makes a Pod healthy, as a kubelet would.
+async fn make_ready(app: &Story, name: &str) -> Result<Value> {
+    let path = format!("/api/v1/namespaces/{}/pods/{name}/status", app.name);
+    let ready = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+    app.cluster.patch(&path, &json!({"status": ready})).await
+}
+
+#[test]
+fn a_wave_waits_for_the_health_of_the_one_before() {
+    story(|lab| async move {
+        let app = lab.given("waves").await?;
+        let commit_id = app.commit(&[
+            ("first.yaml", Some(&in_wave("first", "1", -5))),
+            ("slow.yaml", Some(&slow("slow", 0))),
+            ("last.yaml", Some(&in_wave("last", "1", 7))),
+        ])?;
+        app.create(&app.application()).await?;
+        app.value("first", Some("1")).await?;
+        let status = app
+            .becomes("waiting for the Pod", |status| {
+                status["operationState"]["message"]
+                    .as_str()
+                    .is_some_and(|message| message.contains("Pod"))
+            })
+            .await?;
+        assert_eq!(status["operationState"]["phase"], "Running");
+        assert_eq!(app.cluster.find(&app.map("last")).await?, None);
+        make_ready(&app, "slow").await?;
+        app.value("last", Some("1")).await?;
+        app.synced(&commit_id).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_wave_that_takes_too_long_fails_and_is_tried_again() {
+    story(|lab| async move {
+        let app = lab.given("slow-wave").await?;
+        let mut application = app.application();
+        application["spec"]["syncPolicy"]["waveTimeout"] = json!("1s");
+        application["spec"]["syncPolicy"]["retry"] = json!({"backoff": {"duration": "1s"}});
+        let commit_id = app.commit(&[
+            ("slow.yaml", Some(&slow("slow", 0))),
+            ("last.yaml", Some(&in_wave("last", "1", 1))),
+        ])?;
+        app.create(&application).await?;
+        app.condition("SyncError", "waited too long for").await?;
+        assert_eq!(app.cluster.find(&app.map("last")).await?, None);
+        make_ready(&app, "slow").await?;
+        app.value("last", Some("1")).await?;
+        let status = app.synced(&commit_id).await?;
+        assert_eq!(status["conditions"], Value::Null);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_newer_commit_does_not_wait_for_an_old_wave() {
+    story(|lab| async move {
+        let app = lab.given("superseded").await?;
+        app.commit(&[
+            ("slow.yaml", Some(&slow("slow", 0))),
+            ("last.yaml", Some(&in_wave("last", "1", 1))),
+        ])?;
+        app.create(&app.application()).await?;
+        app.becomes("waiting", |status| {
+            status["operationState"]["message"]
+                .as_str()
+                .is_some_and(|message| message.contains("waiting for"))
+        })
+        .await?;
+        let second = app
+            .push(
+                &lab.agent,
+                &[
+                    ("slow.yaml", Some(&slow("slow", 2))),
+                    ("last.yaml", Some(&in_wave("last", "2", 1))),
+                ],
+            )
+            .await?;
+        app.value("last", Some("2")).await?;
+        make_ready(&app, "slow").await?;
+        app.synced(&second).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_person_ends_a_sync_and_it_stays_ended_until_the_next_commit() {
+    story(|lab| async move {
+        let app = lab.given("terminated").await?;
+        app.commit(&[
+            ("slow.yaml", Some(&slow("slow", 0))),
+            ("last.yaml", Some(&in_wave("last", "1", 1))),
+        ])?;
+        app.create(&app.application()).await?;
+        app.becomes("waiting", |status| {
+            status["operationState"]["message"]
+                .as_str()
+                .is_some_and(|message| message.contains("waiting for"))
+        })
+        .await?;
+        let stop = json!({"operation": {"terminate": true, "initiatedBy": {"username": "alice"}}});
+        app.cluster.patch(&app.path(), &stop).await?;
+        app.becomes("terminated", |status| {
+            status["operationState"]["phase"] == "Failed"
+                && status["operationState"]["terminatedBy"] == "alice"
+        })
+        .await?;
+        // It could go on now, but nobody asks for it.
+        make_ready(&app, "slow").await?;
+        app.becomes("healthy and out of sync", |status| {
+            status["sync"]["status"] == "OutOfSync"
+                && status["resources"][0]["health"]["status"] != "Progressing"
+        })
+        .await?;
+        assert_eq!(app.cluster.find(&app.map("last")).await?, None);
+        let second = app
+            .push(&lab.agent, &[("last.yaml", Some(&in_wave("last", "2", 1)))])
+            .await?;
+        app.value("last", Some("2")).await?;
+        app.synced(&second).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn what_came_last_is_deleted_first() {
+    story(|lab| async move {
+        let app = lab.given("falling").await?;
+        let held = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: high\n  annotations: \
+                    {argocd.argoproj.io/sync-wave: \"5\"}\n  finalizers: [example.com/held]\n\
+                    data: {value: \"1\"}\n";
+        let first = app.commit(&[
+            ("keep.yaml", Some(&config_map("keep", "1"))),
+            ("low.yaml", Some(&in_wave("low", "1", -5))),
+            ("high.yaml", Some(held)),
+        ])?;
+        app.create(&app.application()).await?;
+        app.synced(&first).await?;
+        app.push(&lab.agent, &[("low.yaml", None), ("high.yaml", None)])
+            .await?;
+        eventually("high is on its way out", crate::given::SOON, || async {
+            let high = app.cluster.get(&app.map("high")).await?;
+            Ok(if high["metadata"]["deletionTimestamp"].is_string() {
+                Expectation::Met(())
+            } else {
+                Expectation::Pending("it is not".to_owned())
+            })
+        })
+        .await?;
+        app.becomes("waiting for it", |status| {
+            status["operationState"]["message"]
+                .as_str()
+                .is_some_and(|message| message.contains("the deletion of"))
+        })
+        .await?;
+        app.value("low", Some("1")).await?;
+        let free = json!({"metadata": {"finalizers": null}});
+        app.cluster.patch(&app.map("high"), &free).await?;
+        app.value("high", None).await?;
+        app.value("low", None).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_commit_that_cannot_apply_applies_nothing() {
+    story(|lab| async move {
+        let app = lab.given("whole").await?;
+        let first = app.commit(&[
+            ("a.yaml", Some(&config_map("a", "1"))),
+            ("b.yaml", Some(&config_map("b", "1"))),
+        ])?;
+        app.create(&app.application()).await?;
+        app.synced(&first).await?;
+        // Another kind that comes after the ConfigMaps and is refused by the API server.
+        let wrong = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {}\n";
+        app.push(
+            &lab.agent,
+            &[
+                ("a.yaml", Some(&config_map("a", "2"))),
+                ("web.yaml", Some(wrong)),
+                ("b.yaml", None),
+            ],
+        )
+        .await?;
+        app.condition("SyncError", "Deployment").await?;
+        app.value("a", Some("1")).await?;
+        app.value("b", Some("1")).await?;
+        let third = app
+            .push(
+                &lab.agent,
+                &[
+                    ("web.yaml", None),
+                    ("a.yaml", Some(&config_map("a", "3"))),
+                    ("b.yaml", Some(&config_map("b", "3"))),
+                ],
+            )
+            .await?;
+        app.value("a", Some("3")).await?;
+        app.synced(&third).await?;
+        Ok(())
+    });
+}

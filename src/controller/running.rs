@@ -1,0 +1,246 @@
+//! A sync that is under way, and the tasks it consists of.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use super::state::State;
+use crate::crd::{HealthCode, HookPhase, HookStatus, ResourceResult, SyncOperation};
+use crate::object::ResourceKey;
+use crate::plan::{Patience, Place, Progress, Reason, Subject, Task};
+use crate::sync::{Comparison, DesiredHook, Live, Lookup};
+
+/// What is remembered of a sync between two steps. None of it has to survive a restart: what was
+/// applied is in the inventory, and how the hooks did is in the status.
+pub(super) struct Running {
+    pub(super) reason: Reason,
+    pub(super) sync: SyncOperation,
+    /// Digest of the desired state that is synced.
+    pub(super) desired: String,
+    pub(super) began: Instant,
+    /// When something was begun last.
+    pub(super) moved: Instant,
+    /// The API server was asked about all objects.
+    pub(super) checked: bool,
+    pub(super) applied: BTreeSet<ResourceKey>,
+    pub(super) pruned: BTreeSet<ResourceKey>,
+    pub(super) failed: BTreeMap<ResourceKey, String>,
+    /// What was done, for the status.
+    pub(super) rows: Vec<ResourceResult>,
+    pub(super) applied_at: Option<Instant>,
+}
+
+/// How long a controller has to look at what was applied before its word counts.
+pub(super) const SETTLE: Duration = Duration::from_secs(2);
+
+impl Running {
+    pub(super) fn new(reason: Reason, sync: SyncOperation, desired: String) -> Self {
+        let now = Instant::now();
+        Self {
+            reason,
+            sync,
+            desired,
+            began: now,
+            moved: now,
+            checked: false,
+            applied: BTreeSet::new(),
+            pruned: BTreeSet::new(),
+            failed: BTreeMap::new(),
+            rows: Vec::new(),
+            applied_at: None,
+        }
+    }
+
+    /// Whether the whole desired state is synced, with hooks and waves. Repairing drift or a few
+    /// objects that a person named is not, as in Argo CD.
+    pub(super) fn is_whole(&self) -> bool {
+        self.sync.resources.is_empty() && !matches!(self.reason, Reason::Drift | Reason::Prune)
+    }
+
+    fn selects(&self, key: &ResourceKey) -> bool {
+        let wanted = &self.sync.resources;
+        wanted.is_empty() || wanted.iter().any(|selector| selector.selects(key))
+    }
+
+    pub(super) fn patience(&self, timeout: Duration) -> Patience {
+        let waited = self.moved.elapsed();
+        Patience {
+            settled: waited >= SETTLE,
+            over: waited >= timeout,
+        }
+    }
+
+    /// When waiting may come to another end without news.
+    pub(super) fn next_look(&self, timeout: Duration) -> Duration {
+        let waited = self.moved.elapsed();
+        let until = if waited < SETTLE { SETTLE } else { timeout };
+        until.saturating_sub(waited)
+    }
+}
+
+/// The tasks of a sync with how far each came. `prunes` says whether the stale objects may go.
+pub(super) fn tasks(
+    state: &State,
+    running: &Running,
+    comparison: &Comparison,
+    prunes: bool,
+    live: impl Fn(&ResourceKey) -> Lookup,
+) -> Vec<Task> {
+    let Some(desired) = &state.desired else {
+        return Vec::new();
+    };
+    let differs: BTreeSet<_> = comparison
+        .changed
+        .iter()
+        .chain(&comparison.drifted)
+        .collect();
+    let mut tasks = Vec::new();
+    for (key, object) in &desired.objects {
+        let pending = differs.contains(key) && !running.applied.contains(key);
+        let touched = pending || running.applied.contains(key) || running.failed.contains_key(key);
+        if !running.selects(key) || !(touched || running.is_whole()) {
+            continue;
+        }
+        let progress = match running.failed.get(key) {
+            Some(why) => Progress::Failed(format!("{key}: {why}")),
+            None if pending => Progress::Pending,
+            None if object.ignores_health => Progress::Done,
+            None => applied_progress(key, live(key)),
+        };
+        tasks.push(Task {
+            subject: Subject::Apply(key.clone()),
+            place: object.place,
+            progress,
+            last: false,
+        });
+    }
+    if running.is_whole() {
+        tasks.extend(hook_tasks(state, running, &desired.hooks, &live));
+    }
+    if running.sync.prune && prunes {
+        for key in comparison.prunable().filter(|key| running.selects(key)) {
+            let held = state.inventory.get(key);
+            let wave = held.map_or(0, |held| held.wave);
+            let terminating = live(key)
+                .found()
+                .is_some_and(|live| live.observation.terminating);
+            let progress = match running.failed.get(key) {
+                Some(why) => Progress::Failed(format!("{key}: {why}")),
+                None if running.pruned.contains(key) || terminating => {
+                    Progress::Running(format!("the deletion of {key}"))
+                }
+                None => Progress::Pending,
+            };
+            tasks.push(Task {
+                subject: Subject::Prune(key.clone()),
+                place: Place::of_deletion(wave),
+                progress,
+                last: held.is_some_and(|held| held.last),
+            });
+        }
+    }
+    tasks
+}
+
+/// How an applied object does.
+fn applied_progress(key: &ResourceKey, live: Lookup) -> Progress {
+    let Lookup::Found(live) = live else {
+        // Kinds that cannot be watched have no health.
+        return Progress::Done;
+    };
+    if live.observation.terminating {
+        return Progress::Running(format!("the deletion of {key}"));
+    }
+    let Some(health) = &live.health else {
+        return Progress::Done;
+    };
+    let why = described(key, &live);
+    match health.status {
+        HealthCode::Healthy => Progress::Done,
+        HealthCode::Progressing | HealthCode::Suspended => Progress::Running(why),
+        HealthCode::Missing | HealthCode::Degraded | HealthCode::Unknown => {
+            Progress::Unhealthy(why)
+        }
+    }
+}
+
+/// `Deployment shop/web, which is Progressing: 1 of 3 ready`.
+fn described(key: &ResourceKey, live: &Live) -> String {
+    match &live.health {
+        None => key.to_string(),
+        Some(health) if health.message.is_empty() => format!("{key}, which is {}", health.status),
+        Some(health) => format!("{key}, which is {}: {}", health.status, health.message),
+    }
+}
+
+fn hook_tasks(
+    state: &State,
+    running: &Running,
+    hooks: &[DesiredHook],
+    live: &impl Fn(&ResourceKey) -> Lookup,
+) -> Vec<Task> {
+    let mut tasks = Vec::new();
+    for (index, hook) in hooks.iter().enumerate() {
+        for phase in &hook.hook.phases {
+            if *phase > HookPhase::SyncFail {
+                continue;
+            }
+            tasks.push(Task {
+                subject: Subject::Hook(index),
+                place: Place::of_wave(*phase, hook.wave),
+                progress: hook_progress(state, running, hook, *phase, live),
+                last: false,
+            });
+        }
+    }
+    tasks
+}
+
+fn hook_progress(
+    state: &State,
+    running: &Running,
+    hook: &DesiredHook,
+    phase: HookPhase,
+    live: &impl Fn(&ResourceKey) -> Lookup,
+) -> Progress {
+    let Some(result) = state.hook_result(hook, phase) else {
+        return Progress::Pending;
+    };
+    let Some(key) = ResourceKey::parse(&result.id) else {
+        return Progress::Pending;
+    };
+    match result.status {
+        HookStatus::Succeeded => Progress::Done,
+        // One that failed in an earlier attempt runs again in this.
+        HookStatus::Failed if !running.applied.contains(&key) => Progress::Pending,
+        HookStatus::Failed => Progress::Failed(format!("{phase} hook {key}: {}", result.message)),
+        HookStatus::Running => match hook_outcome(live(&key)) {
+            None => Progress::Running(format!("{phase} hook {key}")),
+            Some(Ok(())) => Progress::Done,
+            Some(Err(why)) => Progress::Failed(format!("{phase} hook {key}: {why}")),
+        },
+    }
+}
+
+/// How a hook ended, by its object: healthy or without a rule is success. None while it runs.
+pub(super) fn hook_outcome(live: Lookup) -> Option<Result<(), String>> {
+    let live = match live {
+        Lookup::Found(live) => live,
+        Lookup::Absent => return Some(Err("its object is gone".to_owned())),
+        Lookup::Unknown => return None,
+    };
+    let Some(health) = live.health else {
+        return Some(Ok(()));
+    };
+    match health.status {
+        HealthCode::Healthy => Some(Ok(())),
+        HealthCode::Progressing | HealthCode::Suspended => None,
+        HealthCode::Missing | HealthCode::Degraded | HealthCode::Unknown => {
+            Some(Err(match health.message.as_str() {
+                "" => health.status.to_string(),
+                message => message.to_owned(),
+            }))
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Sync options: Argo CD's words, and what they mean here.
+//!
+//! The application lists them (`syncOptions`) and an object carries them in an annotation
+//! (`sync-options`, comma-separated), which wins.
+
+use super::names::{COMPARE_OPTIONS, SYNC_OPTIONS, annotation};
+use crate::object::Object;
+
+/// Whether something may be done to an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Consent {
+    #[default]
+    Yes,
+    No,
+    /// When a person agreed.
+    Confirm,
+}
+
+/// What becomes of the objects that a deleted object owns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Propagation {
+    #[default]
+    Background,
+    Foreground,
+    Orphan,
+}
+
+impl Propagation {
+    /// As `DeleteOptions` say it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Background => "Background",
+            Self::Foreground => "Foreground",
+            Self::Orphan => "Orphan",
+        }
+    }
+}
+
+/// The options that are in force for one object, or for a whole application.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SyncOptions {
+    /// Written whole instead of merged: fields of others go.
+    pub(crate) replace: bool,
+    /// Deleted and created again where a change is impossible.
+    pub(crate) force: bool,
+    /// The object itself says so, which is needed for what holds data.
+    pub(crate) force_by_name: bool,
+    /// Created when missing, left alone after.
+    pub(crate) if_not_present: bool,
+    /// Deleted only after everything that was applied is healthy.
+    pub(crate) prune_last: bool,
+    /// Whether it may be deleted when it is no longer desired.
+    pub(crate) prune: Consent,
+    /// Whether it may be deleted with its Application.
+    pub(crate) delete: Consent,
+    pub(crate) create_namespace: bool,
+    pub(crate) propagation: Propagation,
+}
+
+/// What is in force always: giving it changes nothing, and what happens when it is switched off.
+const ALWAYS: [(&str, &str); 7] = [
+    (
+        "ServerSideApply",
+        "objects are always applied server-side; Replace=true writes them whole",
+    ),
+    ("Validate", "the API server always validates"),
+    ("ApplyOutOfSyncOnly", "only what differs is applied"),
+    (
+        "RespectIgnoreDifferences",
+        "ignored differences are always left alone",
+    ),
+    (
+        "FailOnSharedResource",
+        "what belongs to another application is never taken over",
+    ),
+    (
+        "SkipDryRunOnMissingResource",
+        "kinds that come with the same sync are always excepted",
+    ),
+    (
+        "ClientSideApplyMigration",
+        "fields of earlier tools are always taken over",
+    ),
+];
+
+impl SyncOptions {
+    /// The options of an application, and of one sync of it where more are given.
+    pub(crate) fn of_application<'a>(options: impl IntoIterator<Item = &'a String>) -> Self {
+        let mut read = Self::default();
+        for option in options {
+            read.take(option);
+        }
+        read
+    }
+
+    /// The options of one object: what it says itself wins over what the application says.
+    pub(crate) fn of_object(self, object: &Object) -> Self {
+        let mut read = self;
+        for option in texts(object) {
+            read.take(option);
+            read.force_by_name |= option == "Force=true";
+        }
+        read
+    }
+
+    /// Takes one option in; false when it is not known.
+    fn take(&mut self, option: &str) -> bool {
+        let Some((name, value)) = option.trim().split_once('=') else {
+            return false;
+        };
+        let flag = match value {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        };
+        let consent = match value {
+            "true" => Some(Consent::Yes),
+            "false" => Some(Consent::No),
+            "confirm" => Some(Consent::Confirm),
+            _ => None,
+        };
+        match (name, flag, consent) {
+            ("Replace", Some(flag), _) => self.replace = flag,
+            ("Force", Some(flag), _) => self.force = flag,
+            ("IfNotPresent", Some(flag), _) => self.if_not_present = flag,
+            ("PruneLast", Some(flag), _) => self.prune_last = flag,
+            ("CreateNamespace", Some(flag), _) => self.create_namespace = flag,
+            ("Prune", _, Some(consent)) => self.prune = consent,
+            ("Delete", _, Some(consent)) => self.delete = consent,
+            ("PrunePropagationPolicy", ..) => {
+                self.propagation = match value {
+                    "background" => Propagation::Background,
+                    "foreground" => Propagation::Foreground,
+                    "orphan" => Propagation::Orphan,
+                    _ => return false,
+                }
+            }
+            (_, Some(_), _) => return ALWAYS.iter().any(|(known, _)| *known == name),
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// What an object says itself about being pruned; none where it says nothing.
+pub(crate) fn prune_consent(object: &Object) -> Option<Consent> {
+    let mut consents = texts(object).filter_map(|option| match option {
+        "Prune=true" => Some(Consent::Yes),
+        "Prune=false" => Some(Consent::No),
+        "Prune=confirm" => Some(Consent::Confirm),
+        _ => None,
+    });
+    consents.next_back()
+}
+
+/// Whether an object asks not to be counted as difference when it is not desired (any more).
+pub(crate) fn is_extraneous(object: &Object) -> bool {
+    annotation(object, COMPARE_OPTIONS).is_some_and(|text| {
+        text.split(',')
+            .any(|option| option.trim() == "IgnoreExtraneous")
+    })
+}
+
+/// The options that an object carries.
+fn texts(object: &Object) -> impl DoubleEndedIterator<Item = &str> {
+    annotation(object, SYNC_OPTIONS)
+        .into_iter()
+        .flat_map(|text| text.split(','))
+        .map(str::trim)
+        .filter(|option| !option.is_empty())
+}
+
+/// Whether an option is known.
+pub(crate) fn is_known(option: &str) -> bool {
+    SyncOptions::default().take(option)
+}
+
+/// What an option that cannot be switched off, or that nobody knows, leads to. Empty for others.
+pub(crate) fn remark(option: &str) -> Option<String> {
+    let option = option.trim();
+    if !is_known(option) {
+        return Some(format!("{option} is not known and changes nothing"));
+    }
+    let (name, _) = option.split_once("=false")?;
+    let (_, instead) = ALWAYS.iter().find(|(known, _)| *known == name)?;
+    Some(format!("{option} changes nothing: {instead}"))
+}
+
+/// The remarks on the options that an object carries.
+pub(crate) fn remarks(object: &Object) -> Vec<String> {
+    let key = object.key();
+    let remarks = texts(object).filter_map(remark);
+    remarks.map(|remark| format!("{key}: {remark}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(options: &str) -> Object {
+        Object::new(json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "a", "annotations": {"argocd.argoproj.io/sync-options": options}},
+        }))
+        .unwrap()
+    }
+
+    fn application(options: &[&str]) -> SyncOptions {
+        let options: Vec<_> = options.iter().map(|&option| option.to_owned()).collect();
+        SyncOptions::of_application(&options)
+    }
+
+    #[test]
+    fn an_object_wins_over_its_application() {
+        let of_app = application(&["Prune=false", "Replace=true", "Delete=confirm"]);
+        assert_eq!(of_app.prune, Consent::No);
+        let of_object = of_app.of_object(&object("Prune=true, Force=true"));
+        assert_eq!(of_object.prune, Consent::Yes);
+        assert_eq!(of_object.delete, Consent::Confirm);
+        assert!(of_object.replace && of_object.force && of_object.force_by_name);
+        assert!(!application(&["Force=true"]).force_by_name);
+    }
+
+    #[test]
+    fn the_policy_of_deletion_is_read() {
+        for (value, expected) in [
+            ("foreground", Propagation::Foreground),
+            ("background", Propagation::Background),
+            ("orphan", Propagation::Orphan),
+        ] {
+            let option = format!("PrunePropagationPolicy={value}");
+            assert_eq!(application(&[&option]).propagation, expected);
+        }
+        assert!(!is_known("PrunePropagationPolicy=never"));
+    }
+
+    #[test]
+    fn what_changes_nothing_is_said() {
+        for (option, expected) in [
+            ("ServerSideApply=true", None),
+            ("ServerSideApply=false", Some("always applied server-side")),
+            ("Validate=false", Some("always validates")),
+            ("Replace=false", None),
+            ("PruneLast=true", None),
+            ("Sparkle=true", Some("not known")),
+            ("Prune=maybe", Some("not known")),
+            ("nonsense", Some("not known")),
+        ] {
+            let remark = remark(option);
+            match expected {
+                None => assert_eq!(remark, None, "{option}"),
+                Some(text) => assert!(remark.unwrap().contains(text), "{option}"),
+            }
+        }
+        assert_eq!(remarks(&object("Validate=false,Replace=true,")).len(), 1);
+    }
+}
