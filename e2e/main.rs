@@ -19,6 +19,7 @@ mod deletion;
 mod drift;
 mod hooks;
 mod installation;
+mod options;
 mod prune;
 mod push;
 mod rendering;

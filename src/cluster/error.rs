@@ -83,7 +83,9 @@ impl Error {
         let kube::Error::Api(status) = error else {
             return Self::new(doing, error);
         };
-        let message = if secret {
+        // What the authoriser says names who may not do what, and never a value.
+        let by_authoriser = status.code == 403 && status.message.contains("is forbidden: User \"");
+        let message = if secret && !by_authoriser {
             let causes = status.details.iter().flat_map(|details| &details.causes);
             causes
                 .map(|cause| cause.field.as_str())
@@ -188,6 +190,10 @@ mod tests {
         );
         let error = Error::of_object("apply ConfigMap/a/b".into(), false, api(status));
         assert!(error.to_string().contains("Invalid value"));
+        let refused = "secrets \"b\" is forbidden: User \"shop\" cannot patch resource";
+        let status = json!({"code": 403, "reason": "Forbidden", "message": refused});
+        let error = Error::of_object("apply Secret/a/b".into(), true, api(status));
+        assert!(error.to_string().contains(refused));
     }
 
     #[test]

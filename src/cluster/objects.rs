@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Cluster, Error, Served};
 use crate::crd::names::{FIELD_MANAGER, tracked_by};
-use crate::crd::{ApplicationKey, Propagation};
+use crate::crd::{ApplicationKey, Consent, Propagation};
 use crate::object::{Object, ResourceKey};
 use crate::telemetry::{Answer, KubeVerb};
 
@@ -26,6 +26,10 @@ pub(crate) enum Deletion {
     Gone,
     /// The API server took the request; finalizers may keep the object for a while.
     Accepted,
+    /// It says itself that it is to stay.
+    Kept,
+    /// It says itself that a person must agree first.
+    Unconfirmed,
 }
 
 impl Cluster {
@@ -97,14 +101,15 @@ impl Cluster {
     /// Deletes an object that belongs to an application, and only such a one.
     ///
     /// Guarantees: the object is read first; it must say itself that it belongs to `owner`, and
-    /// carry fields of our manager; the delete names the uid and resourceVersion that were read,
-    /// so what changed in between is not deleted.
+    /// carry fields of our manager; `consent` is asked with what was read; the delete names the
+    /// uid and resourceVersion that were read, so what changed in between is not deleted.
     pub(crate) async fn delete_owned(
         &self,
         served: &Served,
         key: &ResourceKey,
         owner: &ApplicationKey,
         propagation: Propagation,
+        consent: impl Fn(&Object) -> Consent,
     ) -> Result<Deletion, Error> {
         let Some(live) = self.get(served, key).await? else {
             return Ok(Deletion::Gone);
@@ -112,6 +117,11 @@ impl Cluster {
         check_owner(&live, key, owner)?;
         if live.is_terminating() {
             return Ok(Deletion::Accepted);
+        }
+        match consent(&live) {
+            Consent::Yes => {}
+            Consent::No => return Ok(Deletion::Kept),
+            Consent::Confirm => return Ok(Deletion::Unconfirmed),
         }
         let options = json!({
             "apiVersion": "v1", "kind": "DeleteOptions",

@@ -9,7 +9,10 @@ use super::state::{Held, State};
 use super::syncing::{self, End};
 use super::{Context, report};
 use crate::cluster::{Cluster, Deletion, Error as ClusterError};
-use crate::crd::{Application, HookPhase, HookResult, HookStatus, ResourceResult, SyncOptions};
+use crate::crd::options::prune_consent;
+use crate::crd::{
+    Application, Consent, HookPhase, HookResult, HookStatus, ResourceResult, SyncOptions,
+};
 use crate::object::ResourceKey;
 use crate::plan::{Step, Subject, Task, step};
 use crate::sync::{
@@ -384,6 +387,11 @@ async fn prune(hands: &Hands<'_>, state: &mut State, key: &ResourceKey) {
         key,
         &hands.application.key,
         options.propagation,
+        // Looked at once more where it is deleted: the approval is for the whole set.
+        |live| match prune_consent(live).unwrap_or(options.prune) {
+            Consent::No => Consent::No,
+            Consent::Yes | Consent::Confirm => Consent::Yes,
+        },
     )
     .await;
     match deleted {
@@ -391,11 +399,13 @@ async fn prune(hands: &Hands<'_>, state: &mut State, key: &ResourceKey) {
             if deletion == Deletion::Gone {
                 state.forget(key);
             }
+            let (status, text) = match deletion {
+                Deletion::Kept | Deletion::Unconfirmed => ("PruneSkipped", "kept"),
+                Deletion::Gone | Deletion::Accepted => ("Pruned", "pruned"),
+            };
             if let Some(running) = &mut state.running {
                 running.pruned.insert(key.clone());
-                running
-                    .rows
-                    .push(row(key, "Pruned", "pruned".to_owned(), None));
+                running.rows.push(row(key, status, text.to_owned(), None));
             }
         }
         // Somebody else took it: it is not ours any more.

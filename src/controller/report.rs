@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use super::Context;
 use super::running::Running;
 use super::state::State;
-use super::status::{View, fold, patch};
+use super::status::{View, deletion_condition, fold, patch};
 use super::syncing::millis;
 use crate::cluster::{Error, Notice};
 use crate::crd::names::{KIND, VERSION};
@@ -118,6 +118,25 @@ pub(super) async fn write_inventory(
     next.inventory = state.inventory_status();
     next.hooks.clone_from(&state.hooks);
     next.operation_state.clone_from(&state.operation);
+    if let Some(patch) = patch(&state.written, &next) {
+        write_status(context, application, &patch).await?;
+        state.written = next;
+    }
+    Ok(())
+}
+
+/// Says how far the deletion of an Application came.
+pub(super) async fn write_deletion(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+    message: String,
+) -> Result<(), Error> {
+    let mut next = state.written.clone();
+    next.inventory = state.inventory_status();
+    next.hooks.clone_from(&state.hooks);
+    let since = timestamp(Duration::ZERO);
+    next.conditions = deletion_condition(&state.written.conditions, message, since);
     if let Some(patch) = patch(&state.written, &next) {
         write_status(context, application, &patch).await?;
         state.written = next;

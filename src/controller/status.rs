@@ -85,6 +85,21 @@ pub(super) fn fold(
     next
 }
 
+/// The only condition of an Application that is being deleted: how far that came.
+pub(super) fn deletion_condition(
+    before: &[Condition],
+    message: String,
+    now: String,
+) -> Vec<Condition> {
+    let type_ = "Deleting".to_owned();
+    let known = before.iter().find(|condition| condition.type_ == type_);
+    vec![Condition {
+        last_transition_time: known.map_or(now, |known| known.last_transition_time.clone()),
+        type_,
+        message,
+    }]
+}
+
 fn conditions(view: &View<'_>) -> Vec<Condition> {
     let mut conditions = Vec::new();
     let mut condition = |type_: &str, message: String| {

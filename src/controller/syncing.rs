@@ -6,11 +6,11 @@ use super::advance::Hands;
 use super::running::Running;
 use super::state::State;
 use super::{Context, report};
-use crate::cluster::{Deletion, Error as ClusterError};
+use crate::cluster::Error as ClusterError;
 use crate::crd::names::{DELETION_APPROVED, PRUNE_APPROVED};
 use crate::crd::{
-    Application, HookStatus, InitiatedBy, Operation, OperationPhase, OperationState, Propagation,
-    SyncOperation, SyncResult, Timing,
+    Application, Consent, HookStatus, InitiatedBy, Operation, OperationPhase, OperationState,
+    Propagation, SyncOperation, SyncResult, Timing,
 };
 use crate::object::ResourceKey;
 use crate::plan::{PruneGuard, Reason, check_prune as guard_prune, retry_delay};
@@ -395,9 +395,10 @@ async fn clean_up_hooks(hands: &Hands<'_>, state: &mut State, end: &End) {
             &key,
             owner,
             Propagation::Background,
+            |_| Consent::Yes,
         );
         match deleted.await {
-            Ok(Deletion::Gone | Deletion::Accepted) | Err(ClusterError::NotOurs(..)) => {
+            Ok(_) | Err(ClusterError::NotOurs(..)) => {
                 state.forget(&key);
             }
             Err(error) => tracing::warn!(app = %owner, hook = %key, %error, "a hook stays"),

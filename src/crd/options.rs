@@ -153,6 +153,18 @@ pub(crate) fn prune_consent(object: &Object) -> Option<Consent> {
     consents.next_back()
 }
 
+/// What an object says itself about being deleted with its Application; Helm's `keep` is a no.
+pub(crate) fn delete_consent(object: &Object) -> Option<Consent> {
+    let mut consents = texts(object).filter_map(|option| match option {
+        "Delete=true" => Some(Consent::Yes),
+        "Delete=false" => Some(Consent::No),
+        "Delete=confirm" => Some(Consent::Confirm),
+        _ => None,
+    });
+    let keep = object.annotation("helm.sh/resource-policy") == Some("keep");
+    consents.next_back().or(keep.then_some(Consent::No))
+}
+
 /// Whether an object asks not to be counted as difference when it is not desired (any more).
 pub(crate) fn is_extraneous(object: &Object) -> bool {
     annotation(object, COMPARE_OPTIONS).is_some_and(|text| {

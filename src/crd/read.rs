@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{ApplicationSpec, ApplicationStatus, Operation};
+use super::{ApplicationSpec, ApplicationStatus, Operation, Propagation};
 use crate::object::Object;
 
 /// Namespace and name of an Application.
@@ -48,6 +48,13 @@ impl Application {
     /// Whether its resources go when it goes.
     pub(crate) fn cascades(&self) -> bool {
         self.finalizers().any(super::names::is_resources_finalizer)
+    }
+
+    /// What becomes of the objects that its resources own, by the finalizer: Argo CD knows one
+    /// for each policy.
+    pub(crate) fn propagation(&self) -> Propagation {
+        let mut policies = self.finalizers().filter_map(super::names::propagation);
+        policies.next().unwrap_or_default()
     }
 
     pub(crate) fn finalizers(&self) -> impl Iterator<Item = &str> {

@@ -1,5 +1,7 @@
 //! The order of an apply and of a deletion.
 
+use std::collections::BTreeMap;
+
 use crate::object::{ResourceKey, kind_rank};
 
 /// Where a kind stands: namespaces, then CustomResourceDefinitions, as everything else may live
@@ -28,11 +30,19 @@ pub(crate) fn batches(keys: impl IntoIterator<Item = ResourceKey>) -> Vec<Vec<Re
     batches
 }
 
-/// The order in which things are deleted: what was created last goes first.
-pub(crate) fn reverse_order(keys: impl IntoIterator<Item = ResourceKey>) -> Vec<Vec<ResourceKey>> {
-    let mut batches = batches(keys);
-    batches.reverse();
-    batches
+/// The order in which the objects of an application are deleted: what was created last goes
+/// first, by wave and then by kind.
+pub(crate) fn reverse_order(
+    keys: impl IntoIterator<Item = (ResourceKey, i32)>,
+) -> Vec<Vec<ResourceKey>> {
+    let mut waves: BTreeMap<i32, Vec<ResourceKey>> = BTreeMap::new();
+    for (key, wave) in keys {
+        waves.entry(wave).or_default().push(key);
+    }
+    let by_wave = waves.into_values().rev();
+    by_wave
+        .flat_map(|keys| batches(keys).into_iter().rev())
+        .collect()
 }
 
 #[cfg(test)]
@@ -77,6 +87,15 @@ mod tests {
         assert_eq!(kinds(batches(keys.clone())), expected);
         let mut reversed = expected;
         reversed.reverse();
-        assert_eq!(kinds(reverse_order(keys)), reversed);
+        let in_one_wave = keys.iter().cloned().map(|key| (key, 0));
+        assert_eq!(kinds(reverse_order(in_one_wave)), reversed);
+        let in_waves = keys.into_iter().enumerate().map(|(n, key)| {
+            let wave = if n < 2 { 1 } else { -1 };
+            (key, wave)
+        });
+        assert_eq!(
+            kinds(reverse_order(in_waves))[..2],
+            ["Widget w", "Deployment web"]
+        );
     }
 }

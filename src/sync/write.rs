@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Execution;
 use crate::cluster::{Cluster, Deletion, Error, Mode, Served};
-use crate::crd::{ApplicationKey, Propagation, SyncOptions};
+use crate::crd::{ApplicationKey, Consent, Propagation, SyncOptions};
 use crate::object::{Kind, Object, ResourceKey};
 
 /// How long a deletion may take before its object is created again.
@@ -110,11 +110,13 @@ pub(super) async fn delete_until_gone(
     let mut pause = Duration::from_millis(20);
     loop {
         let deletion = cluster
-            .delete_owned(served, key, owner, Propagation::Background)
+            .delete_owned(served, key, owner, Propagation::Background, |_| {
+                Consent::Yes
+            })
             .await;
         match deletion {
             Ok(Deletion::Gone) => return Ok(()),
-            Ok(Deletion::Accepted) => {}
+            Ok(_) => {}
             Err(error) if error.is_conflict() => {}
             Err(error) => return Err(error),
         }
@@ -129,23 +131,29 @@ pub(super) async fn delete_until_gone(
     }
 }
 
-/// Deletes one object of the inventory. A kind that is not served any more has no objects.
+/// Deletes one object of the inventory if it agrees. A kind that is not served any more has no
+/// objects.
 pub(crate) async fn delete(
     cluster: &Cluster,
     kind: &Kind,
     key: &ResourceKey,
     owner: &ApplicationKey,
     propagation: Propagation,
+    consent: impl Fn(&Object) -> Consent,
 ) -> Result<Deletion, Error> {
-    match cluster.served(kind).await {
-        Ok(served) => match cluster.delete_owned(&served, key, owner, propagation).await {
-            // Somebody wrote between our read and our delete: look again once.
-            Err(error) if error.is_conflict() => {
-                cluster.delete_owned(&served, key, owner, propagation).await
-            }
-            result => result,
-        },
-        Err(Error::UnknownKind(_)) => Ok(Deletion::Gone),
-        Err(error) => Err(error),
+    let served = match cluster.served(kind).await {
+        Ok(served) => served,
+        Err(Error::UnknownKind(_)) => return Ok(Deletion::Gone),
+        Err(error) => return Err(error),
+    };
+    let asked = cluster.delete_owned(&served, key, owner, propagation, &consent);
+    match asked.await {
+        // Somebody wrote between our read and our delete: look again once.
+        Err(error) if error.is_conflict() => {
+            cluster
+                .delete_owned(&served, key, owner, propagation, consent)
+                .await
+        }
+        result => result,
     }
 }
