@@ -24,5 +24,7 @@ mod prune;
 mod push;
 mod rendering;
 mod restart;
+mod rollback;
 mod scale;
+mod sharing;
 mod waves;

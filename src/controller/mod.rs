@@ -2,11 +2,15 @@
 //! reports. Status is folded in `status` and written from `reconcile` alone.
 
 mod advance;
+mod claims;
+mod conditions;
+mod fights;
 mod finalize;
 mod live;
 mod reconcile;
 mod registry;
 mod report;
+mod rollback;
 mod running;
 mod state;
 mod status;
@@ -21,6 +25,7 @@ use crate::git::Mirror;
 use crate::sync::Engine;
 use crate::trigger::Sources;
 
+pub(crate) use claims::Claims;
 pub(crate) use live::LiveTable;
 pub(crate) use registry::{Registry, watch_applications};
 
@@ -37,5 +42,8 @@ pub(crate) struct Context {
     pub(crate) sources: Arc<dyn Sources>,
     pub(crate) mirror_of: MirrorOf,
     pub(crate) live: Arc<LiveTable>,
+    pub(crate) claims: Claims,
+    /// Wakes an application.
+    pub(crate) wake: Box<dyn Fn(&ApplicationKey) + Send + Sync>,
     pub(crate) announcer: Announcer,
 }

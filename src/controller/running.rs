@@ -55,7 +55,7 @@ impl Running {
     /// Whether the whole desired state is synced, with hooks and waves. Repairing drift or a few
     /// objects that a person named is not, as in Argo CD.
     pub(super) fn is_whole(&self) -> bool {
-        self.sync.resources.is_empty() && !matches!(self.reason, Reason::Drift | Reason::Prune)
+        self.sync.resources.is_empty() && self.reason != Reason::Drift
     }
 
     fn selects(&self, key: &ResourceKey) -> bool {
