@@ -15,6 +15,7 @@ mod lab;
 mod bad_input;
 mod chart;
 mod cli;
+mod control;
 mod deletion;
 mod drift;
 mod hooks;

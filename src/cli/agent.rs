@@ -21,7 +21,7 @@ use super::hooks::Receivers;
 use crate::bundle::Bundles;
 use crate::cluster::{Applications, ClientOptions, Cluster, Mode, Selection, WatchEvent, connect};
 use crate::config::Settings;
-use crate::controller::{Claims, Context, LiveTable, Registry, watch_applications};
+use crate::controller::{Claims, Context, Dependencies, LiveTable, Registry, watch_applications};
 use crate::crd::definition;
 use crate::crd::names::{GROUP, KIND, SECRET_TYPE_LABELS, VERSION};
 use crate::git::Limits;
@@ -263,6 +263,7 @@ async fn build(
         live,
         announcer,
         claims: Claims::default(),
+        dependencies: Dependencies::default(),
         wake: {
             let registry = Arc::clone(&registry);
             Box::new(move |application| registry.live_changed(application))

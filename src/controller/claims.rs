@@ -91,6 +91,11 @@ impl Claims {
         Some(desired.binary_search(&digest(key)).is_ok())
     }
 
+    /// Whether an application heard of a revision that it did not look at yet.
+    pub(super) fn is_expected(&self, application: &ApplicationKey) -> bool {
+        self.lock().expected.contains(application)
+    }
+
     /// Whether another application may yet turn out to desire something.
     pub(super) fn others_expected(&self, own: &ApplicationKey) -> bool {
         let state = self.lock();

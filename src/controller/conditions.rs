@@ -24,6 +24,8 @@ pub(super) fn deletion_condition(
 pub(super) fn conditions(view: &View<'_>) -> Vec<Condition> {
     let said = |message: Option<&str>| message.map(str::to_owned);
     let faults = (!view.faults.is_empty()).then(|| view.faults.join("; "));
+    let holds = view.holds.iter();
+    let holds = holds.map(|(type_, message)| (*type_, Some(message.clone())));
     let fights = (!view.fights.is_empty()).then(|| some_of(&view.fights));
     let remarks = view.desired.map(|desired| desired.remarks.as_slice());
     let remarks = remarks.filter(|remarks| !remarks.is_empty()).map(some_of);
@@ -40,6 +42,7 @@ pub(super) fn conditions(view: &View<'_>) -> Vec<Condition> {
         ("RepeatedResourceWarning", repeated(view)),
     ]
     .into_iter()
+    .chain(holds)
     .filter_map(|(type_, message)| {
         Some(Condition {
             type_: type_.to_owned(),

@@ -4,8 +4,10 @@
 mod advance;
 mod claims;
 mod conditions;
+mod dependencies;
 mod fights;
 mod finalize;
+mod gates;
 mod live;
 mod reconcile;
 mod registry;
@@ -26,6 +28,7 @@ use crate::sync::Engine;
 use crate::trigger::Sources;
 
 pub(crate) use claims::Claims;
+pub(crate) use dependencies::Dependencies;
 pub(crate) use live::LiveTable;
 pub(crate) use registry::{Registry, watch_applications};
 
@@ -43,6 +46,7 @@ pub(crate) struct Context {
     pub(crate) mirror_of: MirrorOf,
     pub(crate) live: Arc<LiveTable>,
     pub(crate) claims: Claims,
+    pub(crate) dependencies: Dependencies,
     /// Wakes an application.
     pub(crate) wake: Box<dyn Fn(&ApplicationKey) + Send + Sync>,
     pub(crate) announcer: Announcer,

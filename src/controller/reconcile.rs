@@ -13,7 +13,7 @@ use super::finalize::finalize;
 use super::registry::Mailbox;
 use super::state::State;
 use super::syncing::End;
-use super::{Context, fights, report, rollback, suspicion, syncing};
+use super::{Context, fights, gates, report, rollback, suspicion, syncing};
 use crate::cluster::{Cluster, Error as ClusterError};
 use crate::crd::names::{REFRESH, annotation_names, tracked_by};
 use crate::crd::options::prune_consent;
@@ -40,6 +40,7 @@ pub(super) async fn run(context: Arc<Context>, key: ApplicationKey, mailbox: Arc
         }
         let inbox = mailbox.take();
         if inbox.gone {
+            context.dependencies.remove(&key);
             for waiting in context.claims.remove(&key) {
                 (context.wake)(&waiting);
             }
@@ -58,6 +59,7 @@ pub(super) async fn run(context: Arc<Context>, key: ApplicationKey, mailbox: Arc
         // Boxed: a task that waits holds only what it remembers.
         let looked = Box::pin(look(&context, &mut state, &application, &mailbox)).await;
         mailbox.set_codes(report::codes(&state.written));
+        gates::tell(&context, &state, &application, false);
         let done = match looked {
             Ok(()) => end_refresh(&context, &mut state).await,
             Err(error) => Err(error),
@@ -128,7 +130,11 @@ async fn look(
     }
     let kinds = state.kinds();
     context.live.watch_for(&application.key, &kinds).await;
+    gates::look(context, state, application);
     let mut comparison = compare_and_settle(context, state, application).await;
+    if !comparison.is_synced() {
+        gates::tell(context, state, application, true);
+    }
     if !application
         .spec
         .automated()
@@ -257,7 +263,7 @@ fn action(
 ) -> Action {
     let digest = state.desired.as_ref().map(|desired| &desired.digest);
     let held = state.held.is_some() && state.held.as_ref() == digest;
-    let stopped = !comparison.shared.is_empty() || held;
+    let stopped = !comparison.shared.is_empty() || held || !state.holds.is_empty();
     let due_in = |at: Instant| Retry {
         due_in: at.saturating_duration_since(Instant::now()),
     };

@@ -52,6 +52,8 @@ pub(super) struct State {
     pub(super) settled_suspicions: HashMap<ResourceKey, (String, bool)>,
     pub(super) operation: Option<OperationState>,
     pub(super) fights: Fights,
+    /// What keeps it from doing anything by itself: the type of the condition, and why.
+    pub(super) holds: Vec<(&'static str, String)>,
     /// The sync that is under way.
     pub(super) running: Option<Running>,
     /// How the hooks of the newest desired state did.

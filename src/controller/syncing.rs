@@ -61,8 +61,15 @@ pub(super) fn check_prune(
             .and_then(|o| o.sync.as_ref())
             .is_some_and(|s| s.prune)
         || state.running.as_ref().is_some_and(|it| it.sync.prune);
-    let allowed = held.is_ok();
-    state.prune_held = held.err().filter(|_| asked && !prunable.is_empty());
+    let mut allowed = held.is_ok();
+    if let Some(running) = &mut state.running {
+        if allowed {
+            running.prunable.extend(prunable.iter().cloned());
+        }
+        allowed = prunable.iter().all(|key| running.prunable.contains(key));
+    }
+    let holds = asked && !prunable.is_empty() && !allowed;
+    state.prune_held = held.err().filter(|_| holds);
     allowed
 }
 
