@@ -3,6 +3,7 @@
 //! [`desire`] (checkout and render), [`compare`], then, place by place of the plan, [`check`],
 //! [`execute`], [`start_hook`] and [`delete`].
 
+mod adopt;
 mod compare;
 mod desire;
 mod error;
