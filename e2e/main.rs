@@ -20,6 +20,7 @@ mod control;
 mod deletion;
 mod drift;
 mod hooks;
+mod ignoring;
 mod installation;
 mod options;
 mod prune;

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use crate::object::{duration, parse_document};
+use crate::object::{IgnoreDifferences, duration, parse_document};
 
 /// Why a settings file is not taken.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(crate) enum Error {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) receivers: Vec<Receiver>,
+    /// Differences that are left alone in every application.
+    pub(crate) ignore_differences: Vec<IgnoreDifferences>,
     /// How long a repository is left alone without a push; each wait varies by up to a tenth.
     pub(crate) poll_interval: Duration,
     pub(crate) limits: Limits,
@@ -62,6 +64,7 @@ pub(crate) struct Limits {
 #[derive(Default)]
 struct File {
     receivers: Vec<ReceiverFile>,
+    ignore_differences: Vec<IgnoreDifferences>,
     poll_interval: Option<String>,
     limits: LimitsFile,
 }
@@ -90,6 +93,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             receivers: Vec::new(),
+            ignore_differences: Vec::new(),
             poll_interval: Duration::from_secs(180),
             limits: Limits {
                 webhook_body: 5 << 20,
@@ -138,6 +142,7 @@ impl Settings {
             }
             limits.fetch_bytes = size << 20;
         }
+        settings.ignore_differences = file.ignore_differences;
         let mut names = BTreeSet::new();
         for receiver in file.receivers {
             if !names.insert(receiver.name.clone()) {

@@ -13,6 +13,7 @@ use crate::crd::options::prune_consent;
 use crate::crd::{
     Application, Consent, HookPhase, HookResult, HookStatus, ResourceResult, SyncOptions,
 };
+use crate::diff::IgnoreRules;
 use crate::object::ResourceKey;
 use crate::plan::{Step, Subject, Task, step};
 use crate::sync::{
@@ -27,6 +28,7 @@ pub(super) struct Hands<'a> {
     pub(super) mailbox: &'a Mailbox,
     /// The cluster, acted on as the application's service account.
     pub(super) cluster: Cluster,
+    pub(super) ignore: IgnoreRules,
     /// Loaded when something is applied.
     pub(super) manifests: Option<Manifests>,
 }
@@ -299,6 +301,7 @@ async fn run_hook(
         cluster: &hands.cluster,
         desired: &desired,
         manifests: hands.manifests.as_ref().unwrap_or(&no_manifests),
+        ignore: &hands.ignore,
         options: &[],
         seen: HashMap::new(),
     };
@@ -430,6 +433,7 @@ fn execution<'a>(
         cluster: &hands.cluster,
         desired: state.desired.as_ref()?,
         manifests: hands.manifests.as_ref()?,
+        ignore: &hands.ignore,
         options: state
             .running
             .as_ref()

@@ -18,6 +18,7 @@ use crate::cluster::{Cluster, Error as ClusterError};
 use crate::crd::names::{REFRESH, annotation_names, tracked_by};
 use crate::crd::options::prune_consent;
 use crate::crd::{Application, ApplicationKey, Consent, SyncOptions};
+use crate::diff::IgnoreRules;
 use crate::object::Object;
 use crate::plan::{Action, Reason, Retry, Situation, decide};
 use crate::sync::{Comparison, Source, compare, desire};
@@ -110,6 +111,11 @@ async fn look(
         syncing::refuse(context, state, application, "the spec has faults").await?;
         return report::write(context, state, application, None).await;
     }
+    if let Err(faults) = take_ignore_rules(context, state, application) {
+        state.compare_error = Some(faults);
+        syncing::refuse(context, state, application, "the spec has faults").await?;
+        return report::write(context, state, application, None).await;
+    }
     follow(context, state, application);
     let mut application = application.clone();
     rollback::take_up(context, state, &mut application).await?;
@@ -135,17 +141,12 @@ async fn look(
     if !comparison.is_synced() {
         gates::tell(context, state, application, true);
     }
-    if !application
-        .spec
-        .automated()
-        .is_some_and(|automated| automated.self_heal)
-    {
-        suspicion::look_closer(context, state, application, &mut comparison).await;
-    }
+    suspicion::look_closer(context, state, application, &mut comparison).await;
     let mut hands = Hands {
         context,
         application,
         mailbox,
+        ignore: state.ignore.clone(),
         cluster: cluster_of(context, application),
         manifests: state.manifests.take(),
     };
@@ -157,6 +158,22 @@ async fn look(
         comparison = Box::pin(advance(&mut hands, state, comparison)).await?;
     }
     report::write(context, state, application, Some(&comparison)).await
+}
+
+/// Compiles the rules of what is left alone: those for all applications and its own.
+fn take_ignore_rules(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+) -> Result<(), String> {
+    let mut rules = context.engine.ignore_differences.to_vec();
+    rules.extend_from_slice(&application.spec.ignore_differences);
+    if rules.is_empty() {
+        state.ignore = IgnoreRules::default();
+        return Ok(());
+    }
+    state.ignore = IgnoreRules::compile(&rules).map_err(|faults| faults.join("; "))?;
+    Ok(())
 }
 
 /// Says what is desired now, and wakes those that wait for something that is not any more.

@@ -14,7 +14,7 @@ use crate::crd::{
     Application, ApplicationStatus, HookPhase, HookResult, HookStatus, Inventory, InventoryEntry,
     OperationState, Pin, Timing,
 };
-use crate::diff::Baseline;
+use crate::diff::{Baseline, IgnoreRules};
 use crate::object::{Kind, ResourceKey};
 use crate::sync::{Desired, DesiredHook, Manifests};
 use crate::telemetry::Trigger;
@@ -49,6 +49,7 @@ pub(super) struct State {
     pub(super) inventory: BTreeMap<ResourceKey, Held>,
     pub(super) baselines: HashMap<ResourceKey, Baseline>,
     /// Suspicions that a dry run settled: whether the object differed at this resourceVersion.
+    pub(super) ignore: IgnoreRules,
     pub(super) settled_suspicions: HashMap<ResourceKey, (String, bool)>,
     pub(super) operation: Option<OperationState>,
     pub(super) fights: Fights,

@@ -1,107 +1,117 @@
 //! Settles by a dry run whether an object that was touched really differs.
 
-use super::Context;
+use super::reconcile::cluster_of;
 use super::state::State;
-use crate::cluster::{Error, Mode};
+use super::{Context, syncing};
+use crate::cluster::{Cluster, Error, Mode};
 use crate::crd::Application;
-use crate::diff::{Verdict, differs};
+use crate::crd::names::FIELD_MANAGER;
+use crate::diff::{Baseline, Observation, Verdict, differs, observe};
 use crate::object::{Object, ResourceKey};
-use crate::sync::{Comparison, Source, desire};
+use crate::sync::Comparison;
 
-/// Looks at every suspect with one read and one dry run, once for each version of the object.
-/// What turns out as desired is taken off the drift.
+/// Looks at suspects with one read and one dry run, once for each version of the object. What turns
+/// out as desired is taken off the drift.
 ///
-/// This is for applications that do not heal themselves: the others apply at once, which costs
-/// less and writes nothing where nothing differs.
+/// This is for applications that do not heal themselves, and for objects of which something is
+/// ignored. The others are applied at once, which costs less and writes nothing where nothing
+/// differs.
 pub(super) async fn look_closer(
     context: &Context,
     state: &mut State,
     application: &Application,
     comparison: &mut Comparison,
 ) {
+    let automated = application.spec.automated();
+    let heals = automated.is_some_and(|automated| automated.self_heal);
     let suspects: Vec<_> = comparison
         .drifted
         .iter()
         .filter(|key| comparison.verdicts.get(*key) == Some(&Verdict::Suspect))
+        .filter(|key| !heals || state.ignore.of(key).is_some())
         .cloned()
         .collect();
     state
         .settled_suspicions
         .retain(|key, _| suspects.contains(key));
-    if suspects.is_empty() {
-        return;
-    }
+    let mut open = Vec::new();
     for key in &suspects {
         if let Some(kind) = state.kind_of(key) {
             context.live.suspect(kind, key);
         }
+        let live = syncing::look_up(context, state, application, key).found();
+        let version = live.map(|live| live.observation.resource_version);
+        let known = state.settled_suspicions.get(key);
+        if known.map(|(version, _)| version) != version.as_ref() {
+            open.extend(version.map(|version| (key.clone(), version)));
+        }
     }
-    let version_of = |state: &State, key: &ResourceKey| {
-        let live = context
-            .live
-            .look_up(&application.key, state.kind_of(key)?, key)
-            .found()?;
-        Some(live.observation.resource_version)
-    };
-    let open = |state: &State, key: &ResourceKey| {
-        let known = state
-            .settled_suspicions
-            .get(key)
-            .map(|(version, _)| version);
-        known != version_of(state, key).as_ref()
-    };
-    if suspects.iter().any(|key| open(state, key))
-        && let Some(commit_id) = state
-            .desired
-            .as_ref()
-            .map(|desired| desired.commit_id.clone())
-        && let Some(mirror) = (context.mirror_of)(&application.key)
-    {
-        let source = Source {
-            mirror: &mirror,
-            commit_id: &commit_id,
-        };
-        let Ok((_, manifests)) = desire(&context.engine, application, &source).await else {
+    if !open.is_empty() {
+        let Ok(manifests) = syncing::manifests(context, state, application).await else {
             return;
         };
-        for key in suspects
-            .iter()
-            .filter(|key| open(state, key))
-            .cloned()
-            .collect::<Vec<_>>()
-        {
-            let Some(version) = version_of(state, &key) else {
-                continue;
-            };
+        let cluster = cluster_of(context, application);
+        for (key, version) in open {
             let Some(manifest) = manifests.objects.get(&key) else {
                 continue;
             };
-            match differs_now(context, manifest, &key).await {
-                Ok(differs) => drop(state.settled_suspicions.insert(key, (version, differs))),
+            match ask(&cluster, state, manifest, &key).await {
+                Ok(Answer::Differs) => drop(state.settled_suspicions.insert(key, (version, true))),
+                Ok(Answer::Same(live)) => {
+                    rebase(state, &key, &live);
+                    state.settled_suspicions.insert(key, (version, false));
+                }
                 Err(error) => tracing::debug!(app = %application.key, %error, "no dry run"),
             }
         }
+        state.manifests = Some(manifests);
     }
     for key in suspects {
-        if state
-            .settled_suspicions
-            .get(&key)
-            .is_some_and(|(_, differs)| !differs)
-        {
+        let settled = state.settled_suspicions.get(&key);
+        if settled.is_some_and(|(_, differs)| !differs) {
             comparison.drifted.retain(|drifted| *drifted != key);
             comparison.verdicts.insert(key, Verdict::Synced);
         }
     }
 }
 
-async fn differs_now(
-    context: &Context,
+enum Answer {
+    Differs,
+    Same(Observation),
+}
+
+/// Compares what an apply would make of an object with what it is.
+async fn ask(
+    cluster: &Cluster,
+    state: &State,
     manifest: &Object,
     key: &ResourceKey,
-) -> Result<bool, Error> {
-    let cluster = &context.engine.cluster;
+) -> Result<Answer, Error> {
     let served = cluster.served(&manifest.api()).await?;
-    let predicted = cluster.apply(&served, manifest, Mode::DryRun).await?;
-    let live = cluster.get(&served, key).await?;
-    Ok(live.is_none_or(|live| differs(&predicted, &live)))
+    let Some(live) = cluster.get(&served, key).await? else {
+        return Ok(Answer::Differs);
+    };
+    let mut manifest = manifest.clone();
+    if let Some(ignored) = state.ignore.of(key) {
+        ignored.respect(&mut manifest, &live);
+    }
+    let predicted = cluster.apply(&served, &manifest, Mode::DryRun).await?;
+    Ok(match differs(&predicted, &live) {
+        true => Answer::Differs,
+        false => Answer::Same(observe(&live, FIELD_MANAGER)),
+    })
+}
+
+/// Where something is ignored, what is live now is as desired from now on: others that write what is
+/// ignored cost a question once and no more.
+fn rebase(state: &mut State, key: &ResourceKey, live: &Observation) {
+    let desired = state.desired.as_ref();
+    let Some(object) = desired.and_then(|desired| desired.objects.get(key)) else {
+        return;
+    };
+    if state.ignore.of(key).is_some()
+        && let Some(baseline) = Baseline::new(object.digest, live)
+    {
+        state.baselines.insert(key.clone(), baseline);
+    }
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::object::{ResourceKey, duration};
+use crate::object::{IgnoreDifferences, ResourceKey, duration};
 
 /// Where the desired state comes from, where it goes and when.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +32,9 @@ pub(crate) struct ApplicationSpec {
     /// When and how they are applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sync_policy: Option<SyncPolicy>,
+    /// Differences that are left alone, in the comparison and in what is applied.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ignore_differences: Vec<IgnoreDifferences>,
     /// How many deployed revisions `status.history` keeps; 10 when not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) revision_history_limit: Option<i64>,

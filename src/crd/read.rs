@@ -177,9 +177,9 @@ mod tests {
         for (pointer, value, expected) in [
             ("sources", json!([]), "spec.sources is not supported"),
             (
-                "ignoreDifferences",
+                "syncWindows",
                 json!([]),
-                "spec.ignoreDifferences is not supported",
+                "spec.syncWindows is not supported",
             ),
         ] {
             let mut spec = good();

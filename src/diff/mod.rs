@@ -6,11 +6,13 @@
 
 mod adopt;
 mod canonical;
+mod ignore;
 mod normalize;
 mod observe;
 mod owned;
 
 pub(crate) use adopt::adopt;
 pub(crate) use canonical::Digest;
+pub(crate) use ignore::IgnoreRules;
 pub(crate) use normalize::normalize;
 pub(crate) use observe::{Baseline, Observation, Verdict, differs, judge, observe};

@@ -1,6 +1,7 @@
 //! One Kubernetes manifest, desired or live, and the words for it. Never talks to a cluster.
 
 mod duration;
+mod ignore;
 mod key;
 mod order;
 mod redact;
@@ -12,6 +13,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 pub(crate) use duration::duration;
+pub(crate) use ignore::IgnoreDifferences;
 pub(crate) use key::{Kind, ResourceKey};
 pub(crate) use order::kind_rank;
 pub(crate) use redact::redact_url;

@@ -12,7 +12,7 @@ use super::{Desired, Engine, Manifests};
 use crate::cluster::{Cluster, Error, Mode};
 use crate::crd::names::FIELD_MANAGER;
 use crate::crd::{ApplicationKey, Health};
-use crate::diff::{Baseline, Observation, observe};
+use crate::diff::{Baseline, IgnoreRules, Observation, observe};
 use crate::health;
 use crate::object::{Kind, Object, ResourceKey};
 use crate::plan::batches;
@@ -24,6 +24,7 @@ pub(crate) struct Execution<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) desired: &'a Desired,
     pub(crate) manifests: &'a Manifests,
+    pub(crate) ignore: &'a IgnoreRules,
     /// Options for this sync only; they win over what the objects say.
     pub(crate) options: &'a [String],
     /// The resourceVersions seen last, to tell a change from a no-op.

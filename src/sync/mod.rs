@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use crate::bundle::Bundles;
 use crate::cluster::Cluster;
-use crate::object::YamlLimits;
+use crate::object::{IgnoreDifferences, YamlLimits};
 use crate::render::Tools;
 use crate::telemetry::Metrics;
 
@@ -52,4 +52,6 @@ pub(crate) struct Engine {
     pub(crate) apply_slots: Arc<Semaphore>,
     pub(crate) render_timeout: std::time::Duration,
     pub(crate) yaml_limits: YamlLimits,
+    /// Differences that are left alone in every application.
+    pub(crate) ignore_differences: Arc<[IgnoreDifferences]>,
 }

@@ -38,6 +38,23 @@ pub(super) async fn write(
     {
         return Ok(live);
     }
+    let respecting;
+    let manifest = match execution
+        .ignore
+        .of(&key)
+        .filter(|_| exists && !options.replace)
+    {
+        None => manifest,
+        Some(ignored) => match cluster.get(served, &key).await? {
+            None => manifest,
+            Some(live) => {
+                let mut changed = manifest.clone();
+                ignored.respect(&mut changed, &live);
+                respecting = changed;
+                &respecting
+            }
+        },
+    };
     let written = if options.replace {
         replace(cluster, served, manifest, mode).await
     } else {
