@@ -17,6 +17,7 @@ mod chart;
 mod cli;
 mod deletion;
 mod drift;
+mod faults;
 mod hooks;
 mod installation;
 mod options;
