@@ -19,6 +19,17 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
+/// Runs a command and checks its exit code and what it says.
+pub(crate) fn trimtab_ends(lab: &Lab, arguments: &[&str], code: i32, expected: &[&str]) {
+    let output = trimtab(lab, arguments);
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+    for words in expected {
+        assert!(text.contains(words), "{arguments:?}: {text}");
+    }
+    assert!(!text.contains('\u{1b}'), "colour on a pipe: {text}");
+}
+
 #[test]
 fn the_verbs_tell_and_do() {
     story(|lab| async move {
@@ -31,14 +42,8 @@ fn the_verbs_tell_and_do() {
             status["sync"]["status"] == "OutOfSync"
         })
         .await?;
-        let check = |arguments: &[&str], code: i32, expected: &[&str]| {
-            let output = trimtab(lab, arguments);
-            let text = text(&output);
-            assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
-            for words in expected {
-                assert!(text.contains(words), "{arguments:?}: {text}");
-            }
-            assert!(!text.contains('\u{1b}'), "colour on a pipe: {text}");
+        let check = |arguments: &[&str], code, expected: &[&str]| {
+            trimtab_ends(lab, arguments, code, expected);
         };
         check(&["get", "cli"], 1, &["OutOfSync", "map"]);
         check(&["sync", "cli", "--dry-run"], 1, &["map"]);

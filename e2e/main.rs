@@ -12,9 +12,11 @@
 mod given;
 mod lab;
 
+mod adoption;
 mod bad_input;
 mod chart;
 mod cli;
+mod control;
 mod deletion;
 mod drift;
 mod faults;
@@ -25,5 +27,7 @@ mod prune;
 mod push;
 mod rendering;
 mod restart;
+mod rollback;
 mod scale;
+mod sharing;
 mod waves;

@@ -128,8 +128,8 @@ fn what_was_taken_over_by_another_is_not_deleted() {
         app.synced(&first).await?;
         let foreign = json!({"metadata": {"annotations": {"trimtab.dev/tracking-id": "trimtab_other:/ConfigMap:taken/b"}}});
         app.cluster.patch(&app.map("b"), &foreign).await?;
-        app.becomes("SharedResourceWarning", |status| {
-            status["conditions"][0]["type"] == "SharedResourceWarning"
+        app.becomes("OutOfSync", |status| {
+            status["sync"]["status"] == "OutOfSync"
         })
         .await?;
         let second = app.push(&lab.agent, &[("b.yaml", None)]).await?;

@@ -190,6 +190,28 @@ fn what_came_last_is_deleted_first() {
 }
 
 #[test]
+fn what_was_approved_goes_to_its_end_wave_by_wave() {
+    story(|lab| async move {
+        let app = lab.given("approved-waves").await?;
+        let (low, high) = (in_wave("low", "1", -5), in_wave("high", "1", 5));
+        let first = app.commit(&[("low.yaml", Some(&low)), ("high.yaml", Some(&high))])?;
+        app.create(&app.application()).await?;
+        app.synced(&first).await?;
+        let nothing = [
+            ("low.yaml", None),
+            ("high.yaml", None),
+            ("keep.txt", Some("-\n")),
+        ];
+        app.push(&lab.agent, &nothing).await?;
+        app.condition("PruneHeld", "renders nothing").await?;
+        crate::cli::trimtab_ends(lab, &["approve", "approved-waves", "--yes"], 0, &[]);
+        app.value("high", None).await?;
+        app.value("low", None).await?;
+        Ok(())
+    });
+}
+
+#[test]
 fn a_commit_that_cannot_apply_applies_nothing() {
     story(|lab| async move {
         let app = lab.given("whole").await?;

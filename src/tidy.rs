@@ -27,6 +27,7 @@ const PURE: &[&str] = &[
     "trigger/",
     "plan/",
     "sync/compare.rs",
+    "controller/conditions.rs",
     "controller/status.rs",
 ];
 const IMPURE: &[&str] = &[

@@ -1,5 +1,7 @@
-//! Rendered bundles on disk: the last render of each application, so that repairing drift and
+//! Rendered bundles. In Secrets (`history`), and on disk: the last render of each application, so that repairing drift and
 //! starting again need neither Git nor a renderer. A cache: it may vanish at any time.
+
+pub(crate) mod history;
 
 use std::{
     fs,

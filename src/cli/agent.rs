@@ -21,7 +21,7 @@ use super::hooks::Receivers;
 use crate::bundle::Bundles;
 use crate::cluster::{Applications, ClientOptions, Cluster, Mode, Selection, WatchEvent, connect};
 use crate::config::Settings;
-use crate::controller::{Context, LiveTable, Registry, watch_applications};
+use crate::controller::{Claims, Context, Dependencies, LiveTable, Registry, watch_applications};
 use crate::crd::definition;
 use crate::crd::names::{GROUP, KIND, SECRET_TYPE_LABELS, VERSION};
 use crate::git::Limits;
@@ -262,6 +262,12 @@ async fn build(
         mirror_of: Box::new(move |application| mirrors.mirror(application)),
         live,
         announcer,
+        claims: Claims::default(),
+        dependencies: Dependencies::default(),
+        wake: {
+            let registry = Arc::clone(&registry);
+            Box::new(move |application| registry.live_changed(application))
+        },
     }));
     let mut namespaces = args.application_namespaces.clone();
     namespaces.push(args.namespace.clone());

@@ -1,21 +1,28 @@
 //! The command line: what was typed, and the exit codes: 0 done, 1 differs or degraded, 2 error.
 
 mod agent;
+mod approve;
 mod completion;
 mod crd;
+mod delete;
 mod follow;
 mod get;
 mod history;
 mod hooks;
 mod list;
+mod operate;
 mod output;
+mod pause;
 mod refresh;
+mod rollback;
 mod sync;
 mod table;
 mod target;
+mod terminate;
 mod text;
 mod version;
 mod view;
+mod wait;
 mod words;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -36,6 +43,7 @@ Examples:
   trimtab list -A                     what runs here and how it does
   trimtab get shop                    one application, object by object
   trimtab sync shop --wait            apply now and say what changed
+  trimtab rollback shop               the deployment before the last
   trimtab crd | kubectl apply --server-side -f -"
 )]
 struct Cli {
@@ -51,6 +59,13 @@ enum Command {
     Sync(sync::Args),
     Refresh(refresh::Args),
     History(history::Args),
+    Rollback(rollback::Args),
+    Wait(wait::Args),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
+    Terminate(terminate::Args),
+    Approve(approve::Args),
+    Delete(delete::Args),
     Crd(crd::Args),
     Completion(completion::Args),
     Version(version::Args),
@@ -89,6 +104,13 @@ fn dispatch(command: Command) -> Result<Outcome> {
         Command::Sync(args) => wait_for(sync::run(args)),
         Command::Refresh(args) => wait_for(refresh::run(args)),
         Command::History(args) => wait_for(history::run(args)),
+        Command::Rollback(args) => wait_for(rollback::run(args)),
+        Command::Wait(args) => wait_for(wait::run(args)),
+        Command::Pause(args) => wait_for(pause::pause(args)),
+        Command::Resume(args) => wait_for(pause::resume(args)),
+        Command::Terminate(args) => wait_for(terminate::run(args)),
+        Command::Approve(args) => wait_for(approve::run(args)),
+        Command::Delete(args) => wait_for(delete::run(args)),
         Command::Crd(args) => crd::run(&args),
         Command::Completion(args) => completion::run(&args),
         Command::Version(args) => version::run(&args),

@@ -1,29 +1,16 @@
 //! `trimtab sync`.
 
-use std::{process, time::Duration};
+use anyhow::Result;
 
-use anyhow::{Context, Result};
-use jiff::Timestamp;
-
-use super::Outcome;
-use super::follow::{follow, mark, operation_stage, state_of};
-use super::output::{DataFormat, Format, print, print_data, style};
-use super::target::{self, Target, patience};
-use super::text::{one_line, short_revision};
-use super::words::{health_words, results, verdict};
-use crate::cluster::{Error, who_am_i};
-use crate::crd::{
-    Application, InitiatedBy, Operation, OperationPhase, OperationState, SyncOperation, read,
-};
-
-/// Who asked, where the API server does not say.
-const NOBODY: &str = "trimtab CLI";
-/// A name is nice to have and worth no longer wait.
-const NAME_TIMEOUT: Duration = Duration::from_secs(3);
+use super::operate::{Waiting, operate};
+use super::{Outcome, target};
+use crate::crd::{Operation, ResourceSelector, SyncOperation, options};
 
 /// Apply the desired state now
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Hooks run again. With --resource only those objects are applied, and no hooks.
+
 With --wait: ends with 0 when the application is as desired, with 1 when it is OutOfSync or
 Degraded afterwards, with 2 when the sync failed. A dry run ends with 1 when something would
 change.
@@ -32,7 +19,9 @@ Examples:
   trimtab sync shop
   trimtab sync shop --wait --timeout 10m
   trimtab sync shop --prune --wait    also delete what is no longer desired
-  trimtab sync shop --dry-run         say what would be done and do nothing")]
+  trimtab sync shop --dry-run         say what would be done and do nothing
+  trimtab sync shop --resource apps:Deployment:web --resource :ConfigMap:shop/settings
+  trimtab sync shop --replace --resource apps:Deployment:web")]
 pub(super) struct Args {
     /// The application's name
     application: String,
@@ -42,190 +31,85 @@ pub(super) struct Args {
     /// Say what would be done and do nothing; waits for the answer
     #[arg(long)]
     dry_run: bool,
-    /// Wait until it is over and say what changed
-    #[arg(short, long)]
-    wait: bool,
-    /// How long to wait
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = patience)]
-    timeout: Duration,
-    /// How to show the result
-    #[arg(short, long, value_enum, default_value_t)]
-    output: DataFormat,
+    /// Only this object: GROUP:KIND:NAME or GROUP:KIND:NAMESPACE/NAME, the group empty for the
+    /// core; `*` stands for any
+    #[arg(long, value_name = "OBJECT", value_parser = selector)]
+    resource: Vec<ResourceSelector>,
+    /// Write the objects whole, so that fields of others go
+    #[arg(long)]
+    replace: bool,
+    /// Delete and create again what cannot change
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    waiting: Waiting,
     #[command(flatten)]
     target: target::Args,
 }
 
 pub(super) async fn run(args: Args) -> Result<Outcome> {
     let target = args.target.open().await?;
-    let name = &args.application;
-    let format = Format::from(args.output);
-    let mark = mark(&format!(
-        "{:x}-{:x}",
-        Timestamp::now().as_nanosecond(),
-        process::id()
-    ));
+    let given = [(args.replace, "Replace=true"), (args.force, "Force=true")];
+    let sync_options = given.iter().filter(|(given, _)| *given);
+    let sync_options: Vec<_> = sync_options
+        .map(|(_, option)| (*option).to_owned())
+        .collect();
+    debug_assert!(sync_options.iter().all(|option| options::is_known(option)));
     let operation = Operation {
-        initiated_by: Some(InitiatedBy {
-            username: requester(&target).await,
-            automated: false,
-        }),
-        info: vec![mark.clone()],
         sync: Some(SyncOperation {
             prune: args.prune,
             dry_run: args.dry_run,
-            ..SyncOperation::default()
+            resources: args.resource,
+            sync_options,
         }),
         ..Operation::default()
     };
-    let requested = target
-        .applications
-        .request_operation(&target.key(name), &operation)
-        .await;
-    let requested = match requested {
-        Err(Error::NotFound { .. }) => return Err(target.missing(name).await),
-        requested => requested?,
-    };
-    if !args.wait && !args.dry_run {
-        match format.is_data() {
-            true => print_data(&requested, format)?,
-            false => print(&format!(
-                "requested a sync of {name}; `trimtab get {name} -w` shows how it goes\n"
-            ))?,
-        }
-        return Ok(Outcome::Done);
-    }
-    let stage = |seen: &Application, began| operation_stage(seen, &mark, began);
-    let object = follow(&target, name, args.timeout, stage).await?;
-    let application = read(object.clone());
-    let state = state_of(&application, &mark).context("the operation is gone")?;
-    match format.is_data() {
-        true => print_data(&object, format)?,
-        false => print(&report(&application, state, args.dry_run))?,
-    }
-    outcome(&application, state, args.dry_run)
+    operate(
+        &target,
+        &args.application,
+        "a sync",
+        operation,
+        &args.waiting,
+    )
+    .await
 }
 
-/// How a finished operation ends the command.
-fn outcome(application: &Application, state: &OperationState, dry_run: bool) -> Result<Outcome> {
-    if state.phase != OperationPhase::Succeeded {
-        let what = if dry_run { "dry run" } else { "sync" };
-        let name = &application.key.name;
-        anyhow::bail!(
-            "the {what} of \"{name}\" ended with {}: {}",
-            state.phase,
-            state.message
-        );
+/// An object as `argocd app sync --resource` names it.
+fn selector(text: &str) -> Result<ResourceSelector, String> {
+    let wrong = || "an object is GROUP:KIND:NAME or GROUP:KIND:NAMESPACE/NAME".to_owned();
+    let (group, rest) = text.split_once(':').ok_or_else(wrong)?;
+    let (kind, name) = rest.split_once(':').ok_or_else(wrong)?;
+    let (namespace, name) = name.split_once('/').unwrap_or(("", name));
+    if kind.is_empty() || name.is_empty() {
+        return Err(wrong());
     }
-    let changes = state
-        .sync_result
-        .iter()
-        .flat_map(|result| &result.resources);
-    Ok(match dry_run {
-        false => verdict(application),
-        true if changes.count() > 0 => Outcome::Differs,
-        true => Outcome::Done,
+    Ok(ResourceSelector {
+        group: group.to_owned(),
+        kind: kind.to_owned(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
     })
-}
-
-/// What was done, or would be, and how the application does.
-fn report(application: &Application, state: &OperationState, dry_run: bool) -> String {
-    let result = state.sync_result.clone().unwrap_or_default();
-    let table = results(&result.resources);
-    let mut text = String::new();
-    if !table.is_empty() {
-        text.push_str(&table.render(style()));
-        text.push('\n');
-    }
-    let count = match (result.resources.len(), dry_run) {
-        (0, false) => "nothing changed".to_owned(),
-        (0, true) => "nothing would change".to_owned(),
-        (1, false) => "1 object changed".to_owned(),
-        (1, true) => "1 object would change".to_owned(),
-        (count, false) => format!("{count} objects changed"),
-        (count, true) => format!("{count} objects would change"),
-    };
-    let name = one_line(&application.key.name);
-    text.push_str(&format!("{name}: {count}"));
-    if !result.revision.is_empty() {
-        text.push_str(&format!(" at {}", short_revision(&result.revision)));
-    }
-    if state.phase == OperationPhase::Succeeded && !state.message.is_empty() {
-        text.push_str(&format!(": {}", one_line(&state.message)));
-    }
-    text.push('\n');
-    if !dry_run {
-        let status = &application.status;
-        let health = health_words(status.health.as_ref());
-        text.push_str(&format!("{name}: {}, {health}\n", status.sync.status));
-    }
-    text
-}
-
-/// The name of whoever asks, for the history.
-async fn requester(target: &Target) -> String {
-    let asked = who_am_i(target.applications.client());
-    match tokio::time::timeout(NAME_TIMEOUT, asked).await {
-        Ok(Ok(name)) if !name.is_empty() => name,
-        _ => NOBODY.to_owned(),
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::object::Object;
-
-    fn ended(phase: &str, sync: &str, changes: usize) -> Application {
-        let change =
-            json!({"kind": "ConfigMap", "namespace": "shop", "name": "a", "status": "Synced"});
-        let object = json!({
-            "apiVersion": "trimtab.dev/v1alpha1", "kind": "Application",
-            "metadata": {"name": "shop"},
-            "status": {
-                "sync": {"status": sync}, "health": {"status": "Healthy"},
-                "operationState": {
-                    "phase": phase, "startedAt": "", "message": "why",
-                    "syncResult": {"revision": "0123456789abcdef", "resources": vec![change; changes]},
-                },
-            },
-        });
-        read(Object::new(object).unwrap())
-    }
 
     #[test]
-    fn the_end_of_a_sync_is_the_end_of_the_command() {
-        for (phase, sync, changes, dry_run, expected) in [
-            ("Succeeded", "Synced", 1, false, Some(Outcome::Done)),
-            ("Succeeded", "OutOfSync", 1, false, Some(Outcome::Differs)),
-            ("Succeeded", "OutOfSync", 0, true, Some(Outcome::Done)),
-            ("Succeeded", "OutOfSync", 1, true, Some(Outcome::Differs)),
-            ("Failed", "OutOfSync", 1, false, None),
-            ("Error", "Synced", 0, true, None),
-        ] {
-            let application = ended(phase, sync, changes);
-            let state = application.status.operation_state.clone().unwrap();
-            let seen = outcome(&application, &state, dry_run);
-            assert_eq!(seen.ok(), expected, "{phase} {sync} {changes} {dry_run}");
+    fn objects_are_named_as_in_argo_cd() {
+        let read = selector("apps:Deployment:shop/web").unwrap();
+        let expected = ResourceSelector {
+            group: "apps".into(),
+            kind: "Deployment".into(),
+            namespace: "shop".into(),
+            name: "web".into(),
+        };
+        assert_eq!(read, expected);
+        assert_eq!(selector(":ConfigMap:a").unwrap().namespace, "");
+        // A colon is part of some RBAC names.
+        assert_eq!(selector("rbac:Role:a:b").unwrap().name, "a:b");
+        for wrong in ["", "web", "Deployment:web", "apps::web", "apps:Deployment:"] {
+            selector(wrong).unwrap_err();
         }
-    }
-
-    #[test]
-    fn a_report_names_what_changed() {
-        let application = ended("Succeeded", "Synced", 1);
-        let state = application.status.operation_state.clone().unwrap();
-        let expected = "\
-KIND        NAMESPACE   NAME   RESULT   MESSAGE
-ConfigMap   shop        a      Synced
-
-shop: 1 object changed at 0123456789ab: why
-shop: Synced, Healthy
-";
-        assert_eq!(report(&application, &state, false), expected);
-        let application = ended("Succeeded", "Synced", 0);
-        let state = application.status.operation_state.clone().unwrap();
-        let expected = "shop: nothing would change at 0123456789ab: why\n";
-        assert_eq!(report(&application, &state, true), expected);
     }
 }

@@ -1,6 +1,7 @@
 //! The Kubernetes API server: the only module that sends requests to it.
 
 mod applications;
+mod bundles;
 mod client;
 mod discovery;
 mod error;
@@ -14,6 +15,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use crate::telemetry::Metrics;
 
 pub(crate) use applications::Applications;
+pub(crate) use bundles::Content;
 pub(crate) use client::{ClientOptions, connect, who_am_i};
 pub(crate) use discovery::Served;
 pub(crate) use error::Error;

@@ -81,6 +81,24 @@ impl Cluster {
         self.object(verb, doing, &key, request).await
     }
 
+    /// Changes who owns which field, by a JSON patch that tests the version it was made for.
+    pub(crate) async fn patch_fields(
+        &self,
+        served: &Served,
+        key: &ResourceKey,
+        patch: &Value,
+    ) -> Result<(), Error> {
+        let url = format!("{}?fieldManager={FIELD_MANAGER}", served.object_path(key));
+        let request = request(Method::PATCH, &url, "application/json-patch+json", patch)?;
+        let doing = format!("take over the fields of {key}");
+        match self.sent(KubeVerb::Apply, &doing, key, request).await {
+            Ok(_) => Ok(()),
+            // A test that does not hold is answered as an invalid request.
+            Err(Error::Api { code: 422, .. }) => Err(Error::Conflict { doing }),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads one object, or none when it is not there.
     pub(crate) async fn get(
         &self,

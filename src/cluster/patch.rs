@@ -1,7 +1,7 @@
 //! What is written to an Application: requests by people, the status and the finalizers by the
 //! agent. Merge patches only, so that fields of others stay.
 
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 
 use super::{Applications, Error, bounded};
@@ -103,6 +103,20 @@ impl Applications {
         let patch = json!({"metadata": {"finalizers": kept}});
         let patch = guarded(patch, Some(&application.resource_version));
         self.patch(key, &doing, &patch).await
+    }
+
+    /// Asks for the deletion of an Application, if it is still the one that was read.
+    pub(crate) async fn delete(&self, application: &Application) -> Result<(), Error> {
+        let key = &application.key;
+        let doing = format!("delete application {key}");
+        let params = DeleteParams::default().preconditions(Preconditions {
+            uid: Some(application.uid.clone()),
+            resource_version: None,
+        });
+        let api = self.api(Some(&key.namespace));
+        bounded(&doing, api.delete(&key.name, &params))
+            .await
+            .map(drop)
     }
 
     /// Merges into the status: what is null goes, what is not named stays. With

@@ -299,6 +299,7 @@ async fn run_hook(
         cluster: &hands.cluster,
         desired: &desired,
         manifests: hands.manifests.as_ref().unwrap_or(&no_manifests),
+        options: &[],
         seen: HashMap::new(),
     };
     let started = start_hook(&context.engine, &execution, index, &key).await;
@@ -429,6 +430,10 @@ fn execution<'a>(
         cluster: &hands.cluster,
         desired: state.desired.as_ref()?,
         manifests: hands.manifests.as_ref()?,
+        options: state
+            .running
+            .as_ref()
+            .map_or(&[], |running| running.sync.sync_options.as_slice()),
         seen: seen.collect(),
     })
 }

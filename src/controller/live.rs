@@ -154,11 +154,7 @@ impl LiveTable {
             ours,
             prune: seen.prune,
             extraneous: seen.extraneous,
-            other_owner: seen
-                .owner
-                .as_ref()
-                .filter(|_| !ours)
-                .map(ToString::to_string),
+            other_owner: seen.owner.clone().filter(|_| !ours),
         })
     }
 

@@ -2,11 +2,17 @@
 //! reports. Status is folded in `status` and written from `reconcile` alone.
 
 mod advance;
+mod claims;
+mod conditions;
+mod dependencies;
+mod fights;
 mod finalize;
+mod gates;
 mod live;
 mod reconcile;
 mod registry;
 mod report;
+mod rollback;
 mod running;
 mod state;
 mod status;
@@ -21,6 +27,8 @@ use crate::git::Mirror;
 use crate::sync::Engine;
 use crate::trigger::Sources;
 
+pub(crate) use claims::Claims;
+pub(crate) use dependencies::Dependencies;
 pub(crate) use live::LiveTable;
 pub(crate) use registry::{Registry, watch_applications};
 
@@ -37,5 +45,9 @@ pub(crate) struct Context {
     pub(crate) sources: Arc<dyn Sources>,
     pub(crate) mirror_of: MirrorOf,
     pub(crate) live: Arc<LiveTable>,
+    pub(crate) claims: Claims,
+    pub(crate) dependencies: Dependencies,
+    /// Wakes an application.
+    pub(crate) wake: Box<dyn Fn(&ApplicationKey) + Send + Sync>,
     pub(crate) announcer: Announcer,
 }

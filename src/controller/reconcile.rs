@@ -1,7 +1,10 @@
 //! One application's task: woken by news, it brings the desired state up to date, compares,
 //! decides, syncs and reports.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
@@ -10,7 +13,7 @@ use super::finalize::finalize;
 use super::registry::Mailbox;
 use super::state::State;
 use super::syncing::End;
-use super::{Context, report, suspicion, syncing};
+use super::{Context, fights, gates, report, rollback, suspicion, syncing};
 use crate::cluster::{Cluster, Error as ClusterError};
 use crate::crd::names::{REFRESH, annotation_names, tracked_by};
 use crate::crd::options::prune_consent;
@@ -37,6 +40,10 @@ pub(super) async fn run(context: Arc<Context>, key: ApplicationKey, mailbox: Arc
         }
         let inbox = mailbox.take();
         if inbox.gone {
+            context.dependencies.remove(&key);
+            for waiting in context.claims.remove(&key) {
+                (context.wake)(&waiting);
+            }
             context.sources.forget(&key);
             context.live.watch_for(&key, &Default::default()).await;
             if let Some(application) = &state.application {
@@ -52,6 +59,7 @@ pub(super) async fn run(context: Arc<Context>, key: ApplicationKey, mailbox: Arc
         // Boxed: a task that waits holds only what it remembers.
         let looked = Box::pin(look(&context, &mut state, &application, &mailbox)).await;
         mailbox.set_codes(report::codes(&state.written));
+        gates::tell(&context, &state, &application, false);
         let done = match looked {
             Ok(()) => end_refresh(&context, &mut state).await,
             Err(error) => Err(error),
@@ -103,11 +111,16 @@ async fn look(
         return report::write(context, state, application, None).await;
     }
     follow(context, state, application);
+    let mut application = application.clone();
+    rollback::take_up(context, state, &mut application).await?;
+    let application = &application;
     update_desired(context, state, application).await;
+    claim(context, state, application);
+    if state.compare_error.is_some() && state.pin.is_none() {
+        let why = "the newest commit does not render";
+        syncing::refuse(context, state, application, why).await?;
+    }
     if state.desired.is_none() {
-        if state.compare_error.is_some() {
-            syncing::refuse(context, state, application, "the source does not render").await?;
-        }
         let waits = state.compare_error.is_none() && state.source_error.is_none();
         return if waits {
             Ok(())
@@ -117,7 +130,11 @@ async fn look(
     }
     let kinds = state.kinds();
     context.live.watch_for(&application.key, &kinds).await;
+    gates::look(context, state, application);
     let mut comparison = compare_and_settle(context, state, application).await;
+    if !comparison.is_synced() {
+        gates::tell(context, state, application, true);
+    }
     if !application
         .spec
         .automated()
@@ -134,12 +151,43 @@ async fn look(
     };
     interrupt(&hands, state).await?;
     if state.running.is_none() {
-        start(state, application, &comparison);
+        start(context, state, application, &mut comparison).await;
     }
     if state.running.is_some() {
         comparison = Box::pin(advance(&mut hands, state, comparison)).await?;
     }
     report::write(context, state, application, Some(&comparison)).await
+}
+
+/// Says what is desired now, and wakes those that wait for something that is not any more.
+fn claim(context: &Context, state: &State, application: &Application) {
+    let desired = state.desired.as_ref();
+    let keys = desired.map(|desired| desired.objects.keys());
+    for waiting in context.claims.set(&application.key, keys) {
+        (context.wake)(&waiting);
+    }
+}
+
+/// How long until the next look while another application may take over what would be pruned ...
+const MOVING: Duration = Duration::from_millis(100);
+/// ... and how long it has for that since the commit was fetched.
+const MOVED: Duration = Duration::from_secs(10);
+
+/// Whether what would be pruned may turn out to be desired by another application, which looks at
+/// the same commit just now.
+fn may_move(
+    context: &Context,
+    state: &State,
+    application: &Application,
+    comparison: &Comparison,
+) -> bool {
+    let recent = state
+        .revision
+        .as_ref()
+        .is_some_and(|revision| revision.fetched.elapsed() < MOVED);
+    recent
+        && comparison.prunable().next().is_some()
+        && context.claims.others_expected(&application.key)
 }
 
 /// The cluster, acted on as the application's service account if it has one.
@@ -176,8 +224,17 @@ async fn interrupt(hands: &Hands<'_>, state: &mut State) -> Result<(), ClusterEr
 }
 
 /// Begins a sync if there is reason to.
-fn start(state: &mut State, application: &Application, comparison: &Comparison) {
-    let prunable = syncing::check_prune(state, application, comparison);
+async fn start(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+    comparison: &mut Comparison,
+) {
+    let mut prunable = syncing::check_prune(state, application, comparison);
+    if prunable && may_move(context, state, application, comparison) {
+        state.look_again_in(MOVING);
+        prunable = false;
+    }
     match action(state, application, comparison, prunable) {
         Action::Nothing if comparison.is_synced() => {
             // Whatever failed before, nothing is left of it.
@@ -187,7 +244,13 @@ fn start(state: &mut State, application: &Application, comparison: &Comparison) 
         Action::Nothing => {}
         Action::Wait(pause) => state.look_again_in(pause),
         Action::Sync { reason, prune } => {
-            syncing::begin(state, application, comparison, reason, prune);
+            if reason == Reason::Drift {
+                fights::count(context, state, application, comparison).await;
+                if comparison.drifted.is_empty() {
+                    return;
+                }
+            }
+            syncing::begin(state, application, comparison, reason, prune && prunable);
         }
     }
 }
@@ -200,7 +263,7 @@ fn action(
 ) -> Action {
     let digest = state.desired.as_ref().map(|desired| &desired.digest);
     let held = state.held.is_some() && state.held.as_ref() == digest;
-    let stopped = state.compare_error.is_some() || !comparison.shared.is_empty() || held;
+    let stopped = !comparison.shared.is_empty() || held || !state.holds.is_empty();
     let due_in = |at: Instant| Retry {
         due_in: at.saturating_duration_since(Instant::now()),
     };
@@ -244,11 +307,16 @@ fn follow(context: &Context, state: &mut State, application: &Application) {
 
 /// Renders when the commit or what is asked of it changed. Keeps the manifests when it did.
 async fn update_desired(context: &Context, state: &mut State, application: &Application) {
+    if rollback::is_pinned(state, application) {
+        return rollback::recall_deployed(context, state, application).await;
+    }
     let Some(revision) = state.revision.clone() else {
+        if state.source_error.is_some() {
+            rollback::recall_deployed(context, state, application).await;
+        }
         return;
     };
-    let spec = &application.spec;
-    let spec = serde_json::json!([spec.source, spec.destination, spec.sync_options()]);
+    let spec = application.rendered_spec();
     let same_commit = state
         .desired
         .as_ref()
@@ -285,6 +353,7 @@ async fn update_desired(context: &Context, state: &mut State, application: &Appl
                 tracing::warn!(app = %application.key, revision = revision.commit_id, %error, stage = ?error.stage(), "no desired state");
             }
             state.compare_error = Some(message);
+            rollback::recall_deployed(context, state, application).await;
         }
     }
 }
@@ -344,7 +413,47 @@ pub(super) async fn compare_and_settle(
     );
     comparison.hooks = state.open_hooks();
     settle(context, state, application, &mut comparison).await;
+    hand_over(context, state, application, &mut comparison).await;
+    fights::set_aside(state, &mut comparison);
     comparison
+}
+
+/// What left this application and is desired by another one is handed over instead of deleted;
+/// what is desired here and is still another one's is waited for.
+async fn hand_over(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+    comparison: &mut Comparison,
+) {
+    let own = &application.key;
+    for key in comparison.stale.clone() {
+        if let Some(other) = context.claims.claimant(own, &key) {
+            tracing::info!(app = %own, %key, to = %other, "handed over");
+            comparison.remove_stale(&key);
+            state.forget(&key);
+            (context.wake)(&other);
+        }
+    }
+    let mut contested = Vec::new();
+    for (key, owner) in std::mem::take(&mut comparison.shared) {
+        let held = match context.claims.desires(&owner, &key) {
+            Some(desires) => desires,
+            // Not one of ours: held while that Application exists.
+            None => match context.applications.get(&owner).await {
+                Err(error) => !error.is_not_found(),
+                Ok(_) => true,
+            },
+        };
+        if held {
+            contested.push((key, owner));
+        }
+    }
+    for owner in context.claims.contest(own, &contested) {
+        (context.wake)(&owner);
+    }
+    comparison.shared = contested;
+    comparison.claimed = context.claims.contested(own);
 }
 
 /// What an application says about pruning where an object says nothing.

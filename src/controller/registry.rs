@@ -115,6 +115,9 @@ impl Registry {
 
 impl Listener for Registry {
     fn hear(&self, application: &ApplicationKey, news: News) {
+        if let (News::Revision(_), Some(context)) = (&news, self.context.get()) {
+            context.claims.expect(application);
+        }
         self.put(application, |inbox| match news {
             News::Revision(revision) => {
                 // The time that counts is that of the first cause that was not served yet.

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::Context;
+use super::conditions::deletion_condition;
 use super::running::Running;
 use super::state::State;
-use super::status::{View, deletion_condition, fold, patch};
+use super::status::{View, fold, patch};
 use super::syncing::millis;
 use crate::cluster::{Error, Notice};
 use crate::crd::names::{KIND, VERSION};
@@ -149,13 +150,18 @@ fn view<'a>(
     application: &'a Application,
     comparison: Option<&'a Comparison>,
 ) -> View<'a> {
-    let limit = application.spec.revision_history_limit.unwrap_or(HISTORY);
     View {
         faults: &application.faults,
         source_error: state.source_error.as_deref(),
         compare_error: state.compare_error.as_deref(),
         sync_error: state.sync_error.as_deref(),
         prune_held: state.prune_held.as_deref(),
+        holds: &state.holds,
+        fights: state
+            .fights
+            .given_up()
+            .map(|(_, why)| why.to_owned())
+            .collect(),
         desired: state.desired.as_ref(),
         comparison,
         inventory: state.inventory_status(),
@@ -163,20 +169,26 @@ fn view<'a>(
         hooks: &state.hooks,
         pin: state.pin.as_ref(),
         deployed: deployed(state, application),
-        history_limit: usize::try_from(limit).unwrap_or_default(),
+        history_limit: history_limit(application),
         timing: state.timing.as_ref(),
     }
+}
+
+/// How many deployments are kept, with their rendered bundles.
+pub(super) fn history_limit(application: &Application) -> usize {
+    let limit = application.spec.revision_history_limit.unwrap_or(HISTORY);
+    usize::try_from(limit).unwrap_or_default()
 }
 
 /// A history entry when a revision was deployed that is not the last one of the history.
 fn deployed(state: &State, application: &Application) -> Option<Deployment> {
     let operation = state.operation.as_ref()?;
-    let dry_run = operation
+    let partly = operation
         .operation
         .sync
         .as_ref()
-        .is_some_and(|sync| sync.dry_run);
-    if operation.phase != OperationPhase::Succeeded || dry_run {
+        .is_some_and(|sync| sync.dry_run || !sync.resources.is_empty());
+    if operation.phase != OperationPhase::Succeeded || partly {
         return None;
     }
     let revision = &operation.sync_result.as_ref()?.revision;

@@ -24,6 +24,8 @@ pub(super) struct Running {
     /// The API server was asked about all objects.
     pub(super) checked: bool,
     pub(super) applied: BTreeSet<ResourceKey>,
+    /// What may be pruned by this sync: what was allowed once stays so while it goes one by one.
+    pub(super) prunable: BTreeSet<ResourceKey>,
     pub(super) pruned: BTreeSet<ResourceKey>,
     pub(super) failed: BTreeMap<ResourceKey, String>,
     /// What was done, for the status.
@@ -45,6 +47,7 @@ impl Running {
             moved: now,
             checked: false,
             applied: BTreeSet::new(),
+            prunable: BTreeSet::new(),
             pruned: BTreeSet::new(),
             failed: BTreeMap::new(),
             rows: Vec::new(),
@@ -55,7 +58,11 @@ impl Running {
     /// Whether the whole desired state is synced, with hooks and waves. Repairing drift or a few
     /// objects that a person named is not, as in Argo CD.
     pub(super) fn is_whole(&self) -> bool {
-        self.sync.resources.is_empty() && !matches!(self.reason, Reason::Drift | Reason::Prune)
+        self.sync.resources.is_empty() && self.reason != Reason::Drift
+    }
+
+    fn replaces(&self) -> bool {
+        self.sync.sync_options.iter().any(|it| it == "Replace=true")
     }
 
     fn selects(&self, key: &ResourceKey) -> bool {
@@ -97,7 +104,9 @@ pub(super) fn tasks(
         .collect();
     let mut tasks = Vec::new();
     for (key, object) in &desired.objects {
-        let pending = differs.contains(key) && !running.applied.contains(key);
+        // Who asks for a replacement wants it also where nothing differs.
+        let wanted = differs.contains(key) || running.replaces();
+        let pending = wanted && !running.applied.contains(key);
         let touched = pending || running.applied.contains(key) || running.failed.contains_key(key);
         if !running.selects(key) || !(touched || running.is_whole()) {
             continue;

@@ -7,6 +7,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 
+use super::fights::Fights;
 use super::registry::Inbox;
 use super::running::Running;
 use crate::crd::{
@@ -50,6 +51,9 @@ pub(super) struct State {
     /// Suspicions that a dry run settled: whether the object differed at this resourceVersion.
     pub(super) settled_suspicions: HashMap<ResourceKey, (String, bool)>,
     pub(super) operation: Option<OperationState>,
+    pub(super) fights: Fights,
+    /// What keeps it from doing anything by itself: the type of the condition, and why.
+    pub(super) holds: Vec<(&'static str, String)>,
     /// The sync that is under way.
     pub(super) running: Option<Running>,
     /// How the hooks of the newest desired state did.

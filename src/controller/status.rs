@@ -2,14 +2,15 @@
 
 use serde_json::{Map, Value};
 
+use super::conditions::conditions;
+
 use crate::crd::{
-    ApplicationStatus, Condition, Deployment, Health, HealthCode, HookResult, Inventory,
-    OperationState, Pin, ResourceStatus, SourceStatus, SyncCode, SyncStatus, Timing,
+    ApplicationStatus, Deployment, Health, HealthCode, HookResult, Inventory, OperationState, Pin,
+    ResourceStatus, SourceStatus, SyncCode, SyncStatus, Timing,
 };
 use crate::diff::Verdict;
 use crate::health;
 use crate::object::ResourceKey;
-use crate::plan::some_of;
 use crate::sync::{Comparison, Desired, Live};
 
 /// What is known of an application.
@@ -20,6 +21,8 @@ pub(super) struct View<'a> {
     pub(super) compare_error: Option<&'a str>,
     pub(super) sync_error: Option<&'a str>,
     pub(super) prune_held: Option<&'a str>,
+    pub(super) fights: Vec<String>,
+    pub(super) holds: &'a [(&'static str, String)],
     pub(super) desired: Option<&'a Desired>,
     pub(super) comparison: Option<&'a Comparison>,
     pub(super) inventory: Inventory,
@@ -83,80 +86,6 @@ pub(super) fn fold(
     next.history.drain(..surplus);
     next.timing = view.timing.cloned();
     next
-}
-
-/// The only condition of an Application that is being deleted: how far that came.
-pub(super) fn deletion_condition(
-    before: &[Condition],
-    message: String,
-    now: String,
-) -> Vec<Condition> {
-    let type_ = "Deleting".to_owned();
-    let known = before.iter().find(|condition| condition.type_ == type_);
-    vec![Condition {
-        last_transition_time: known.map_or(now, |known| known.last_transition_time.clone()),
-        type_,
-        message,
-    }]
-}
-
-fn conditions(view: &View<'_>) -> Vec<Condition> {
-    let mut conditions = Vec::new();
-    let mut condition = |type_: &str, message: String| {
-        conditions.push(Condition {
-            type_: type_.to_owned(),
-            message,
-            last_transition_time: String::new(),
-        });
-    };
-    if !view.faults.is_empty() {
-        condition("InvalidSpecError", view.faults.join("; "));
-    }
-    if let Some(message) = view.source_error {
-        condition("SourceError", message.to_owned());
-    }
-    if let Some(message) = view.compare_error {
-        condition("ComparisonError", message.to_owned());
-    }
-    if let Some(message) = view.sync_error {
-        condition("SyncError", message.to_owned());
-    }
-    if let Some(message) = view.prune_held {
-        condition("PruneHeld", message.to_owned());
-    }
-    let shared = view
-        .comparison
-        .map(|comparison| comparison.shared.as_slice())
-        .unwrap_or_default();
-    if let Some((key, owner)) = shared.first() {
-        let more = if shared.len() > 1 {
-            format!(" and {} more", shared.len() - 1)
-        } else {
-            String::new()
-        };
-        condition(
-            "SharedResourceWarning",
-            format!("{key}{more} belongs to Application {owner}"),
-        );
-    }
-    let remarks = view
-        .desired
-        .map(|desired| desired.remarks.as_slice())
-        .unwrap_or_default();
-    if !remarks.is_empty() {
-        condition("SyncOptionWarning", some_of(remarks));
-    }
-    let repeated = view
-        .desired
-        .map(|desired| desired.repeated.as_slice())
-        .unwrap_or_default();
-    if let Some(key) = repeated.first() {
-        condition(
-            "RepeatedResourceWarning",
-            format!("{key} is described {} times more", repeated.len()),
-        );
-    }
-    conditions
 }
 
 /// One row an object: what is desired, then what is to be deleted.

@@ -1,6 +1,9 @@
 //! Begins and ends the syncs of one application.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use super::advance::Hands;
 use super::running::Running;
@@ -14,7 +17,9 @@ use crate::crd::{
 };
 use crate::object::ResourceKey;
 use crate::plan::{PruneGuard, Reason, check_prune as guard_prune, retry_delay};
-use crate::sync::{Comparison, Lookup, Manifests, Source, delete, desire, manifests_of};
+use crate::sync::{
+    Comparison, Lookup, Manifests, Source, delete, desire, keep, manifests_of, recall,
+};
 use crate::telemetry::Stage;
 use crate::trigger::Revision;
 
@@ -40,6 +45,8 @@ pub(super) fn check_prune(
     };
     let held = if application.inventory_unknown {
         Err("the inventory in the status cannot be read".to_owned())
+    } else if state.compare_error.is_some() && state.pin.is_none() {
+        Err("the newest commit does not render".to_owned())
     } else {
         guard_prune(&guard)
     };
@@ -54,8 +61,15 @@ pub(super) fn check_prune(
             .and_then(|o| o.sync.as_ref())
             .is_some_and(|s| s.prune)
         || state.running.as_ref().is_some_and(|it| it.sync.prune);
-    let allowed = held.is_ok();
-    state.prune_held = held.err().filter(|_| asked && !prunable.is_empty());
+    let mut allowed = held.is_ok();
+    if let Some(running) = &mut state.running {
+        if allowed {
+            running.prunable.extend(prunable.iter().cloned());
+        }
+        allowed = prunable.iter().all(|key| running.prunable.contains(key));
+    }
+    let holds = asked && !prunable.is_empty() && !allowed;
+    state.prune_held = held.err().filter(|_| holds);
     allowed
 }
 
@@ -192,6 +206,7 @@ pub(super) fn begin(
     let running = Running::new(reason, sync, digest.unwrap_or_default());
     if by_person {
         state.held = None;
+        state.fights.forget();
         // Whoever asks for a sync asks for its hooks as well, as in Argo CD.
         if running.is_whole() && !running.sync.dry_run {
             state.hooks.clear();
@@ -282,6 +297,9 @@ pub(super) async fn end(
         }
         End::Succeeded => {
             let message = summary(state, &running);
+            if running.is_whole() && !running.sync.dry_run {
+                keep_bundle(hands, state).await;
+            }
             state.retry_now();
             state.sync_error = None;
             report::synced(context, application, state, &running, &message);
@@ -312,6 +330,43 @@ pub(super) async fn end(
         });
     }
     Ok(())
+}
+
+/// Keeps the rendered bundle of what was deployed. Without it the deployment stands, but there is
+/// no way back to it.
+async fn keep_bundle(hands: &Hands<'_>, state: &mut State) {
+    let (context, application) = (hands.context, hands.application);
+    let Some(digest) = state.desired.as_ref().map(|desired| desired.digest.clone()) else {
+        return;
+    };
+    let limit = report::history_limit(application);
+    let history = &state.written.history;
+    if limit == 0 || history.last().is_some_and(|last| last.bundle == digest) {
+        return;
+    }
+    let mut wanted: BTreeSet<String> = history
+        .iter()
+        .rev()
+        .take(limit.saturating_sub(1))
+        .map(|deployment| deployment.bundle.clone())
+        .collect();
+    wanted.insert(digest);
+    let manifests = match &hands.manifests {
+        Some(manifests) => Ok(manifests.clone()),
+        None => manifests(context, state, application).await,
+    };
+    let kept = match (manifests, &state.desired) {
+        (Ok(manifests), Some(desired)) => {
+            keep(&context.engine, application, desired, &manifests, &wanted)
+                .await
+                .map_err(|error| error.to_string())
+        }
+        (Err(why), _) => Err(why),
+        (_, None) => Ok(()),
+    };
+    if let Err(why) = kept {
+        tracing::warn!(app = %application.key, why, "there will be no way back to this deployment");
+    }
 }
 
 fn summary(state: &State, running: &Running) -> String {
@@ -427,6 +482,15 @@ pub(super) async fn manifests(
         Ok(Some(manifests)) => return Ok(manifests),
         Ok(None) => {}
         Err(error) => return Err(error.to_string()),
+    }
+    let (digest, commit_id) = (desired.digest.clone(), desired.commit_id.clone());
+    let deployed = state.written.history.iter().any(|it| it.bundle == digest);
+    let pinned = state.pin.as_ref().is_some_and(|pin| pin.bundle == digest);
+    if deployed || pinned {
+        let recalled = recall(&context.engine, application, &digest, &commit_id).await;
+        if let Ok(Some((_, manifests))) = recalled {
+            return Ok(manifests);
+        }
     }
     let Some(mirror) = (context.mirror_of)(&application.key) else {
         return Err("the manifests are not at hand: the repository was not read yet".to_owned());

@@ -22,6 +22,13 @@ pub(crate) struct ApplicationSpec {
     /// as it, so that its rights bound what the source can do.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) service_account_name: String,
+    /// Applications that must be synced and healthy at their newest revision before anything is
+    /// done by itself here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) depends_on: Vec<Dependency>,
+    /// Nothing is done by itself; `trimtab pause` sets it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pause: Option<Pause>,
     /// When and how they are applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sync_policy: Option<SyncPolicy>,
@@ -31,6 +38,42 @@ pub(crate) struct ApplicationSpec {
     /// Free information for people, never interpreted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) info: Vec<Info>,
+}
+
+/// Another Application.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct Dependency {
+    pub(crate) name: String,
+    /// The namespace of this Application when not given.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) namespace: String,
+}
+
+/// Automation is off for a time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct Pause {
+    /// Who asked for it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) by: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) reason: String,
+    /// A time (RFC 3339); until it is taken away when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<String>,
+}
+
+impl Pause {
+    /// The end of the pause; none where it has none.
+    pub(crate) fn end(&self) -> Option<jiff::Timestamp> {
+        self.until.as_ref()?.trim().parse().ok()
+    }
+
+    /// Whether it is in force at a time.
+    pub(crate) fn holds(&self, now: jiff::Timestamp) -> bool {
+        self.end().is_none_or(|end| now < end)
+    }
 }
 
 /// One line of free information.

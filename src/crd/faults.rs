@@ -20,6 +20,17 @@ pub(super) fn application_faults(spec: &ApplicationSpec) -> Vec<String> {
     if let Some(policy) = &spec.sync_policy {
         policy_faults(policy, &spec.destination, &mut faults);
     }
+    if spec.depends_on.iter().any(|need| need.name.is_empty()) {
+        faults.push("spec.dependsOn: every entry needs a name".to_owned());
+    }
+    if let Some(pause) = &spec.pause
+        && let Some(until) = &pause.until
+        && pause.end().is_none()
+    {
+        faults.push(format!(
+            "spec.pause.until: \"{until}\" is no time such as 2026-03-10T12:00:00Z"
+        ));
+    }
     if spec
         .revision_history_limit
         .is_some_and(|limit| !(0..=100).contains(&limit))
@@ -169,6 +180,8 @@ mod tests {
                 json!({"waveTimeout": "0s"}),
                 "spec.syncPolicy.waveTimeout",
             ),
+            ("/dependsOn", json!([{"namespace": "a"}]), "spec.dependsOn"),
+            ("/pause", json!({"until": "soon"}), "spec.pause.until"),
             (
                 "/revisionHistoryLimit",
                 json!(-1),

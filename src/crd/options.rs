@@ -85,12 +85,8 @@ const ALWAYS: [(&str, &str); 7] = [
 
 impl SyncOptions {
     /// The options of an application, and of one sync of it where more are given.
-    pub(crate) fn of_application<'a>(options: impl IntoIterator<Item = &'a String>) -> Self {
-        let mut read = Self::default();
-        for option in options {
-            read.take(option);
-        }
-        read
+    pub(crate) fn of_application(options: &[String]) -> Self {
+        Self::default().with(options)
     }
 
     /// The options of one object: what it says itself wins over what the application says.
@@ -101,6 +97,14 @@ impl SyncOptions {
             read.force_by_name |= option == "Force=true";
         }
         read
+    }
+
+    /// These options with more that win over them.
+    pub(crate) fn with(mut self, options: &[String]) -> Self {
+        for option in options {
+            self.take(option);
+        }
+        self
     }
 
     /// Takes one option in; false when it is not known.

@@ -50,6 +50,12 @@ impl Application {
         self.finalizers().any(super::names::is_resources_finalizer)
     }
 
+    /// Everything of the spec that decides what is rendered and how it is made ready to apply.
+    pub(crate) fn rendered_spec(&self) -> Value {
+        let spec = &self.spec;
+        serde_json::json!([spec.source, spec.destination, spec.sync_options()])
+    }
+
     /// What becomes of the objects that its resources own, by the finalizer: Argo CD knows one
     /// for each policy.
     pub(crate) fn propagation(&self) -> Propagation {

@@ -4,11 +4,13 @@
 //! ours (`metadata.managedFields`), and the digests of that entry and of the live values it names
 //! stay equal until somebody touches one of our fields. Nothing here asks the cluster.
 
+mod adopt;
 mod canonical;
 mod normalize;
 mod observe;
 mod owned;
 
+pub(crate) use adopt::adopt;
 pub(crate) use canonical::Digest;
 pub(crate) use normalize::normalize;
 pub(crate) use observe::{Baseline, Observation, Verdict, differs, judge, observe};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Desired;
-use crate::crd::{Consent, Health};
+use crate::crd::{ApplicationKey, Consent, Health};
 use crate::diff::{Baseline, Observation, Verdict, judge};
 use crate::object::ResourceKey;
 
@@ -16,7 +16,7 @@ pub(crate) struct Live {
     /// Whether it says itself that it belongs to the application it was looked up for.
     pub(crate) ours: bool,
     /// The application that it says it belongs to, when that is another one.
-    pub(crate) other_owner: Option<String>,
+    pub(crate) other_owner: Option<ApplicationKey>,
     /// What it says itself about being pruned.
     pub(crate) prune: Option<Consent>,
     /// It asks not to be counted when it is not desired (`IgnoreExtraneous`).
@@ -50,6 +50,8 @@ pub(crate) struct Comparison {
     pub(crate) changed: Vec<ResourceKey>,
     /// To be applied because it was touched or deleted after our apply.
     pub(crate) drifted: Vec<ResourceKey>,
+    /// Those that drifted and are left alone, as somebody changes them again and again.
+    pub(crate) fought: Vec<ResourceKey>,
     /// In the inventory, not desired, and still there and ours.
     pub(crate) stale: Vec<ResourceKey>,
     /// How many of the stale ask not to be counted (`IgnoreExtraneous`).
@@ -63,8 +65,10 @@ pub(crate) struct Comparison {
     /// In the inventory, not desired, and not seen among ours any more: to be forgotten once a
     /// read has confirmed it. What nothing is known of is in neither list and stays ours.
     pub(crate) settled: Vec<ResourceKey>,
-    /// Desired here and owned by another application, with its name.
-    pub(crate) shared: Vec<(ResourceKey, String)>,
+    /// Desired here and owned by another application.
+    pub(crate) shared: Vec<(ResourceKey, ApplicationKey)>,
+    /// Ours, and desired by another application as well.
+    pub(crate) claimed: Vec<(ResourceKey, ApplicationKey)>,
 }
 
 impl Comparison {
@@ -72,6 +76,7 @@ impl Comparison {
     pub(crate) fn is_synced(&self) -> bool {
         self.changed.is_empty()
             && self.drifted.is_empty()
+            && self.fought.is_empty()
             && self.stale.len() == self.tolerated
             && self.shared.is_empty()
             && self.hooks == 0
@@ -80,6 +85,13 @@ impl Comparison {
     /// What may be pruned as far as the objects themselves say.
     pub(crate) fn prunable(&self) -> impl Iterator<Item = &ResourceKey> {
         self.stale.iter().filter(|key| !self.kept.contains(key))
+    }
+
+    /// Leaves out a stale object.
+    pub(crate) fn remove_stale(&mut self, key: &ResourceKey) {
+        for keys in [&mut self.stale, &mut self.kept, &mut self.unconfirmed] {
+            keys.retain(|stale| stale != key);
+        }
     }
 
     /// Takes in a stale object, with what it says about being pruned.
@@ -167,6 +179,13 @@ mod tests {
         }
     }
 
+    fn other() -> ApplicationKey {
+        ApplicationKey {
+            namespace: "trimtab".into(),
+            name: "other".into(),
+        }
+    }
+
     fn desired(names: &[&str]) -> Desired {
         let object = |name: &&str| {
             let kind = Kind {
@@ -199,7 +218,7 @@ mod tests {
             }]},
         }))
         .unwrap();
-        let other_owner = (!ours).then(|| "trimtab/other".to_owned());
+        let other_owner = (!ours).then(other);
         Live {
             observation: observe(&object, "trimtab"),
             health: None,
@@ -254,7 +273,7 @@ mod tests {
         assert_eq!(names(&found.unconfirmed), ["asks"]);
         assert_eq!(found.verdicts[&key("once")], Verdict::Synced);
         assert_eq!(names(&found.settled), ["gone", "taken"]);
-        assert_eq!(found.shared, [(key("shared"), "trimtab/other".to_owned())]);
+        assert_eq!(found.shared, [(key("shared"), other())]);
         assert_eq!(found.verdicts[&key("same")], Verdict::Synced);
     }
 }

@@ -1,5 +1,6 @@
 //! Why a sync did not get to its end, and what happens next.
 
+use crate::bundle::history;
 use crate::cluster;
 use crate::git;
 use crate::render;
@@ -21,6 +22,8 @@ pub(crate) enum Error {
     #[error("{0}")]
     Cluster(#[from] cluster::Error),
     #[error("{0}")]
+    Bundle(#[from] history::Error),
+    #[error("{0}")]
     Manifests(String),
     #[error("could not stage the source: {0}")]
     Stage(std::io::Error),
@@ -38,7 +41,7 @@ impl Error {
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Cluster(error) => error.is_passing(),
-            Self::Manifests(_) => false,
+            Self::Manifests(_) | Self::Bundle(_) => false,
             // A full disk, a lost cache, a renderer that ran out of time under load.
             Self::Git(_) | Self::Render(_) | Self::Stage(_) => true,
         }

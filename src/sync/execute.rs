@@ -24,6 +24,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) desired: &'a Desired,
     pub(crate) manifests: &'a Manifests,
+    /// Options for this sync only; they win over what the objects say.
+    pub(crate) options: &'a [String],
     /// The resourceVersions seen last, to tell a change from a no-op.
     pub(crate) seen: HashMap<ResourceKey, String>,
 }
@@ -196,7 +198,8 @@ async fn answer_of(
     let _slot = engine.apply_slots.acquire().await;
     let served = execution.cluster.served(&desired.kind).await?;
     let exists = execution.seen.contains_key(key);
-    write(execution, &served, manifest, desired.options, exists, mode).await
+    let options = desired.options.with(execution.options);
+    write(execution, &served, manifest, options, exists, mode).await
 }
 
 /// Waits until the kinds of the applied definitions are served, so that their instances can

@@ -3,10 +3,12 @@
 //! [`desire`] (checkout and render), [`compare`], then, place by place of the plan, [`check`],
 //! [`execute`], [`start_hook`] and [`delete`].
 
+mod adopt;
 mod compare;
 mod desire;
 mod error;
 mod execute;
+mod history;
 mod hooks;
 mod namespace;
 mod prepare;
@@ -26,6 +28,7 @@ pub(crate) use compare::{Comparison, Live, Lookup, compare};
 pub(crate) use desire::{Source, desire, manifests_of};
 pub(crate) use error::Error;
 pub(crate) use execute::{Change, Execution, Outcome, check, execute};
+pub(crate) use history::{keep, recall};
 pub(crate) use hooks::{key_of_run, start_hook};
 pub(crate) use namespace::{ensure_namespace, namespace_key};
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::Execution;
+use super::adopt::adopt;
 use crate::cluster::{Cluster, Deletion, Error, Mode, Served};
 use crate::crd::{ApplicationKey, Consent, Propagation, SyncOptions};
 use crate::object::{Kind, Object, ResourceKey};
@@ -53,6 +54,9 @@ pub(super) async fn write(
                 return Ok(manifest.clone());
             }
             recreate(execution, served, manifest).await
+        }
+        Ok(answer) if mode == Mode::Write => {
+            adopt(cluster, served, manifest, answer, execution.owner).await
         }
         written => written,
     }

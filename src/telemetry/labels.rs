@@ -86,6 +86,7 @@ label!(
         List = "list",
         Watch = "watch",
         Status = "status",
+        Bundle = "bundle",
         Event = "event",
     }
 );

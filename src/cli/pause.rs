@@ -1,0 +1,84 @@
+//! `trimtab pause` and `trimtab resume`.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::operate::requester;
+use super::output::print;
+use super::target::patience;
+use super::{Outcome, target};
+use crate::cluster::Error;
+
+/// Stop automation for an application, for a time
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Nothing is applied, repaired or deleted by itself until the time is over or `trimtab resume`. A sync
+that a person asks for still works. The source is read and differences are shown.
+
+Examples:
+  trimtab pause shop --for 2h --reason 'database move'
+  trimtab pause shop                  until somebody resumes it")]
+pub(super) struct PauseArgs {
+    /// The application's name
+    application: String,
+    /// How long; until it is resumed when not given
+    #[arg(long = "for", value_name = "TIME", value_parser = patience)]
+    duration: Option<Duration>,
+    /// Why, for others who look
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    target: target::Args,
+}
+
+/// Let automation go on
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  trimtab resume shop")]
+pub(super) struct ResumeArgs {
+    /// The application's name
+    application: String,
+    #[command(flatten)]
+    target: target::Args,
+}
+
+pub(super) async fn pause(args: PauseArgs) -> Result<Outcome> {
+    let target = args.target.open().await?;
+    let until = match args.duration {
+        None => None,
+        Some(duration) => {
+            let until = Timestamp::now().checked_add(SignedDuration::try_from(duration)?)?;
+            Some(until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+        }
+    };
+    let by = requester(&target).await;
+    let pause = json!({"by": by, "reason": args.reason, "until": until});
+    set(&target, &args.application, "pause", &pause).await?;
+    let name = &args.application;
+    let until = until.map_or("until it is resumed".to_owned(), |until| {
+        format!("until {until}")
+    });
+    print(&format!("paused {name} {until}\n"))?;
+    Ok(Outcome::Done)
+}
+
+pub(super) async fn resume(args: ResumeArgs) -> Result<Outcome> {
+    let target = args.target.open().await?;
+    set(&target, &args.application, "resume", &Value::Null).await?;
+    print(&format!("resumed {}\n", args.application))?;
+    Ok(Outcome::Done)
+}
+
+async fn set(target: &target::Target, name: &str, doing: &str, pause: &Value) -> Result<()> {
+    let key = target.key(name);
+    let doing = format!("{doing} application {key}");
+    let patch = json!({"spec": {"pause": pause}});
+    match target.applications.patch(&key, &doing, &patch).await {
+        Err(Error::NotFound { .. }) => Err(target.missing(name).await),
+        patched => Ok(patched.map(drop)?),
+    }
+}

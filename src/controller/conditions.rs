@@ -1,0 +1,97 @@
+//! What a person should know about an application, in words.
+
+use super::status::View;
+use crate::crd::{ApplicationKey, Condition, Pin};
+use crate::object::ResourceKey;
+use crate::plan::some_of;
+
+/// The only condition of an Application that is being deleted: how far that came.
+pub(super) fn deletion_condition(
+    before: &[Condition],
+    message: String,
+    now: String,
+) -> Vec<Condition> {
+    let type_ = "Deleting".to_owned();
+    let known = before.iter().find(|condition| condition.type_ == type_);
+    vec![Condition {
+        last_transition_time: known.map_or(now, |known| known.last_transition_time.clone()),
+        type_,
+        message,
+    }]
+}
+
+/// The conditions of an application, without their times. Absent when all is well.
+pub(super) fn conditions(view: &View<'_>) -> Vec<Condition> {
+    let said = |message: Option<&str>| message.map(str::to_owned);
+    let faults = (!view.faults.is_empty()).then(|| view.faults.join("; "));
+    let holds = view.holds.iter();
+    let holds = holds.map(|(type_, message)| (*type_, Some(message.clone())));
+    let fights = (!view.fights.is_empty()).then(|| some_of(&view.fights));
+    let remarks = view.desired.map(|desired| desired.remarks.as_slice());
+    let remarks = remarks.filter(|remarks| !remarks.is_empty()).map(some_of);
+    [
+        ("InvalidSpecError", faults),
+        ("SourceError", said(view.source_error)),
+        ("ComparisonError", said(view.compare_error)),
+        ("RolledBack", view.pin.map(rolled_back)),
+        ("SyncError", said(view.sync_error)),
+        ("PruneHeld", said(view.prune_held)),
+        ("FightDetected", fights),
+        ("SharedResourceWarning", shared(view)),
+        ("SyncOptionWarning", remarks),
+        ("RepeatedResourceWarning", repeated(view)),
+    ]
+    .into_iter()
+    .chain(holds)
+    .filter_map(|(type_, message)| {
+        Some(Condition {
+            type_: type_.to_owned(),
+            message: message?,
+            last_transition_time: String::new(),
+        })
+    })
+    .collect()
+}
+
+fn rolled_back(pin: &Pin) -> String {
+    let short = |commit: &str| commit.get(..7).unwrap_or(commit).to_owned();
+    let by = match pin.by.as_str() {
+        "" => "somebody",
+        by => by,
+    };
+    format!(
+        "to deployment {} ({}) by {by} at {}; the first commit after {} ends it",
+        pin.id,
+        short(&pin.revision),
+        pin.at,
+        short(&pin.until)
+    )
+}
+
+/// An object that two applications desire, seen from either of them.
+fn shared(view: &View<'_>) -> Option<String> {
+    let comparison = view.comparison?;
+    let first = |objects: &[(ResourceKey, ApplicationKey)]| {
+        let (key, other) = objects.first()?;
+        let more = match objects.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Some((format!("{key}{more}"), other.clone()))
+    };
+    if let Some((objects, owner)) = first(&comparison.shared) {
+        return Some(format!(
+            "{objects} belongs to Application {owner}; nothing is applied until it lets go"
+        ));
+    }
+    let (objects, other) = first(&comparison.claimed)?;
+    Some(format!(
+        "{objects} is desired by Application {other} as well, which waits for it"
+    ))
+}
+
+fn repeated(view: &View<'_>) -> Option<String> {
+    let repeated = &view.desired?.repeated;
+    let key = repeated.first()?;
+    Some(format!("{key} is described {} times more", repeated.len()))
+}

@@ -1,0 +1,166 @@
+//! Going back: an earlier deployment counts as desired until the next commit. Needs neither Git
+//! nor a renderer.
+
+use std::time::Duration;
+
+use super::state::State;
+use super::{Context, report, syncing};
+use crate::cluster::Error as ClusterError;
+use crate::crd::{Application, Pin, RollbackOperation, SyncOperation};
+use crate::sync::recall;
+
+/// Takes up a rollback that a person asked for: pins the deployment and turns the request into a
+/// sync of it. What cannot be done is refused.
+pub(super) async fn take_up(
+    context: &Context,
+    state: &mut State,
+    application: &mut Application,
+) -> Result<(), ClusterError> {
+    let operation = application.operation.as_ref();
+    let Some(wish) = operation.and_then(|operation| operation.rollback.clone()) else {
+        return Ok(());
+    };
+    let outcome = if wish.undo {
+        undo(state)
+    } else {
+        pin(context, state, application, &wish).await
+    };
+    match outcome {
+        Ok(()) => {
+            if let Some(operation) = &mut application.operation {
+                operation.sync = Some(SyncOperation {
+                    prune: wish.prune,
+                    ..SyncOperation::default()
+                });
+            }
+            Ok(())
+        }
+        Err(why) => {
+            syncing::refuse(context, state, application, &why).await?;
+            application.operation = None;
+            Ok(())
+        }
+    }
+}
+
+fn undo(state: &mut State) -> Result<(), String> {
+    if state.pin.take().is_none() {
+        return Err("no rollback is in force".to_owned());
+    }
+    // Rendered again from the newest commit, or recalled when that cannot be read.
+    state.desired = None;
+    state.rendered_spec = None;
+    Ok(())
+}
+
+async fn pin(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+    wish: &RollbackOperation,
+) -> Result<(), String> {
+    let history = &state.written.history;
+    let found = match wish.id {
+        Some(id) => history.iter().find(|deployment| deployment.id == id),
+        // The one before the last, as `helm rollback` and `kubectl rollout undo` do.
+        None => history.iter().rev().nth(1),
+    };
+    let Some(deployment) = found.cloned() else {
+        let ids: Vec<_> = history.iter().map(|it| it.id.to_string()).collect();
+        return Err(format!(
+            "there is no such deployment in the history, which has {}",
+            ids.join(", ")
+        ));
+    };
+    if deployment.bundle.is_empty() {
+        return Err(format!(
+            "deployment {} has no rendered bundle",
+            deployment.id
+        ));
+    }
+    let recalled = recall(
+        &context.engine,
+        application,
+        &deployment.bundle,
+        &deployment.revision,
+    );
+    let (desired, manifests) = recalled
+        .await
+        .map_err(|error| error.to_string())?
+        .ok_or_else(|| {
+            format!(
+                "the rendered bundle of deployment {} is gone",
+                deployment.id
+            )
+        })?;
+    let newest = state.revision.as_ref().map(|it| it.commit_id.clone());
+    let until = newest
+        .or_else(|| state.pin.as_ref().map(|pin| pin.until.clone()))
+        .unwrap_or_else(|| state.written.sync.revision.clone());
+    let operation = application.operation.as_ref();
+    let by = operation.and_then(|operation| operation.initiated_by.as_ref());
+    state.pin = Some(Pin {
+        id: deployment.id,
+        revision: deployment.revision,
+        bundle: deployment.bundle,
+        until,
+        by: by.map(|by| by.username.clone()).unwrap_or_default(),
+        at: report::timestamp(Duration::ZERO),
+    });
+    tracing::info!(app = %application.key, id = deployment.id, "rolled back until the next commit");
+    state.desired = Some(desired);
+    state.manifests = Some(manifests);
+    state.rendered_spec = Some(application.rendered_spec());
+    state.compare_error = None;
+    Ok(())
+}
+
+/// Whether a rollback is in force. A newer commit or another spec ends it.
+pub(super) fn is_pinned(state: &mut State, application: &Application) -> bool {
+    let Some(pin) = &state.pin else {
+        return false;
+    };
+    let newer = state
+        .revision
+        .as_ref()
+        .is_some_and(|revision| revision.commit_id != pin.until);
+    let spec = application.rendered_spec();
+    let other_spec = state.rendered_spec.as_ref().is_some_and(|it| *it != spec);
+    if newer || other_spec {
+        tracing::info!(app = %application.key, id = pin.id, "the rollback is over");
+        state.pin = None;
+        state.desired = None;
+        return false;
+    }
+    state.rendered_spec = Some(spec);
+    true
+}
+
+/// Finds the desired state of a pin, or of the last deployment, when there is none at hand.
+pub(super) async fn recall_deployed(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+) {
+    if state.desired.is_some() {
+        return;
+    }
+    let last = state.written.history.last();
+    let pinned = state.pin.as_ref().map(|pin| (&pin.bundle, &pin.revision));
+    let wanted = pinned.or_else(|| last.map(|last| (&last.bundle, &last.revision)));
+    let Some((bundle, revision)) = wanted.filter(|(bundle, _)| !bundle.is_empty()) else {
+        return;
+    };
+    match recall(&context.engine, application, bundle, revision).await {
+        Ok(Some((desired, manifests))) => {
+            tracing::info!(app = %application.key, revision, "goes on with what was deployed last");
+            state.desired = Some(desired);
+            state.manifests = Some(manifests);
+        }
+        Ok(None) => {}
+        Err(error) => {
+            tracing::warn!(app = %application.key, %error, "the last deployment cannot be recalled");
+            state.look_again_in(super::PAUSE);
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Taking over the fields of the tool that kept an object before.
+//!
+//! A field that leaves the manifest is removed by a server-side apply only when no other manager
+//! owns it. `kubectl apply`, Argo CD, Flux and Helm leave such owners behind, and an object that was
+//! never applied server-side has one that owns everything. Their fields become ours, once, so that
+//! what leaves Git later really goes.
+
+use serde_json::{Map, Value, json};
+
+use crate::object::Object;
+
+/// Managers of tools that keep whole objects. People's edits (`kubectl-edit`, `kubectl-label`) and
+/// controllers are not among them: their fields stay theirs.
+const TOOLS: [&str; 8] = [
+    "kubectl-client-side-apply",
+    "before-first-apply",
+    "argocd-controller",
+    "argocd-application-controller",
+    "kustomize-controller",
+    "helm-controller",
+    "helm",
+    "Helm",
+];
+
+/// Holds a copy of the manifest as `kubectl apply` saw it, Secrets included.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// What is to be written to take the fields over.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Adoption {
+    /// A JSON patch (RFC 6902) that holds for the version that was read only.
+    pub(crate) patch: Value,
+    /// Whose fields become ours.
+    pub(crate) managers: Vec<String>,
+}
+
+/// What there is to take over, seen in the answer to our own apply. None for nearly every object.
+///
+/// As in Argo CD the fields of entries of another API version are given up instead: their paths may
+/// mean nothing in ours.
+pub(crate) fn adopt(live: &Object, manager: &str) -> Option<Adoption> {
+    let entries = live.get("/metadata/managedFields")?.as_array()?;
+    let ours = entries.iter().position(|entry| {
+        entry["manager"] == manager && entry["operation"] == "Apply" && is_main(entry)
+    })?;
+    let version = &entries[ours]["apiVersion"];
+    let mut fields = entries[ours]["fieldsV1"].as_object()?.clone();
+    let mut managers = Vec::new();
+    let mut kept = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let name = entry["manager"].as_str().unwrap_or_default();
+        let earlier = TOOLS.contains(&name) || (name == manager && entry["operation"] == "Update");
+        if index == ours || !earlier || !is_main(entry) {
+            kept.push((index, entry.clone()));
+            continue;
+        }
+        if entry["apiVersion"] == *version
+            && let Some(theirs) = entry["fieldsV1"].as_object()
+        {
+            unite(&mut fields, theirs);
+        }
+        managers.push(name.to_owned());
+    }
+    if managers.is_empty() {
+        return None;
+    }
+    let kept = kept.into_iter().map(|(index, mut entry)| {
+        if index == ours {
+            entry["fieldsV1"] = Value::Object(fields.clone());
+        }
+        entry
+    });
+    let mut patch = vec![
+        json!({"op": "test", "path": "/metadata/resourceVersion", "value": live.resource_version()}),
+        json!({"op": "replace", "path": "/metadata/managedFields", "value": kept.collect::<Vec<_>>()}),
+    ];
+    if live.annotation(LAST_APPLIED).is_some() {
+        let name = LAST_APPLIED.replace('/', "~1");
+        patch.push(json!({"op": "remove", "path": format!("/metadata/annotations/{name}")}));
+    }
+    Some(Adoption {
+        patch: Value::Array(patch),
+        managers,
+    })
+}
+
+/// Whether an entry is about the object itself and not about one of its subresources.
+fn is_main(entry: &Value) -> bool {
+    entry["subresource"].as_str().unwrap_or_default().is_empty()
+}
+
+/// Adds the paths of one trie to another. A node without children stands for itself: beside
+/// children it is written as `.`.
+fn unite(ours: &mut Map<String, Value>, theirs: &Map<String, Value>) {
+    for (step, below) in theirs {
+        let Some(known) = ours.get_mut(step) else {
+            ours.insert(step.clone(), below.clone());
+            continue;
+        };
+        let (Value::Object(known), Value::Object(below)) = (known, below) else {
+            continue;
+        };
+        if known.is_empty() != below.is_empty() {
+            known.insert(".".to_owned(), json!({}));
+        }
+        unite(known, below);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(manager: &str, operation: &str, fields: Value) -> Value {
+        json!({"manager": manager, "operation": operation, "apiVersion": "v1", "fieldsV1": fields})
+    }
+
+    fn live(entries: Vec<Value>) -> Object {
+        Object::new(json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+                "resourceVersion": "7", "managedFields": entries,
+                "annotations": {LAST_APPLIED: "{}"},
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn fields_of_an_earlier_tool_become_ours() {
+        let ours = || entry("trimtab", "Apply", json!({"f:data": {"f:a": {}}}));
+        let theirs = json!({"f:data": {".": {}, "f:b": {}}, "f:immutable": {}});
+        let edit = entry("kubectl-edit", "Update", json!({"f:data": {"f:c": {}}}));
+        let mut status = entry("helm", "Update", json!({"f:status": {}}));
+        status["subresource"] = json!("status");
+        let entries = vec![
+            entry("kubectl-client-side-apply", "Update", theirs),
+            ours(),
+            edit.clone(),
+            status.clone(),
+        ];
+        let found = adopt(&live(entries), "trimtab").unwrap();
+        assert_eq!(found.managers, ["kubectl-client-side-apply"]);
+        let united = json!({"f:data": {".": {}, "f:a": {}, "f:b": {}}, "f:immutable": {}});
+        let expected = json!([
+            {"op": "test", "path": "/metadata/resourceVersion", "value": "7"},
+            {"op": "replace", "path": "/metadata/managedFields", "value": [
+                entry("trimtab", "Apply", united), edit, status,
+            ]},
+            {"op": "remove",
+             "path": "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration"},
+        ]);
+        assert_eq!(found.patch, expected);
+    }
+
+    #[test]
+    fn where_nothing_is_to_be_taken_over_nothing_is_written() {
+        let ours = || entry("trimtab", "Apply", json!({"f:data": {}}));
+        let other = |name| entry(name, "Update", json!({"f:data": {}}));
+        assert_eq!(adopt(&live(vec![ours()]), "trimtab"), None);
+        assert_eq!(adopt(&live(vec![other("helm")]), "trimtab"), None);
+        for name in ["kubectl-edit", "kube-controller-manager", "Mozilla"] {
+            assert_eq!(
+                adopt(&live(vec![ours(), other(name)]), "trimtab"),
+                None,
+                "{name}"
+            );
+        }
+        // What we wrote ourselves in another way is ours as well.
+        assert!(adopt(&live(vec![ours(), other("trimtab")]), "trimtab").is_some());
+    }
+
+    #[test]
+    fn fields_of_another_version_are_given_up() {
+        let mut old = entry(
+            "argocd-controller",
+            "Update",
+            json!({"f:data": {"f:b": {}}}),
+        );
+        old["apiVersion"] = json!("v1beta1");
+        let ours = entry("trimtab", "Apply", json!({"f:data": {"f:a": {}}}));
+        let found = adopt(&live(vec![old, ours.clone()]), "trimtab").unwrap();
+        assert_eq!(found.patch[1]["value"], json!([ours]));
+    }
+
+    #[test]
+    fn a_leaf_beside_children_stays_a_leaf() {
+        let mut one = json!({"f:a": {}, "f:b": {"f:c": {}}})
+            .as_object()
+            .unwrap()
+            .clone();
+        let other = json!({"f:a": {"f:x": {}}, "f:b": {}});
+        unite(&mut one, other.as_object().unwrap());
+        let expected = json!({"f:a": {".": {}, "f:x": {}}, "f:b": {".": {}, "f:c": {}}});
+        assert_eq!(Value::Object(one), expected);
+    }
+}

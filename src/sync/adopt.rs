@@ -1,0 +1,41 @@
+//! Takes over the fields of the tool that kept an object before, right after our first apply.
+
+use crate::cluster::{Cluster, Error, Mode, Served};
+use crate::crd::ApplicationKey;
+use crate::crd::names::FIELD_MANAGER;
+use crate::diff::adopt as find;
+use crate::object::Object;
+
+/// How often it is tried when somebody writes to the object at the same time.
+const ATTEMPTS: usize = 3;
+
+/// Given the answer to an apply, takes over what an earlier tool owned and applies again, so that
+/// what nobody declares any more goes. Sends nothing where there is nothing to take over, and never
+/// creates an object again.
+pub(super) async fn adopt(
+    cluster: &Cluster,
+    served: &Served,
+    manifest: &Object,
+    answer: Object,
+    owner: &ApplicationKey,
+) -> Result<Object, Error> {
+    let mut live = answer;
+    for attempt in 1..=ATTEMPTS {
+        let Some(adoption) = find(&live, FIELD_MANAGER) else {
+            return Ok(live);
+        };
+        let key = manifest.key();
+        match cluster.patch_fields(served, &key, &adoption.patch).await {
+            Ok(()) => {
+                let managers = adoption.managers.join(", ");
+                tracing::info!(app = %owner, %key, managers, "fields were taken over");
+                live = cluster.apply(served, manifest, Mode::Write).await?;
+            }
+            Err(error) if error.is_conflict() && attempt < ATTEMPTS => {
+                live = cluster.apply(served, manifest, Mode::Write).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(live)
+}
