@@ -19,6 +19,7 @@ mod cli;
 mod control;
 mod deletion;
 mod drift;
+mod faults;
 mod hooks;
 mod ignoring;
 mod installation;

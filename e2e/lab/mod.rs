@@ -4,6 +4,7 @@
 pub(crate) mod agent;
 pub(crate) mod cluster;
 pub(crate) mod control_plane;
+pub(crate) mod gate;
 pub(crate) mod git_server;
 pub(crate) mod process;
 pub(crate) mod repository;

@@ -1,0 +1,120 @@
+//! The agent is killed at every write of a sync, and starts again.
+
+use anyhow::{Result, ensure};
+
+use super::Scene;
+use crate::given::{config_map, story};
+use crate::lab::gate::{Asked, Side};
+
+/// The files of the n-th commit: two objects change, one stays, one comes, and the one that came
+/// with the commit before goes.
+fn files(round: usize) -> Vec<(String, Option<String>)> {
+    let value = round.to_string();
+    let secret = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: secret}}\nstringData: {{value: \"{value}\"}}\n"
+    );
+    let service = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: service, labels: {{value: \"{value}\"}}}}\n\
+         spec: {{ports: [{{port: 80}}]}}\n"
+    );
+    let mut files = vec![
+        ("same.yaml".to_owned(), Some(config_map("same", "1"))),
+        ("secret.yaml".to_owned(), Some(secret)),
+        ("service.yaml".to_owned(), Some(service)),
+        ("map.yaml".to_owned(), Some(config_map("map", &value))),
+        (
+            format!("new-{round}.yaml"),
+            Some(config_map(&format!("new-{round}"), &value)),
+        ),
+    ];
+    if let Some(before) = round.checked_sub(1) {
+        files.push((format!("new-{before}.yaml"), None));
+    }
+    files
+}
+
+fn borrowed(files: &[(String, Option<String>)]) -> Vec<(&str, Option<&str>)> {
+    files
+        .iter()
+        .map(|(path, content)| (path.as_str(), content.as_deref()))
+        .collect()
+}
+
+async fn arrived(scene: &Scene, round: usize, commit_id: &str) -> Result<()> {
+    let new = format!("ConfigMap/new-{round}");
+    let names = [
+        "ConfigMap/same",
+        "Secret/secret",
+        "Service/service",
+        "ConfigMap/map",
+        &new,
+    ];
+    scene.converged(commit_id, &names).await?;
+    scene.app.value("map", Some(&round.to_string())).await
+}
+
+/// What must hold at the moment of death already.
+async fn nothing_is_lost(scene: &Scene, round: usize) -> Result<()> {
+    scene.inventory_holds_all().await?;
+    scene.bystander_is_untouched().await?;
+    let cluster = &scene.app.cluster;
+    let pruned = format!("new-{}", round - 1);
+    if cluster.find(&scene.app.map(&pruned)).await?.is_none() {
+        let value = round.to_string();
+        let map = cluster.get(&scene.app.map("map")).await?;
+        let service = format!("/api/v1/namespaces/{}/services/service", scene.app.name);
+        let service = cluster.get(&service).await?;
+        let new = cluster
+            .find(&scene.app.map(&format!("new-{round}")))
+            .await?;
+        ensure!(
+            map["data"]["value"] == value.as_str()
+                && service["metadata"]["labels"]["value"] == value.as_str()
+                && new.is_some(),
+            "{pruned} was deleted before all was applied"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn at_every_write_it_loses_and_doubles_nothing() {
+    story(|lab| async move {
+        let scene = Scene::of(lab, "kills").await?;
+        let mut agent = scene.agent().await?;
+        let first = scene.app.commit(&borrowed(&files(0)))?;
+        scene.app.create(&scene.app.application()).await?;
+        arrived(&scene, 0, &first).await?;
+        // One sync without harm tells how many writes it has.
+        let before = scene.gate.count(Asked::is_write);
+        let second = scene.app.push(&agent, &borrowed(&files(1))).await?;
+        arrived(&scene, 1, &second).await?;
+        let writes = scene.gate.count(Asked::is_write) - before;
+        assert!(writes >= 7, "{writes} writes");
+        let mut round = 1;
+        let mut deaths = 0;
+        for side in [Side::Before, Side::After] {
+            for nth in 1..=writes {
+                round += 1;
+                let mut held = scene.gate.hold(nth, side, Asked::is_write);
+                let commit_id = scene.app.push(&agent, &borrowed(&files(round))).await?;
+                tokio::select! {
+                    asked = held.wait() => {
+                        asked?;
+                        agent.process.kill();
+                        drop(held);
+                        deaths += 1;
+                        nothing_is_lost(&scene, round).await?;
+                        agent = scene.agent().await?;
+                    }
+                    // It may get along with fewer writes than the sync that was counted.
+                    synced = scene.app.synced(&commit_id) => drop(synced?),
+                }
+                scene.gate.unhold();
+                arrived(&scene, round, &commit_id).await?;
+            }
+        }
+        assert!(deaths >= 2 * writes - 2, "{deaths} deaths");
+        Ok(())
+    });
+}

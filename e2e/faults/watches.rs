@@ -1,0 +1,106 @@
+//! Watches that end, and watches that lie.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::Scene;
+use crate::given::{SOON, config_map, story};
+use crate::lab::{Expectation, eventually};
+
+/// Whether an event is about a ConfigMap of this name and namespace.
+fn is_about(event: &Value, namespace: &str, name: &str) -> bool {
+    let object = &event["object"];
+    object["kind"] == "ConfigMap"
+        && object["metadata"]["namespace"] == namespace
+        && object["metadata"]["name"] == name
+}
+
+#[test]
+fn a_watch_that_is_too_old_begins_anew_and_misses_nothing() {
+    story(|lab| async move {
+        let scene = Scene::of(lab, "expired").await?;
+        let agent = scene.agent().await?;
+        let (a, b) = (config_map("a", "git"), config_map("b", "git"));
+        let first = scene
+            .app
+            .commit(&[("a.yaml", Some(&a)), ("b.yaml", Some(&b))])?;
+        scene.app.create(&scene.app.application()).await?;
+        let names = ["ConfigMap/a", "ConfigMap/b"];
+        scene.converged(&first, &names).await?;
+        scene
+            .gate
+            .swallow(|event| is_about(event, "expired", "a") || is_about(event, "expired", "b"));
+        let hand = json!({"data": {"value": "hand"}});
+        scene.app.cluster.patch(&scene.app.map("a"), &hand).await?;
+        scene.app.cluster.delete(&scene.app.map("b")).await?;
+        eventually("both are swallowed", SOON, || async {
+            Ok(match scene.gate.swallowed() {
+                2.. => Expectation::Met(()),
+                n => Expectation::Pending(format!("{n} are")),
+            })
+        })
+        .await?;
+        scene.gate.tell_all();
+        scene.gate.expire_watches();
+        scene.app.value("a", Some("git")).await?;
+        scene.app.value("b", Some("git")).await?;
+        scene.converged(&first, &names).await?;
+        // And the new watch is a good one.
+        scene.app.cluster.patch(&scene.app.map("a"), &hand).await?;
+        scene.app.value("a", Some("git")).await?;
+        // A watch that is too old again and again is no reason for a hot loop.
+        for _ in 0..5 {
+            scene.gate.expire_watches();
+        }
+        scene.converged(&first, &names).await?;
+        drop(agent);
+        Ok(())
+    });
+}
+
+/// A watch that lies is believed: the cluster is not asked behind its back. What it hides comes to
+/// light with the next list of its kind (see above) and after a restart, and what a commit changes
+/// is applied whatever the watch says.
+#[test]
+fn what_a_watch_hides_is_repaired_by_a_commit_about_it_and_by_a_restart() {
+    story(|lab| async move {
+        let scene = Scene::of(lab, "hidden").await?;
+        let agent = scene.agent().await?;
+        let first = scene
+            .app
+            .commit(&[("a.yaml", Some(&config_map("a", "git")))])?;
+        scene.app.create(&scene.app.application()).await?;
+        scene.converged(&first, &["ConfigMap/a"]).await?;
+        scene.gate.swallow(|event| is_about(event, "hidden", "a"));
+        hide(&scene, json!({"data": {"value": "hand", "more": "hand"}})).await?;
+        let newer = config_map("a", "newer");
+        let second = scene.app.push(&agent, &[("a.yaml", Some(&newer))]).await?;
+        scene.app.value("a", Some("newer")).await?;
+        scene.converged(&second, &["ConfigMap/a"]).await?;
+        hide(&scene, json!({"data": {"value": "hand"}})).await?;
+        drop(agent);
+        let agent = scene.agent().await?;
+        scene.app.value("a", Some("newer")).await?;
+        scene.converged(&second, &["ConfigMap/a"]).await?;
+        drop(agent);
+        Ok(())
+    });
+}
+
+/// Changes `a` by hand and waits until the agent was kept from seeing it.
+async fn hide(scene: &Scene, change: Value) -> Result<()> {
+    let before = scene.gate.swallowed();
+    scene
+        .app
+        .cluster
+        .patch(&scene.app.map("a"), &change)
+        .await?;
+    eventually("it is swallowed", SOON, || async {
+        Ok(if scene.gate.swallowed() > before {
+            Expectation::Met(())
+        } else {
+            Expectation::Pending("not yet".to_owned())
+        })
+    })
+    .await
+}
