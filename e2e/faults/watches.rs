@@ -104,3 +104,35 @@ async fn hide(scene: &Scene, change: Value) -> Result<()> {
     })
     .await
 }
+
+#[test]
+fn what_a_watch_hides_is_repaired_by_a_hard_refresh() {
+    story(|lab| async move {
+        let scene = Scene::of(lab, "hidden-hard").await?;
+        let agent = scene.agent().await?;
+        let files = [("a.yaml", Some(config_map("a", "git")))];
+        let files = files
+            .each_ref()
+            .map(|(path, text)| (*path, text.as_deref()));
+        let first = scene.app.commit(&files)?;
+        scene.app.create(&scene.app.application()).await?;
+        scene.converged(&first, &["ConfigMap/a"]).await?;
+        scene
+            .gate
+            .swallow(|event| is_about(event, "hidden-hard", "a"));
+        let hand = json!({"data": {"value": "hand"}});
+        scene.app.cluster.patch(&scene.app.map("a"), &hand).await?;
+        eventually("it is swallowed", SOON, || async {
+            Ok(match scene.gate.swallowed() {
+                0 => Expectation::Pending("not yet".to_owned()),
+                _ => Expectation::Met(()),
+            })
+        })
+        .await?;
+        let hard = json!({"metadata": {"annotations": {"trimtab.dev/refresh": "hard"}}});
+        scene.app.cluster.patch(&scene.app.path(), &hard).await?;
+        scene.app.value("a", Some("git")).await?;
+        drop(agent);
+        Ok(())
+    });
+}

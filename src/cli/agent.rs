@@ -319,6 +319,7 @@ async fn engine(
         apply_slots: Arc::new(Semaphore::new(16)),
         render_timeout: settings.limits.render_timeout,
         yaml_limits: YamlLimits::default(),
+        verify_interval: settings.verify_interval,
         ignore_differences: settings.ignore_differences.clone().into(),
     })
 }

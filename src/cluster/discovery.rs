@@ -70,6 +70,16 @@ impl Cluster {
             .ok_or_else(|| Error::UnknownKind(kind.clone()))
     }
 
+    /// Forgets what is known of a kind, because it seems to be served no more or in another way.
+    pub(crate) fn forget_kind(&self, kind: &Kind) {
+        let mut cache = self
+            .discovery
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        cache.remove(&kind.api_version());
+    }
+
     fn known(&self, api_version: &str) -> Option<Arc<Vec<Served>>> {
         let cache = self
             .discovery

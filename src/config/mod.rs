@@ -19,6 +19,8 @@ pub(crate) enum Error {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) receivers: Vec<Receiver>,
+    /// How often every managed object is asked about by dry run; never when none.
+    pub(crate) verify_interval: Option<Duration>,
     /// Differences that are left alone in every application.
     pub(crate) ignore_differences: Vec<IgnoreDifferences>,
     /// How long a repository is left alone without a push; each wait varies by up to a tenth.
@@ -66,6 +68,7 @@ struct File {
     receivers: Vec<ReceiverFile>,
     ignore_differences: Vec<IgnoreDifferences>,
     poll_interval: Option<String>,
+    verify_interval: Option<String>,
     limits: LimitsFile,
 }
 
@@ -95,6 +98,7 @@ impl Default for Settings {
             receivers: Vec::new(),
             ignore_differences: Vec::new(),
             poll_interval: Duration::from_secs(180),
+            verify_interval: None,
             limits: Limits {
                 webhook_body: 5 << 20,
                 render_timeout: Duration::from_secs(90),
@@ -119,6 +123,9 @@ impl Settings {
         let limits = &mut settings.limits;
         if let Some(text) = &file.poll_interval {
             settings.poll_interval = parse_duration("pollInterval", text)?;
+        }
+        if let Some(text) = &file.verify_interval {
+            settings.verify_interval = Some(parse_duration("verifyInterval", text)?);
         }
         if let Some(text) = &file.limits.render_timeout {
             limits.render_timeout = parse_duration("limits.renderTimeout", text)?;
@@ -215,6 +222,7 @@ mod tests {
             ("pollIntervall: 3m", "unknown field"),
             ("pollInterval: soon", "pollInterval"),
             ("pollInterval: 1ms", "pollInterval"),
+            ("verifyInterval: often", "verifyInterval"),
             ("limits: {webhookBodyMiB: 26}", "webhookBodyMiB"),
             (
                 "receivers: [{name: a, provider: github}]",

@@ -17,8 +17,8 @@ use crate::diff::IgnoreRules;
 use crate::object::ResourceKey;
 use crate::plan::{Step, Subject, Task, step};
 use crate::sync::{
-    Change, Comparison, Execution, Manifests, Outcome, check, delete, ensure_namespace, execute,
-    key_of_run, namespace_key, start_hook,
+    Change, Comparison, Execution, Lookup, Manifests, Outcome, check, delete, ensure_namespace,
+    execute, key_of_run, namespace_key, start_hook,
 };
 
 /// What a sync needs at every step.
@@ -104,10 +104,9 @@ async fn begin_all(
     state: &mut State,
     tasks: &[Task],
 ) -> Result<bool, ClusterError> {
-    let Some(running) = state.running.as_mut().filter(|running| !running.checked) else {
+    let Some(running) = state.running.as_ref().filter(|running| !running.checked) else {
         return Ok(true);
     };
-    running.checked = true;
     let dry_run = running.sync.dry_run;
     let pending: Vec<ResourceKey> = tasks
         .iter()
@@ -144,14 +143,14 @@ async fn begin_all(
         );
         if let Some((key, why)) = make_namespace(hands, state, &pending).await {
             fail(state, &key, why);
-            return Ok(false);
+            return Ok(set_checked(state, false));
         }
     }
     // One object alone needs no question: its apply is all or nothing.
     if pending.len() > 1 || dry_run {
         let execution = execution(hands, state, &pending);
         let Some(execution) = execution else {
-            return Ok(true);
+            return Ok(set_checked(state, true));
         };
         let answers = check(&hands.context.engine, &execution, &pending).await;
         let mut refused = false;
@@ -166,13 +165,21 @@ async fn begin_all(
             }
         }
         if refused {
-            return Ok(false);
+            return Ok(set_checked(state, false));
         }
     }
     if !dry_run {
         write_ahead(hands, state, &pending).await?;
     }
-    Ok(true)
+    Ok(set_checked(state, true))
+}
+
+/// Notes that all was asked and written ahead: not before, so that an error leads here again.
+fn set_checked(state: &mut State, passed: bool) -> bool {
+    if let Some(running) = &mut state.running {
+        running.checked = true;
+    }
+    passed
 }
 
 /// Creates the destination namespace where that is asked for and something goes into it.
@@ -206,7 +213,6 @@ async fn write_ahead(
     state: &mut State,
     pending: &[ResourceKey],
 ) -> Result<(), ClusterError> {
-    let mut grew = false;
     for key in pending {
         let desired = state.desired.as_ref();
         let Some(object) = desired.and_then(|desired| desired.objects.get(key)) else {
@@ -218,8 +224,10 @@ async fn write_ahead(
             last: object.options.prune_last,
             hook: false,
         };
-        grew |= state.inventory.insert(key.clone(), held.clone()) != Some(held);
+        state.inventory.insert(key.clone(), held);
     }
+    // Against what was really written: an earlier write may have failed.
+    let grew = state.inventory_status() != state.written.inventory;
     // What a person asked for must survive a restart before it is taken off the Application.
     let asked = hands.application.operation.is_some();
     if grew || asked {
@@ -290,8 +298,12 @@ async fn run_hook(
         message: String::new(),
     };
     // Known as started before it is: after a crash it does not run twice.
-    state.set_hook_result(result.clone());
-    report::write_inventory(hands.context, state, hands.application).await?;
+    state.set_hook_result(&hook, result.clone());
+    let written = report::write_inventory(hands.context, state, hands.application).await;
+    if written.is_err() {
+        state.hooks.retain(|known| *known != result);
+    }
+    written?;
     let kinds = state.kinds();
     let context = hands.context;
     context.live.watch_for(&hands.application.key, &kinds).await;
@@ -321,7 +333,7 @@ async fn run_hook(
         Err(error) => {
             result.status = HookStatus::Failed;
             result.message = error.to_string();
-            state.set_hook_result(result);
+            state.set_hook_result(&hook, result);
         }
     }
     if let Some(running) = &mut state.running {
@@ -336,7 +348,11 @@ async fn run_hook(
 /// Takes over how hooks ended, so that it is known when their objects are gone.
 fn latch_hooks(hands: &Hands<'_>, state: &mut State) {
     let mut ended = Vec::new();
-    for result in &state.hooks {
+    let began = |key: &ResourceKey| {
+        let running = state.running.as_ref();
+        running.is_some_and(|running| running.applied.contains(key))
+    };
+    for (place, result) in state.hooks.iter().enumerate() {
         let current = state.desired.as_ref().map(|desired| &desired.digest);
         if result.status != HookStatus::Running || current != Some(&result.desired) {
             continue;
@@ -345,11 +361,15 @@ fn latch_hooks(hands: &Hands<'_>, state: &mut State) {
             continue;
         };
         let live = syncing::look_up(hands.context, state, hands.application, &key);
+        // The agent ended before it was created: it is to run, not to fail.
+        if live == Lookup::Absent && !began(&key) {
+            continue;
+        }
         if let Some(outcome) = hook_outcome(live) {
-            ended.push((key, result.clone(), outcome));
+            ended.push((place, key, result.clone(), outcome));
         }
     }
-    for (key, mut result, outcome) in ended {
+    for (place, key, mut result, outcome) in ended {
         let status = match outcome {
             Ok(()) => "succeeded",
             Err(_) => "failed",
@@ -376,7 +396,9 @@ fn latch_hooks(hands: &Hands<'_>, state: &mut State) {
                 None => running.rows.push(row(&key, "Synced", message, phase)),
             }
         }
-        state.set_hook_result(result);
+        if let Some(known) = state.hooks.get_mut(place) {
+            *known = result;
+        }
     }
 }
 

@@ -37,12 +37,18 @@ impl Fights {
         *self = Self::default();
     }
 
-    /// Counts a repair; true when it is one too many.
-    fn repaired(&mut self, key: &ResourceKey, now: Instant) -> bool {
+    /// Counts a repair that was made.
+    pub(super) fn repaired(&mut self, key: &ResourceKey, now: Instant) {
         let repairs = self.repairs.entry(key.clone()).or_default();
         repairs.retain(|at| now.duration_since(*at) < WINDOW);
         repairs.push(now);
-        repairs.len() > REPAIRS
+    }
+
+    /// Whether an object was repaired so often that another repair would be one too many.
+    fn is_fought_over(&self, key: &ResourceKey, now: Instant) -> bool {
+        let repairs = self.repairs.get(key).into_iter().flatten();
+        let recent = repairs.filter(|at| now.duration_since(**at) < WINDOW);
+        recent.count() >= REPAIRS
     }
 }
 
@@ -61,8 +67,8 @@ pub(super) fn set_aside(state: &mut State, comparison: &mut Comparison) {
     (comparison.fought, comparison.drifted) = (fought, drifted);
 }
 
-/// Counts the repairs that begin now, and gives up those that go on for too long.
-pub(super) async fn count(
+/// Gives up what was changed again after too many repairs, and says who changed it.
+pub(super) async fn give_up(
     context: &Context,
     state: &mut State,
     application: &Application,
@@ -70,7 +76,7 @@ pub(super) async fn count(
 ) {
     let now = Instant::now();
     for key in comparison.drifted.clone() {
-        if !state.fights.repaired(&key, now) {
+        if !state.fights.is_fought_over(&key, now) {
             continue;
         }
         let live = match state.kind_of(&key) {
@@ -123,13 +129,16 @@ mod tests {
         let mut fights = Fights::default();
         for n in 0..REPAIRS {
             let now = start + Duration::from_secs(n as u64);
-            assert!(!fights.repaired(&key, now), "{n}");
+            assert!(!fights.is_fought_over(&key, now), "{n}");
+            fights.repaired(&key, now);
         }
-        assert!(fights.repaired(&key, start + Duration::from_secs(60)));
+        assert!(fights.is_fought_over(&key, start + Duration::from_secs(60)));
+        assert!(!fights.is_fought_over(&key, start + WINDOW + WINDOW));
         let mut fights = Fights::default();
         for n in 0..10 * REPAIRS {
             let now = start + Duration::from_secs(60 * n as u64);
-            assert!(!fights.repaired(&key, now), "seldom enough: {n}");
+            fights.repaired(&key, now);
+            assert!(!fights.is_fought_over(&key, now), "seldom enough: {n}");
         }
     }
 

@@ -138,6 +138,7 @@ async fn look(
     context.live.watch_for(&application.key, &kinds).await;
     gates::look(context, state, application);
     let mut comparison = compare_and_settle(context, state, application).await;
+    verify(context, state, &mut comparison);
     if !comparison.is_synced() {
         gates::tell(context, state, application, true);
     }
@@ -158,6 +159,26 @@ async fn look(
         comparison = Box::pin(advance(&mut hands, state, comparison)).await?;
     }
     report::write(context, state, application, Some(&comparison)).await
+}
+
+/// Doubts everything when a hard refresh asks for it or the interval for that is over.
+fn verify(context: &Context, state: &mut State, comparison: &mut Comparison) {
+    if let Some(interval) = context.engine.verify_interval {
+        let last = *state.verified.get_or_insert_with(Instant::now);
+        match interval.checked_sub(last.elapsed()) {
+            Some(left) => state.look_again_in(left),
+            None => state.verifies = true,
+        }
+    }
+    // A sync that runs goes first; it would take what is doubted for its own.
+    if state.verifies && state.running.is_none() {
+        state.verifies = false;
+        state.verified = Some(Instant::now());
+        if let Some(interval) = context.engine.verify_interval {
+            state.look_again_in(interval);
+        }
+        comparison.doubt_all();
+    }
 }
 
 /// Compiles the rules of what is left alone: those for all applications and its own.
@@ -262,7 +283,7 @@ async fn start(
         Action::Wait(pause) => state.look_again_in(pause),
         Action::Sync { reason, prune } => {
             if reason == Reason::Drift {
-                fights::count(context, state, application, comparison).await;
+                fights::give_up(context, state, application, comparison).await;
                 if comparison.drifted.is_empty() {
                     return;
                 }
@@ -314,7 +335,10 @@ fn follow(context: &Context, state: &mut State, application: &Application) {
         state.following = following;
         context.sources.follow(&application.key, wanted);
     }
-    if application.annotation(REFRESH).is_some() && !state.refreshing {
+    if let Some(wish) = application.annotation(REFRESH)
+        && !state.refreshing
+    {
+        state.verifies |= wish == "hard";
         state.refreshing = true;
         state.source_answered = false;
         state.rendered_spec = None;

@@ -224,6 +224,9 @@ fn hook_progress(
         // One that failed in an earlier attempt runs again in this.
         HookStatus::Failed if !running.applied.contains(&key) => Progress::Pending,
         HookStatus::Failed => Progress::Failed(format!("{phase} hook {key}: {}", result.message)),
+        HookStatus::Running if !running.applied.contains(&key) && live(&key) == Lookup::Absent => {
+            Progress::Pending
+        }
         HookStatus::Running => match hook_outcome(live(&key)) {
             None => Progress::Running(format!("{phase} hook {key}")),
             Some(Ok(())) => Progress::Done,

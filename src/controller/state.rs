@@ -49,6 +49,9 @@ pub(super) struct State {
     pub(super) inventory: BTreeMap<ResourceKey, Held>,
     pub(super) baselines: HashMap<ResourceKey, Baseline>,
     /// Suspicions that a dry run settled: whether the object differed at this resourceVersion.
+    /// Every object is asked about once, whatever the watches showed.
+    pub(super) verifies: bool,
+    pub(super) verified: Option<Instant>,
     pub(super) ignore: IgnoreRules,
     pub(super) settled_suspicions: HashMap<ResourceKey, (String, bool)>,
     pub(super) operation: Option<OperationState>,
@@ -217,11 +220,13 @@ impl State {
         })
     }
 
-    /// Remembers how a hook does; what is remembered of other desired states goes.
-    pub(super) fn set_hook_result(&mut self, result: HookResult) {
+    /// Remembers how a hook does; what is remembered of other desired states goes, and of an
+    /// earlier run of the same hook, whose object may have had another name.
+    pub(super) fn set_hook_result(&mut self, hook: &DesiredHook, result: HookResult) {
         self.hooks.retain(|known| {
-            known.desired == result.desired
-                && !(known.id == result.id && known.phase == result.phase)
+            let same = known.phase == result.phase
+                && ResourceKey::parse(&known.id).is_some_and(|key| hook.made(&key));
+            known.desired == result.desired && !same
         });
         self.hooks.push(result);
     }

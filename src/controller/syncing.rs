@@ -297,6 +297,12 @@ pub(super) async fn end(
         }
         End::Succeeded => {
             let message = summary(state, &running);
+            if running.reason == Reason::Drift {
+                let now = Instant::now();
+                for row in &running.rows {
+                    state.fights.repaired(&row.key(), now);
+                }
+            }
             if running.is_whole() && !running.sync.dry_run {
                 keep_bundle(hands, state).await;
             }

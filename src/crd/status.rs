@@ -163,6 +163,15 @@ pub(crate) struct ResourceResult {
 }
 
 impl ResourceResult {
+    pub(crate) fn key(&self) -> ResourceKey {
+        ResourceKey {
+            group: self.group.clone(),
+            kind: self.kind.clone(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
+    }
+
     /// Whether it is about this object.
     pub(crate) fn is(&self, key: &ResourceKey) -> bool {
         self.name == key.name

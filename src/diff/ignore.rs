@@ -181,7 +181,7 @@ fn take_over_owned(desired: &mut Value, live: &Value, trie: &Map<String, Value>)
         let leaf = below.keys().all(|step| step == ".");
         match (step.split_once(':'), &mut *desired) {
             (Some(("f", field)), Value::Object(fields)) if leaf => {
-                settle(fields, Some(live), field)
+                settle(fields, Some(live), field);
             }
             (Some(("f", field)), Value::Object(fields)) => {
                 if let (Some(desired), Some(live)) = (fields.get_mut(field), live.get(field)) {

@@ -87,6 +87,16 @@ impl Comparison {
         self.stale.iter().filter(|key| !self.kept.contains(key))
     }
 
+    /// Takes everything that seems as desired for touched, so that each object is asked about.
+    pub(crate) fn doubt_all(&mut self) {
+        for (key, verdict) in &mut self.verdicts {
+            if *verdict == Verdict::Synced {
+                *verdict = Verdict::Suspect;
+                self.drifted.push(key.clone());
+            }
+        }
+    }
+
     /// Leaves out a stale object.
     pub(crate) fn remove_stale(&mut self, key: &ResourceKey) {
         for keys in [&mut self.stale, &mut self.kept, &mut self.unconfirmed] {

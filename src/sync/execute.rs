@@ -129,13 +129,19 @@ fn comes_later(execution: &Execution<'_>, key: &ResourceKey, error: &Error) -> b
                 == Some((kind.group.clone(), kind.kind.clone()))
         }),
         error if error.is_not_found() => {
+            // Its definition may be gone and comes back with this sync.
+            let defined = desired.keys().any(|other| {
+                let defined = execution.manifests.objects.get(other);
+                defined.and_then(super::prepare::defined_kind)
+                    == Some((key.group.clone(), key.kind.clone()))
+            });
             let namespace = ResourceKey {
                 group: String::new(),
                 kind: "Namespace".to_owned(),
                 namespace: String::new(),
                 name: key.namespace.clone(),
             };
-            desired.contains_key(&namespace)
+            defined || desired.contains_key(&namespace)
         }
         _ => false,
     }
@@ -200,7 +206,11 @@ async fn answer_of(
     let served = execution.cluster.served(&desired.kind).await?;
     let exists = execution.seen.contains_key(key);
     let options = desired.options.with(execution.options);
-    write(execution, &served, manifest, options, exists, mode).await
+    let answer = write(execution, &served, manifest, options, exists, mode).await;
+    if answer.as_ref().is_err_and(Error::is_not_found) {
+        execution.cluster.forget_kind(&desired.kind);
+    }
+    answer
 }
 
 /// Waits until the kinds of the applied definitions are served, so that their instances can
@@ -221,6 +231,8 @@ async fn wait_until_served(
         {
             let mut pause = Duration::from_millis(20);
             loop {
+                // What was known of it is of the time before.
+                execution.cluster.forget_kind(&kind);
                 match execution.cluster.served(&kind).await {
                     Ok(_) => break,
                     Err(error) if Instant::now() > deadline => {

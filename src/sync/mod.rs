@@ -52,6 +52,8 @@ pub(crate) struct Engine {
     pub(crate) apply_slots: Arc<Semaphore>,
     pub(crate) render_timeout: std::time::Duration,
     pub(crate) yaml_limits: YamlLimits,
+    /// How often every object is asked about, whatever the watches showed; never when none.
+    pub(crate) verify_interval: Option<std::time::Duration>,
     /// Differences that are left alone in every application.
     pub(crate) ignore_differences: Arc<[IgnoreDifferences]>,
 }
