@@ -1,6 +1,7 @@
 //! The agent is killed at every write of a sync, and starts again.
 
 use anyhow::{Result, ensure};
+use serde_json::Value;
 
 use super::Scene;
 use crate::given::{config_map, story};
@@ -115,6 +116,77 @@ fn at_every_write_it_loses_and_doubles_nothing() {
             }
         }
         assert!(deaths >= 2 * writes - 2, "{deaths} deaths");
+        Ok(())
+    });
+}
+
+/// A hook, and an object that is applied after it.
+fn with_hook(round: usize) -> [(&'static str, String); 2] {
+    let hook = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: hook\n  annotations: \
+         {{argocd.argoproj.io/hook: PreSync}}\ndata: {{value: \"{round}\"}}\n"
+    );
+    [
+        ("hook.yaml", hook),
+        ("map.yaml", config_map("map", &round.to_string())),
+    ]
+}
+
+/// The uid of the hook's object when it is that of this round.
+async fn ran(scene: &Scene, round: usize) -> Result<Option<Value>> {
+    let live = scene.app.cluster.find(&scene.app.map("hook")).await?;
+    let live = live.filter(|live| live["data"]["value"] == round.to_string().as_str());
+    Ok(live.map(|live| live["metadata"]["uid"].clone()))
+}
+
+#[test]
+fn at_every_write_around_a_hook_it_does_not_run_twice() {
+    story(|lab| async move {
+        let scene = Scene::of(lab, "kills-hook").await?;
+        let mut agent = scene.agent().await?;
+        let push = async |agent: &_, round| {
+            let files = with_hook(round);
+            let files = files
+                .each_ref()
+                .map(|(path, text)| (*path, Some(text.as_str())));
+            scene.app.push(agent, &files).await
+        };
+        let names = ["ConfigMap/hook", "ConfigMap/map"];
+        let first = push(&agent, 0).await?;
+        scene.app.create(&scene.application()).await?;
+        scene.converged(&first, &names).await?;
+        let before = scene.gate.count(Asked::is_write);
+        let second = push(&agent, 1).await?;
+        scene.converged(&second, &names).await?;
+        let writes = scene.gate.count(Asked::is_write) - before;
+        assert!(writes >= 5, "{writes} writes");
+        let mut round = 1;
+        for side in [Side::Before, Side::After] {
+            for nth in 1..=writes {
+                round += 1;
+                let mut held = scene.gate.hold(nth, side, Asked::is_write);
+                let commit_id = push(&agent, round).await?;
+                let mut known = None;
+                tokio::select! {
+                    asked = held.wait() => {
+                        asked?;
+                        agent.process.kill();
+                        drop(held);
+                        known = ran(&scene, round).await?;
+                        scene.inventory_holds_all().await?;
+                        agent = scene.agent().await?;
+                    }
+                    synced = scene.app.synced(&commit_id) => drop(synced?),
+                }
+                scene.gate.unhold();
+                scene.converged(&commit_id, &names).await?;
+                ensure!(
+                    known.is_none() || known == ran(&scene, round).await?,
+                    "{nth} {side:?}: the hook ran twice"
+                );
+                scene.app.value("map", Some(&round.to_string())).await?;
+            }
+        }
         Ok(())
     });
 }
