@@ -5,6 +5,7 @@ mod approve;
 mod completion;
 mod crd;
 mod delete;
+mod explain;
 mod follow;
 mod get;
 mod history;
@@ -58,6 +59,7 @@ enum Command {
     Get(get::Args),
     Sync(sync::Args),
     Refresh(refresh::Args),
+    Explain(explain::Args),
     History(history::Args),
     Rollback(rollback::Args),
     Wait(wait::Args),
@@ -104,6 +106,7 @@ fn dispatch(command: Command) -> Result<Outcome> {
         Command::Sync(args) => wait_for(sync::run(args)),
         Command::Refresh(args) => wait_for(refresh::run(args)),
         Command::History(args) => wait_for(history::run(args)),
+        Command::Explain(args) => wait_for(explain::run(args)),
         Command::Rollback(args) => wait_for(rollback::run(args)),
         Command::Wait(args) => wait_for(wait::run(args)),
         Command::Pause(args) => wait_for(pause::pause(args)),

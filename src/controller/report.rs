@@ -12,11 +12,12 @@ use super::status::{View, fold, patch};
 use super::syncing::millis;
 use crate::cluster::{Error, Notice};
 use crate::crd::names::{KIND, VERSION};
-use crate::crd::{Application, Deployment, HealthCode, OperationPhase};
+use crate::crd::{Application, Attempt, Deployment, HealthCode, OperationPhase};
 use crate::plan::Reason;
 use crate::sync::Comparison;
 use crate::telemetry;
 use crate::telemetry::{Answer, KubeVerb, Stage};
+use crate::trigger::Cause;
 
 /// How many deployments the history keeps when the spec does not say: Argo CD's number.
 const HISTORY: i64 = 10;
@@ -168,6 +169,7 @@ fn view<'a>(
         operation: state.operation.as_ref(),
         hooks: &state.hooks,
         pin: state.pin.as_ref(),
+        attempts: &state.attempts,
         deployed: deployed(state, application),
         history_limit: history_limit(application),
         timing: state.timing.as_ref(),
@@ -206,6 +208,48 @@ fn deployed(state: &State, application: &Application) -> Option<Deployment> {
         source,
         bundle: operation.sync_result.as_ref()?.desired.clone(),
     })
+}
+
+/// How many of the last syncs the status keeps; the log has them all.
+const ATTEMPTS: usize = 10;
+
+/// Notes what became of a sync.
+pub(super) fn note_attempt(state: &mut State, running: &Running, result: &str, message: &str) {
+    let operation = state.operation.as_ref();
+    let person = operation.and_then(|state| state.operation.initiated_by.as_ref());
+    let cause = state.revision.as_ref().map(|revision| &revision.cause);
+    let by = match (person, running.reason, cause) {
+        (Some(person), ..) if !person.automated => person.username.clone(),
+        (_, Reason::Drift, _) => "drift".to_owned(),
+        (_, _, Some(Cause::Push(delivery))) => format!("push {delivery}"),
+        (_, _, Some(cause)) => cause.label().as_str().to_owned(),
+        (_, _, None) => String::new(),
+    };
+    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let attempt = Attempt {
+        at: timestamp(running.began.elapsed()),
+        by,
+        revision: state
+            .desired
+            .as_ref()
+            .map(|desired| desired.commit_id.clone())
+            .unwrap_or_default(),
+        desired: running.desired.clone(),
+        result: result.to_owned(),
+        message: message.chars().take(256).collect(),
+        changed: count(running.rows.len()),
+        pruned: count(running.pruned.len()),
+        duration_ms: millis(running.began.elapsed()),
+    };
+    let app = state.application.as_ref().map(|it| it.key.to_string());
+    tracing::info!(
+        app, by = attempt.by, revision = attempt.revision, desired = attempt.desired,
+        result, reason = ?running.reason, changed = attempt.changed, pruned = attempt.pruned,
+        duration_ms = attempt.duration_ms, "attempt: {message}"
+    );
+    state.attempts.push(attempt);
+    let surplus = state.attempts.len().saturating_sub(ATTEMPTS);
+    state.attempts.drain(..surplus);
 }
 
 /// Announces a sync that has something to do.
@@ -250,10 +294,6 @@ pub(super) fn synced(
     if running.reason == Reason::Drift {
         metrics.drift_repairs(changed as u64);
     }
-    tracing::info!(
-        app = %application.key, revision, reason = ?running.reason, changed, pruned,
-        duration_ms = millis(running.began.elapsed()), "synced: {message}"
-    );
     if changed == 0 || running.sync.dry_run {
         return;
     }

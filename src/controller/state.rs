@@ -11,8 +11,8 @@ use super::fights::Fights;
 use super::registry::Inbox;
 use super::running::Running;
 use crate::crd::{
-    Application, ApplicationStatus, HookPhase, HookResult, HookStatus, Inventory, InventoryEntry,
-    OperationState, Pin, Timing,
+    Application, ApplicationStatus, Attempt, HookPhase, HookResult, HookStatus, Inventory,
+    InventoryEntry, OperationState, Pin, Timing,
 };
 use crate::diff::{Baseline, IgnoreRules};
 use crate::object::{Kind, ResourceKey};
@@ -65,6 +65,7 @@ pub(super) struct State {
     /// Nothing is done by itself for this desired state: a person ended its sync.
     pub(super) held: Option<String>,
     pub(super) pin: Option<Pin>,
+    pub(super) attempts: Vec<Attempt>,
     pub(super) sync_error: Option<String>,
     pub(super) prune_held: Option<String>,
     pub(super) failures: u32,
@@ -135,6 +136,7 @@ impl State {
             hooks: status.hooks.clone(),
             held: held(status.operation_state.as_ref()),
             pin: status.pin.clone(),
+            attempts: status.attempts.clone(),
             timing: status.timing.clone(),
             ..Self::default()
         };

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use super::conditions::conditions;
 
 use crate::crd::{
-    ApplicationStatus, Deployment, Health, HealthCode, HookResult, Inventory, OperationState, Pin,
-    ResourceStatus, SourceStatus, SyncCode, SyncStatus, Timing,
+    ApplicationStatus, Attempt, Deployment, Health, HealthCode, HookResult, Inventory,
+    OperationState, Pin, ResourceStatus, SourceStatus, SyncCode, SyncStatus, Timing,
 };
 use crate::diff::Verdict;
 use crate::health;
@@ -29,6 +29,7 @@ pub(super) struct View<'a> {
     pub(super) operation: Option<&'a OperationState>,
     pub(super) hooks: &'a [HookResult],
     pub(super) pin: Option<&'a Pin>,
+    pub(super) attempts: &'a [Attempt],
     pub(super) deployed: Option<Deployment>,
     pub(super) history_limit: usize,
     pub(super) timing: Option<&'a Timing>,
@@ -78,6 +79,7 @@ pub(super) fn fold(
     next.operation_state = view.operation.cloned();
     next.hooks = view.hooks.to_vec();
     next.pin = view.pin.cloned();
+    next.attempts = view.attempts.to_vec();
     if let Some(mut deployed) = view.deployed {
         deployed.id = previous.history.last().map_or(0, |last| last.id + 1);
         next.history.push(deployed);

@@ -321,6 +321,9 @@ pub(super) async fn end(
             (OperationPhase::Failed, message)
         }
     };
+    if !running.sync.dry_run {
+        report::note_attempt(state, &running, &phase.to_string(), &message);
+    }
     let revision = state
         .desired
         .as_ref()

@@ -91,6 +91,9 @@ pub(crate) struct ApplicationStatus {
     /// How the hooks of the newest desired state did: each runs once for it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) hooks: Vec<HookResult>,
+    /// The last syncs, oldest first, whatever became of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) attempts: Vec<Attempt>,
     /// A rollback that is in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pin: Option<Pin>,
@@ -260,6 +263,25 @@ pub(crate) enum HookStatus {
     Running,
     Succeeded,
     Failed,
+}
+
+/// One sync, whatever became of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Attempt {
+    pub(crate) at: String,
+    /// A person's name, `push` with the id of the delivery, `poll`, `manual` or `drift`.
+    pub(crate) by: String,
+    pub(crate) revision: String,
+    /// Digest of the desired state, which names its rendered bundle.
+    pub(crate) desired: String,
+    /// `Succeeded` or `Failed`.
+    pub(crate) result: String,
+    pub(crate) message: String,
+    pub(crate) changed: i64,
+    pub(crate) pruned: i64,
+    /// From its begin to its end, with everything it waited for.
+    pub(crate) duration_ms: i64,
 }
 
 /// A rollback that is in force: until the source has a newer commit than `until`, the deployment
