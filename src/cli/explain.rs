@@ -95,11 +95,11 @@ fn explained(application: &Application) -> String {
         if let Some(health) = &row.health
             && !matches!(health.status, HealthCode::Healthy | HealthCode::Missing)
         {
-            say(format!(
-                "- {} is {}",
-                object(row),
-                health_words(Some(health))
-            ));
+            let why = match health.message.as_str() {
+                "" => String::new(),
+                message => format!(": {}", one_line(message)),
+            };
+            say(format!("- {} is {}{why}", object(row), health.status));
         }
     }
     for condition in &status.conditions {
