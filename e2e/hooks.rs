@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::given::{SOON, Story, config_map, story};
+use crate::lab::git_server::Fault;
 use crate::lab::{Expectation, eventually};
 
 /// A Pod as a hook: it succeeds when the test says so.
@@ -235,6 +236,58 @@ fn hooks_survive_a_restart_and_go_with_the_application() {
         })
         .await?;
         drop(agent);
+        Ok(())
+    });
+}
+
+#[test]
+fn hooks_run_before_and_after_the_deletion_without_git() {
+    story(|lab| async move {
+        let app = lab.given("deletion-hooks").await?;
+        let mut application = app.application();
+        application["metadata"]["finalizers"] = json!(["trimtab.dev/resources-finalizer"]);
+        let before = hook("before", "argocd.argoproj.io/hook: PreDelete");
+        let after = hook("after", "helm.sh/hook: post-delete");
+        let first = app.commit(&[
+            ("before.yaml", Some(&before)),
+            ("after.yaml", Some(&after)),
+            ("map.yaml", Some(&config_map("map", "1"))),
+        ])?;
+        app.create(&application).await?;
+        app.synced(&first).await?;
+        assert_eq!(
+            app.cluster.find(&pod(&app, "before")).await?,
+            None,
+            "it is not deleted yet"
+        );
+        lab.git.fail(&app.name, Fault::Status(503));
+        app.cluster.delete(&app.path()).await?;
+        // One that fails holds up the deletion until it may run again.
+        end(&app, "before", "Failed").await?;
+        app.condition("Deleting", "as the test says").await?;
+        app.value("map", Some("1")).await?;
+        app.cluster.delete(&pod(&app, "before")).await?;
+        eventually("it runs again", SOON, || async {
+            let live = app.cluster.find(&pod(&app, "before")).await?;
+            let phase = live.map(|live| live["status"]["phase"].clone());
+            Ok(match phase {
+                Some(phase) if phase == "Pending" => Expectation::Met(()),
+                other => Expectation::Pending(format!("{other:?}")),
+            })
+        })
+        .await?;
+        end(&app, "before", "Succeeded").await?;
+        app.value("map", None).await?;
+        end(&app, "after", "Succeeded").await?;
+        eventually("all is gone", SOON, || async {
+            let left = app.cluster.find(&app.path()).await?;
+            let pods = app.cluster.find(&pod(&app, "after")).await?;
+            Ok(match (&left, &pods) {
+                (None, None) => Expectation::Met(()),
+                _ => Expectation::Pending(format!("{:?}", left.map(|it| it["status"].clone()))),
+            })
+        })
+        .await?;
         Ok(())
     });
 }

@@ -269,7 +269,7 @@ async fn run(hands: &Hands<'_>, state: &mut State, begun: &[&Task]) -> Result<()
 }
 
 /// Starts a hook. It is in the inventory and its start in the status before it is created.
-async fn run_hook(
+pub(super) async fn run_hook(
     hands: &Hands<'_>,
     state: &mut State,
     index: usize,

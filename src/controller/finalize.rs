@@ -2,23 +2,26 @@
 
 use std::time::Duration;
 
-use super::Context;
+use super::advance::{Hands, run_hook};
 use super::reconcile::cluster_of;
-use super::report;
+use super::registry::Mailbox;
+use super::running::hook_outcome;
 use super::state::State;
+use super::{Context, report, rollback, syncing};
 use crate::cluster::{Deletion, Error};
 use crate::crd::names::DELETION_APPROVED;
 use crate::crd::options::delete_consent;
-use crate::crd::{Application, Consent, SyncOptions};
+use crate::crd::{Application, Consent, HookPhase, HookResult, HookStatus, SyncOptions};
 use crate::object::{Object, ResourceKey};
 use crate::plan::{reverse_order, some_of};
-use crate::sync::delete;
+use crate::sync::{Lookup, delete};
 
 /// How long until the next look at what is on its way out.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Deletes the inventory batch by batch in reverse order, wave by wave and kind by kind, each
-/// after the one before is gone, then removes our finalizers. Without ours nothing is deleted.
+/// Runs the PreDelete hooks, deletes the inventory batch by batch in reverse order, wave by wave and
+/// kind by kind, each after the one before is gone, runs the PostDelete hooks, deletes what they
+/// left, then removes our finalizers. Without ours nothing is done.
 ///
 /// What says `Delete=false` stays and is let go; what says `Delete=confirm` waits for a person, and
 /// what comes after it with it. CustomResourceDefinitions stay, as in Argo CD: with one go all its
@@ -27,41 +30,149 @@ pub(super) async fn finalize(
     context: &Context,
     state: &mut State,
     application: &Application,
+    mailbox: &Mailbox,
 ) -> Result<(), Error> {
     context.sources.forget(&application.key);
     state.running = None;
     if !application.cascades() {
         return Ok(());
     }
-    let kept = |key: &ResourceKey| key.kind == "CustomResourceDefinition";
-    let keys: Vec<_> = state
-        .inventory
-        .iter()
-        .filter(|(key, _)| !kept(key))
-        .map(|(key, held)| (key.clone(), held.wave))
-        .collect();
-    let mut waits = Vec::new();
-    for batch in reverse_order(keys) {
-        for key in batch {
-            if let Some(why) = delete_one(context, state, application, &key).await {
-                waits.push(why);
-            }
-        }
-        if !waits.is_empty() {
-            break;
-        }
-    }
+    rollback::recall_deployed(context, state, application).await;
+    let kinds = state.kinds();
+    context.live.watch_for(&application.key, &kinds).await;
+    let mut hands = Hands {
+        context,
+        application,
+        mailbox,
+        cluster: cluster_of(context, application),
+        ignore: state.ignore.clone(),
+        manifests: None,
+    };
+    let waits = run_hooks(&mut hands, state, HookPhase::PreDelete).await?;
     if !waits.is_empty() {
-        let left = state.inventory.keys().filter(|key| !kept(key)).count();
-        tracing::info!(app = %application.key, left, "waiting for deletions");
-        state.look_again_in(LOOK_AGAIN);
-        let message = format!("{left} objects left: {}", some_of(&waits));
-        return report::write_deletion(context, state, application, message).await;
+        return wait(context, state, application, &waits).await;
+    }
+    let after: Vec<_> = made_by(state, HookPhase::PostDelete);
+    let waits = delete_all(context, state, application, |key| !after.contains(key)).await;
+    if !waits.is_empty() {
+        return wait(context, state, application, &waits).await;
+    }
+    let waits = run_hooks(&mut hands, state, HookPhase::PostDelete).await?;
+    if !waits.is_empty() {
+        return wait(context, state, application, &waits).await;
+    }
+    let waits = delete_all(context, state, application, |_| true).await;
+    if !waits.is_empty() {
+        return wait(context, state, application, &waits).await;
     }
     match context.applications.remove_finalizers(application).await {
         Err(error) if error.is_not_found() => Ok(()),
         result => result.map(drop),
     }
+}
+
+/// What is never deleted with an Application.
+fn is_kept(key: &ResourceKey) -> bool {
+    key.kind == "CustomResourceDefinition"
+}
+
+/// Says what is waited for, and looks again soon.
+async fn wait(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+    waits: &[String],
+) -> Result<(), Error> {
+    let left = state.inventory.keys().filter(|key| !is_kept(key)).count();
+    tracing::info!(app = %application.key, left, "waiting for deletions");
+    state.look_again_in(LOOK_AGAIN);
+    let message = format!("{left} objects left: {}", some_of(waits));
+    report::write_deletion(context, state, application, message).await
+}
+
+/// Deletes what is chosen of the inventory, as far as nothing is to be waited for.
+async fn delete_all(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+    chosen: impl Fn(&ResourceKey) -> bool,
+) -> Vec<String> {
+    let keys: Vec<_> = state
+        .inventory
+        .iter()
+        .filter(|(key, _)| !is_kept(key) && chosen(key))
+        .map(|(key, held)| (key.clone(), held.wave))
+        .collect();
+    let mut waits = Vec::new();
+    for batch in reverse_order(keys) {
+        for key in batch {
+            waits.extend(delete_one(context, state, application, &key).await);
+        }
+        if !waits.is_empty() {
+            break;
+        }
+    }
+    waits
+}
+
+/// The objects that hooks of a phase made.
+fn made_by(state: &State, phase: HookPhase) -> Vec<ResourceKey> {
+    let results = state.hooks.iter().filter(|result| result.phase == phase);
+    results
+        .filter_map(|result| ResourceKey::parse(&result.id))
+        .collect()
+}
+
+/// Runs the hooks of a phase, wave by wave, and says what is still to be waited for. One that
+/// failed holds up the deletion, as in Argo CD: it runs again when its object is deleted.
+async fn run_hooks(
+    hands: &mut Hands<'_>,
+    state: &mut State,
+    phase: HookPhase,
+) -> Result<Vec<String>, Error> {
+    let hooks = state.desired.as_ref().map(|desired| desired.hooks.clone());
+    let mut hooks: Vec<_> = hooks.unwrap_or_default().into_iter().enumerate().collect();
+    hooks.retain(|(_, hook)| hook.hook.phases.contains(&phase));
+    hooks.sort_by_key(|(_, hook)| hook.wave);
+    let mut waits = Vec::new();
+    let mut wave = None;
+    for (index, hook) in hooks {
+        if wave != Some(hook.wave) && !waits.is_empty() {
+            break;
+        }
+        wave = Some(hook.wave);
+        let known = state.hook_result(&hook, phase).cloned();
+        let key = known.as_ref().and_then(|it| ResourceKey::parse(&it.id));
+        let live = key.as_ref().map_or(Lookup::Absent, |key| {
+            syncing::look_up(hands.context, state, hands.application, key)
+        });
+        let name = key.map_or_else(|| hook.key.to_string(), |key| key.to_string());
+        match known {
+            Some(known) if known.status == HookStatus::Succeeded => {}
+            Some(known) if live != Lookup::Absent => match hook_outcome(live) {
+                None => waits.push(format!("{phase} hook {name} runs")),
+                Some(Ok(())) => {
+                    let status = HookStatus::Succeeded;
+                    state.set_hook_result(&hook, HookResult { status, ..known });
+                }
+                Some(Err(why)) => waits.push(format!(
+                    "{phase} hook {name} failed: {why}; delete its object to run it again"
+                )),
+            },
+            _ => {
+                if hands.manifests.is_none() {
+                    let found = syncing::manifests(hands.context, state, hands.application).await;
+                    match found {
+                        Ok(manifests) => hands.manifests = Some(manifests),
+                        Err(why) => return Ok(vec![format!("{phase} hook {name}: {why}")]),
+                    }
+                }
+                run_hook(hands, state, index, phase).await?;
+                waits.push(format!("{phase} hook {name} runs"));
+            }
+        }
+    }
+    Ok(waits)
 }
 
 /// Deletes one object and says what is still to be waited for.

@@ -103,7 +103,7 @@ async fn look(
     mailbox: &Mailbox,
 ) -> Result<(), ClusterError> {
     if application.object.is_terminating() {
-        return finalize(context, state, application).await;
+        return finalize(context, state, application, mailbox).await;
     }
     if !application.faults.is_empty() {
         context.sources.forget(&application.key);
