@@ -1,20 +1,17 @@
 //! Objects that somebody else made before: taken over without being made again, and then ours.
 
-use std::process::Command;
-
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::given::{Lab, Story, config_map, story};
-use crate::lab::tools;
 
 /// Runs the real kubectl with a manifest on its standard input.
 fn kubectl(lab: &Lab, app: &Story, arguments: &[&str], manifest: &str) -> Result<()> {
     let file = lab.guardian.directory().join(format!("{}.yaml", app.name));
     std::fs::write(&file, manifest)?;
-    let output = Command::new(tools()?.join("kubectl"))
-        .env_clear()
-        .env("KUBECONFIG", &lab.control_plane.kubeconfig)
+    let output = lab
+        .control_plane
+        .kubectl()
         .args(["-n", &app.name])
         .args(arguments)
         .arg("-f")

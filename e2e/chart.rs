@@ -60,9 +60,9 @@ fn every_variant_is_taken_by_the_api_server() {
             assert!(rendered, "{text}");
             let file = lab.guardian.directory().join("chart.yaml");
             std::fs::write(&file, text.replace("namespace: shop", "namespace: trimtab"))?;
-            let output = std::process::Command::new(tools.join("kubectl"))
-                .arg("--kubeconfig")
-                .arg(&lab.control_plane.kubeconfig)
+            let output = lab
+                .control_plane
+                .kubectl()
                 .args([
                     "apply",
                     "--server-side",
@@ -122,9 +122,9 @@ fn the_pod_is_restricted() {
             &file,
             deployment.replace("namespace: trimtab", "namespace: restricted"),
         )?;
-        let output = std::process::Command::new(lab.control_plane.tools.join("kubectl"))
-            .arg("--kubeconfig")
-            .arg(&lab.control_plane.kubeconfig)
+        let output = lab
+            .control_plane
+            .kubectl()
             .args(["create", "--dry-run=server", "-o", "json", "-f"])
             .arg(&file)
             .output()?;

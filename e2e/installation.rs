@@ -42,7 +42,9 @@ fn applications_of_argo_cd_are_kept_in_their_own_group() {
                     .output()?;
                 let file = lab.guardian.directory().join("argo.yaml");
                 std::fs::write(&file, text.stdout)?;
-                let json = std::process::Command::new(lab.control_plane.tools.join("kubectl"))
+                let json = lab
+                    .control_plane
+                    .kubectl()
                     .args([
                         "create",
                         "--dry-run=client",

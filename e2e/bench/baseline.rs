@@ -64,7 +64,8 @@ impl Baseline {
             .args(["-c", script, "shell"])
             .arg(tools)
             .arg(&directory)
-            .arg(&rig.control_plane.kubeconfig))?;
+            .arg(&rig.control_plane.kubeconfig)
+            .env("KUBECACHEDIR", rig.guardian.directory().join("kubectl")))?;
         Ok(started.elapsed())
     }
 

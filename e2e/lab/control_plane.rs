@@ -32,6 +32,17 @@ pub(crate) struct ControlPlane {
 }
 
 impl ControlPlane {
+    /// The real kubectl, with nothing of this machine's user: this cluster, and a cache that goes
+    /// with it.
+    pub(crate) fn kubectl(&self) -> Command {
+        let mut command = Command::new(self.tools.join("kubectl"));
+        command
+            .env_clear()
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("KUBECACHEDIR", self.kubeconfig.with_file_name("kubectl"));
+        command
+    }
+
     /// Starts everything and waits until the API server is ready and the node is.
     pub(crate) async fn start(guardian: &Guardian, tools: &Path) -> Result<Self> {
         let directory = guardian.directory();
