@@ -18,7 +18,7 @@ use crate::lab::{
 };
 
 /// Long enough for a loaded machine, short enough to notice what never comes.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// Everything that the stories share.
 pub(crate) struct Lab {

@@ -15,12 +15,23 @@ fn two_keys(value: &str, other: &str) -> String {
 }
 
 #[test]
-fn what_is_ignored_stays_as_others_set_it() {
+fn what_a_pointer_ignores_stays_as_others_set_it() {
+    let rule = json!({"kind": "ConfigMap", "jsonPointers": ["/data/value"]});
+    what_is_ignored_stays("ignoring", rule);
+}
+
+#[test]
+fn what_a_jq_expression_ignores_stays_as_others_set_it() {
+    let expression = ".data | select(.other) | .value";
+    let rule = json!({"kind": "ConfigMap", "name": "m*", "jqPathExpressions": [expression]});
+    what_is_ignored_stays("ignoring-jq", rule);
+}
+
+fn what_is_ignored_stays(name: &str, rule: Value) {
     story(|lab| async move {
-        let app = lab.given("ignoring").await?;
+        let app = lab.given(name).await?;
         let mut application = app.application();
-        application["spec"]["ignoreDifferences"] =
-            json!([{"kind": "ConfigMap", "jsonPointers": ["/data/value"]}]);
+        application["spec"]["ignoreDifferences"] = json!([rule]);
         let first = app.commit(&[("map.yaml", Some(&two_keys("git", "1")))])?;
         app.create(&application).await?;
         app.synced(&first).await?;

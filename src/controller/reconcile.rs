@@ -187,13 +187,11 @@ fn take_ignore_rules(
     state: &mut State,
     application: &Application,
 ) -> Result<(), String> {
-    let mut rules = context.engine.ignore_differences.to_vec();
-    rules.extend_from_slice(&application.spec.ignore_differences);
-    if rules.is_empty() {
-        state.ignore = IgnoreRules::default();
-        return Ok(());
-    }
-    state.ignore = IgnoreRules::compile(&rules).map_err(|faults| faults.join("; "))?;
+    let rules = IgnoreRules::compile(
+        &context.engine.ignore_differences,
+        &application.spec.ignore_differences,
+    );
+    state.ignore = rules.map_err(|faults| faults.join("; "))?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use globset::{Glob, GlobMatcher};
 use serde_json::{Map, Value};
 
+use super::jq::Expression;
 use crate::object::{IgnoreDifferences, Object, ResourceKey};
 
 /// Compiled rules. Cheap to clone.
@@ -15,22 +16,32 @@ pub(crate) struct IgnoreRules(Arc<[Rule]>);
 struct Rule {
     group: GlobMatcher,
     kind: GlobMatcher,
-    name: String,
-    namespace: String,
+    /// None for any.
+    name: Option<GlobMatcher>,
+    namespace: Option<GlobMatcher>,
     pointers: Vec<Vec<String>>,
+    expressions: Vec<Expression>,
     managers: Vec<String>,
 }
 
 impl IgnoreRules {
-    /// Compiles rules, those for all applications and those of one. What is wrong with them names
-    /// the rule by its place.
-    pub(crate) fn compile(rules: &[IgnoreDifferences]) -> Result<Self, Vec<String>> {
+    /// Compiles rules: those of the settings, for all applications, and those of one. What is
+    /// wrong with them names the rule by its place.
+    pub(crate) fn compile(
+        general: &[IgnoreDifferences],
+        own: &[IgnoreDifferences],
+    ) -> Result<Self, Vec<String>> {
         let mut faults = Vec::new();
         let mut compiled = Vec::new();
-        for (index, rule) in rules.iter().enumerate() {
-            match compile(rule) {
-                Ok(rule) => compiled.push(rule),
-                Err(why) => faults.push(format!("ignoreDifferences[{index}]: {why}")),
+        for (place, rules) in [
+            ("ignoreDifferences of the settings", general),
+            ("spec.ignoreDifferences", own),
+        ] {
+            for (index, rule) in rules.iter().enumerate() {
+                match compile(rule) {
+                    Ok(rule) => compiled.push(rule),
+                    Err(why) => faults.push(format!("{place}[{index}]: {why}")),
+                }
             }
         }
         match faults.is_empty() {
@@ -50,12 +61,18 @@ fn compile(rule: &IgnoreDifferences) -> Result<Rule, String> {
     if rule.kind.is_empty() {
         return Err("kind is missing; `*` is every kind".to_owned());
     }
-    if rule.json_pointers.is_empty() && rule.managed_fields_managers.is_empty() {
-        return Err("neither jsonPointers nor managedFieldsManagers say what to ignore".to_owned());
+    let nothing = rule.json_pointers.is_empty() && rule.jq_path_expressions.is_empty();
+    if nothing && rule.managed_fields_managers.is_empty() {
+        let ways = "jsonPointers, jqPathExpressions or managedFieldsManagers";
+        return Err(format!("none of {ways} says what to ignore"));
     }
     let glob = |text: &str| {
         let glob = Glob::new(text).map_err(|error| error.to_string())?;
         Ok::<_, String>(glob.compile_matcher())
+    };
+    let any = |text: &str| match text {
+        "" => Ok(None),
+        text => glob(text).map(Some),
     };
     let pointers = rule.json_pointers.iter().map(|pointer| {
         let segments = pointer.strip_prefix('/').filter(|rest| !rest.is_empty());
@@ -68,16 +85,23 @@ fn compile(rule: &IgnoreDifferences) -> Result<Rule, String> {
     Ok(Rule {
         group: glob(&rule.group)?,
         kind: glob(&rule.kind)?,
-        name: rule.name.clone(),
-        namespace: rule.namespace.clone(),
+        name: any(&rule.name)?,
+        namespace: any(&rule.namespace)?,
         pointers: pointers.collect::<Result<_, _>>()?,
+        expressions: rule
+            .jq_path_expressions
+            .iter()
+            .map(|expression| Expression::parse(expression))
+            .collect::<Result<_, _>>()?,
         managers: rule.managed_fields_managers.clone(),
     })
 }
 
 impl Rule {
     fn is_about(&self, key: &ResourceKey) -> bool {
-        let is = |wanted: &str, given: &str| wanted.is_empty() || wanted == given;
+        let is = |wanted: &Option<GlobMatcher>, given: &str| {
+            wanted.as_ref().is_none_or(|wanted| wanted.is_match(given))
+        };
         self.group.is_match(&key.group)
             && self.kind.is_match(&key.kind)
             && is(&self.name, &key.name)
@@ -97,6 +121,13 @@ impl Ignored<'_> {
         for rule in &self.0 {
             for pointer in &rule.pointers {
                 take_over(&mut changed, Some(&before), pointer);
+            }
+            for expression in &rule.expressions {
+                // The last first: taking an item out of a list moves those behind it.
+                let paths = expression.paths(&changed).unwrap_or_default();
+                for path in paths.iter().rev() {
+                    take_over(&mut changed, Some(&before), path);
+                }
             }
             for trie in owned(live, &rule.managers) {
                 take_over_owned(&mut changed, &before, trie);
@@ -216,7 +247,7 @@ mod tests {
 
     fn rules(rules: Value) -> Result<IgnoreRules, Vec<String>> {
         let rules: Vec<IgnoreDifferences> = serde_json::from_value(rules).unwrap();
-        IgnoreRules::compile(&rules)
+        IgnoreRules::compile(&[], &rules)
     }
 
     fn deployment(spec: Value, managed_fields: Value) -> Object {
@@ -246,11 +277,19 @@ mod tests {
                 "no JSON pointer",
             ),
             (
+                json!({"kind": "A", "jqPathExpressions": ["repeat(.)"]}),
+                "uses `repeat`",
+            ),
+            (
                 json!({"kind": "{", "jsonPointers": ["/a"]}),
                 "error parsing glob",
             ),
         ] {
             let faults = rules(json!([rule])).unwrap_err();
+            assert!(
+                faults[0].starts_with("spec.ignoreDifferences[0]: "),
+                "{faults:?}"
+            );
             assert!(faults[0].contains(expected), "{faults:?}");
         }
     }
@@ -350,6 +389,26 @@ mod tests {
             ignored.respect(&mut manifest, &deployment(live, json!([])));
             assert_eq!(manifest.fields()["spec"], expected, "{pointer}");
         }
+    }
+
+    #[test]
+    fn what_an_expression_points_at_takes_the_live_value() {
+        let env = |items: &[(&str, &str)]| -> Value {
+            let item = |(name, value): &(&str, &str)| json!({"name": name, "value": value});
+            json!({"env": items.iter().map(item).collect::<Vec<_>>()})
+        };
+        let rules = rules(json!([{
+            "group": "apps", "kind": "*", "name": "w*",
+            "jqPathExpressions": [".spec.env[] | select(.name | startswith(\"TMP_\"))"],
+        }]));
+        let rules = rules.unwrap();
+        let desired = env(&[("TMP_A", "1"), ("B", "1"), ("TMP_C", "1"), ("TMP_D", "1")]);
+        let live = env(&[("B", "2"), ("TMP_C", "2")]);
+        let mut manifest = deployment(desired, json!([]));
+        let live = deployment(live, json!([]));
+        rules.of(&live.key()).unwrap().respect(&mut manifest, &live);
+        let expected = env(&[("B", "1"), ("TMP_C", "2")]);
+        assert_eq!(manifest.fields()["spec"], expected);
     }
 
     #[test]

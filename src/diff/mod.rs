@@ -7,6 +7,7 @@
 mod adopt;
 mod canonical;
 mod ignore;
+mod jq;
 mod normalize;
 mod observe;
 mod owned;

@@ -12,15 +12,18 @@ pub(crate) struct IgnoreDifferences {
     pub(crate) group: String,
     /// The kind; `*` stands for any characters.
     pub(crate) kind: String,
-    /// Only the object of this name.
+    /// Only objects of this name; `*` stands for any characters.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) name: String,
-    /// Only objects of this namespace.
+    /// Only objects of this namespace; `*` stands for any characters.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) namespace: String,
     /// Fields by JSON pointer (RFC 6901), such as `/spec/replicas`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) json_pointers: Vec<String>,
+    /// Fields by jq path expression, such as `.spec.containers[] | select(.name == "proxy")`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) jq_path_expressions: Vec<String>,
     /// Field managers: what they own is theirs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) managed_fields_managers: Vec<String>,
