@@ -26,6 +26,7 @@
 //! | plans and hands | [`trigger`]· [`plan`]· [`git`] [`render`] [`cluster`] [`bundle`] |
 //! | the engine | [`sync`] |
 //! | drivers | [`source`] [`controller`] [`server`] |
+//! | what people see and do | [`api`] |
 //! | the command line | [`cli`] |
 //!
 //! # Invariants
@@ -44,6 +45,7 @@
     )
 )]
 
+mod api;
 mod bundle;
 mod cli;
 mod cluster;

@@ -13,6 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["trigger", "plan", "git", "render", "cluster", "bundle"],
     &["sync"],
     &["source", "controller", "server"],
+    &["api"],
     &["cli"],
 ];
 

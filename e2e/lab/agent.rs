@@ -55,6 +55,8 @@ impl AgentOptions {
 /// A running agent.
 pub(crate) struct Agent {
     pub(crate) process: Process,
+    /// The API and the pages.
+    pub(crate) people: SocketAddr,
     pub(crate) webhooks: SocketAddr,
     pub(crate) operations: SocketAddr,
 }
@@ -87,6 +89,8 @@ impl Agent {
             .arg("--tools-dir")
             .arg(&control_plane.tools)
             .args([
+                "--address",
+                "127.0.0.1:0",
                 "--webhook-address",
                 "127.0.0.1:0",
                 "--operations-address",
@@ -100,7 +104,7 @@ impl Agent {
         // A log of its own, whatever ran under this name before.
         let log = format!("{}-{}", options.name, NEXT.fetch_add(1, Ordering::Relaxed));
         let mut process = guardian.spawn(&log, &mut command)?;
-        let (webhooks, operations) = loop {
+        let [people, webhooks, operations] = loop {
             if let Some(code) = process.ended() {
                 bail!("the agent ended with {code:?}:\n{}", process.tail(30));
             }
@@ -114,6 +118,7 @@ impl Agent {
         };
         let agent = Self {
             process,
+            people,
             webhooks,
             operations,
         };
@@ -254,7 +259,7 @@ fn write_settings(directory: &Path, options: &AgentOptions) -> Result<PathBuf> {
 }
 
 /// The addresses that the last start of an agent printed.
-fn addresses(log: &str) -> Option<(SocketAddr, SocketAddr)> {
+fn addresses(log: &str) -> Option<[SocketAddr; 3]> {
     let lines = log
         .lines()
         .rev()
@@ -263,7 +268,11 @@ fn addresses(log: &str) -> Option<(SocketAddr, SocketAddr)> {
         .into_iter()
         .find(|line| line["message"] == "listening")?;
     let address = |name: &str| line[name].as_str()?.parse().ok();
-    Some((address("webhooks")?, address("operations")?))
+    Some([
+        address("address")?,
+        address("webhooks")?,
+        address("operations")?,
+    ])
 }
 
 pub(crate) async fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
@@ -277,7 +286,21 @@ pub(crate) async fn post(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Result<(u16, String)> {
-    let mut head = format!("POST {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n");
+    ask(address, "POST", path, headers, body).await
+}
+
+/// Any request with a body; `Host: lab` unless a header says otherwise.
+pub(crate) async fn ask(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<(u16, String)> {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    if !headers.iter().any(|(name, _)| *name == "Host") {
+        head.push_str("Host: lab\r\n");
+    }
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

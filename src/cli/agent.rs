@@ -18,6 +18,7 @@ use tokio::{
 
 use super::Outcome;
 use super::hooks::Receivers;
+use crate::api::{About, Api, mount, routes};
 use crate::bundle::Bundles;
 use crate::cluster::{Applications, ClientOptions, Cluster, Mode, Selection, WatchEvent, connect};
 use crate::config::Settings;
@@ -74,6 +75,12 @@ pub(crate) struct Args {
     /// Where webhooks are received
     #[arg(long, default_value = "0.0.0.0:8081", value_name = "ADDRESS")]
     webhook_address: SocketAddr,
+    /// Where the API and the pages for people are served
+    #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    address: SocketAddr,
+    /// A host name under which people reach it, besides localhost and addresses; can be repeated
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
     /// Where health and metrics are served
     #[arg(long, default_value = "0.0.0.0:8082", value_name = "ADDRESS")]
     operations_address: SocketAddr,
@@ -100,9 +107,11 @@ async fn run(args: Args) -> Result<()> {
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let following = follow_settings(&args)?;
     let settings = following.get();
+    let port = bind(args.address).await?;
     let hooks_port = bind(args.webhook_address).await?;
     let operations_port = bind(args.operations_address).await?;
     tracing::info!(
+        address = %port.local_addr()?,
         webhooks = %hooks_port.local_addr()?,
         operations = %operations_port.local_addr()?,
         version = env!("CARGO_PKG_VERSION"),
@@ -127,9 +136,18 @@ async fn run(args: Args) -> Result<()> {
         ended(stopped.clone()),
     ));
     let sources = tokio::select! {
-        sources = build(&args, &settings, &metrics, &pending) => sources?,
+        built = build(&args, &settings, &metrics, &pending, stopped.clone()) => built?,
         () = terminated() => return Ok(()),
     };
+    let (sources, api) = sources;
+    let limits = ServeLimits {
+        connections: 512,
+        header_bytes: 32 << 10,
+        grace: Duration::from_secs(3),
+        ..ServeLimits::default()
+    };
+    let router = mount(&api, routes());
+    let mut people = tokio::spawn(serve(port, router, limits, ended(stopped.clone())));
     let receivers = Arc::new(Receivers::new(&settings, Arc::clone(&sources))?);
     tokio::spawn(take_settings(following, sources, Arc::clone(&receivers)));
     let limits = WebhookLimits {
@@ -146,10 +164,11 @@ async fn run(args: Args) -> Result<()> {
     tokio::select! {
         () = terminated() => tracing::info!("asked to end"),
         result = &mut hooks => bail!("the webhook port ended: {result:?}"),
+        result = &mut people => bail!("the port for people ended: {result:?}"),
         result = &mut operations => bail!("the operations port ended: {result:?}"),
     }
     stop.send_replace(true);
-    let _ = tokio::join!(hooks, operations);
+    let _ = tokio::join!(hooks, operations, people);
     Ok(())
 }
 
@@ -214,7 +233,8 @@ async fn build(
     settings: &Settings,
     metrics: &Arc<Metrics>,
     pending: &Arc<AtomicUsize>,
-) -> Result<Arc<SourceLoop>> {
+    stopped: watch::Receiver<bool>,
+) -> Result<(Arc<SourceLoop>, Arc<Api>)> {
     let options = ClientOptions {
         kubeconfig: args.kubeconfig.clone(),
         context: args.context.clone(),
@@ -254,12 +274,16 @@ async fn build(
     ));
     let (announcer, announcing) = cluster.announcer();
     tokio::spawn(announcing);
-    let mirrors = Arc::clone(&sources);
+    let (mirrors, fetches) = (Arc::clone(&sources), Arc::clone(&sources));
     registry.begin(Arc::new(Context {
         engine: engine(args, settings, &cluster, metrics).await?,
-        applications,
+        applications: applications.clone(),
         sources: Arc::clone(&sources) as _,
         mirror_of: Box::new(move |application| mirrors.mirror(application)),
+        fetch: Box::new(move |application, revision| {
+            let fetches = Arc::clone(&fetches);
+            Box::pin(async move { fetches.fetch(&application, revision).await })
+        }),
         live,
         announcer,
         claims: Claims::default(),
@@ -273,6 +297,20 @@ async fn build(
     namespaces.push(args.namespace.clone());
     namespaces.sort();
     namespaces.dedup();
+    let about = About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kube_version: cluster.version().await?,
+        namespaces: namespaces.clone(),
+        group: args.application_group.clone(),
+    };
+    let api = Arc::new(Api::new(
+        Arc::clone(&registry),
+        applications,
+        cluster.clone(),
+        args.host.clone(),
+        stopped,
+        about,
+    ));
     pending.store(namespaces.len(), Ordering::Relaxed);
     for namespace in namespaces {
         let pending = Arc::clone(pending);
@@ -289,7 +327,7 @@ async fn build(
             ready,
         ));
     }
-    Ok(sources)
+    Ok((sources, api))
 }
 
 async fn engine(

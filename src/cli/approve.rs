@@ -7,7 +7,7 @@ use super::output::{print, style};
 use super::table::{Cell, Table};
 use super::words::kind_words;
 use super::{Outcome, target};
-use crate::crd::{Application, names, read};
+use crate::crd::{Application, approval, names, read};
 
 /// Let a deletion go on that waits for a person
 #[derive(Debug, clap::Args)]
@@ -32,7 +32,7 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
     let target = args.target.open().await?;
     let name = &args.application;
     let application = read(target.find(name).await?);
-    let Some(approval) = approval(&application) else {
+    let Some(approval) = approval(&application, jiff::Timestamp::now()) else {
         bail!("nothing of \"{name}\" waits for approval");
     };
     let objects = goes(&application);
@@ -54,22 +54,6 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// The annotation (without its prefix) and value that approve what waits.
-fn approval(application: &Application) -> Option<(&'static str, String)> {
-    let conditions = &application.status.conditions;
-    let message = |type_: &str| {
-        let found = conditions.iter().find(|condition| condition.type_ == type_);
-        found.map(|condition| condition.message.as_str())
-    };
-    if application.object.is_terminating() {
-        message("Deleting").filter(|message| message.contains(names::DELETION_APPROVED))?;
-        return Some((names::DELETION_APPROVED, jiff::Timestamp::now().to_string()));
-    }
-    let marker = format!("{}=", names::PRUNE_APPROVED);
-    let (_, token) = message("PruneHeld")?.rsplit_once(&marker)?;
-    Some((names::PRUNE_APPROVED, token.to_owned()))
-}
-
 /// The objects that an approval would delete.
 fn goes(application: &Application) -> Table {
     let mut table = Table::new(&["KIND", "NAMESPACE", "NAME"]);
@@ -84,33 +68,4 @@ fn goes(application: &Application) -> Table {
         }
     }
     table
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::object::Object;
-
-    #[test]
-    fn only_what_waits_is_approved() {
-        let application = |type_: &str, message: &str| {
-            let conditions = json!([{"type": type_, "message": message}]);
-            read(
-                Object::new(json!({
-                    "apiVersion": "trimtab.dev/v1alpha1", "kind": "Application",
-                    "metadata": {"name": "shop"}, "status": {"conditions": conditions},
-                }))
-                .unwrap(),
-            )
-        };
-        let held =
-            "if that is meant, annotate the Application with trimtab.dev/prune-approved=a1b2";
-        let expected = Some((names::PRUNE_APPROVED, "a1b2".to_owned()));
-        assert_eq!(approval(&application("PruneHeld", held)), expected);
-        assert_eq!(
-            approval(&application("PruneHeld", "the commit does not render")),
-            None
-        );
-        assert_eq!(approval(&application("SyncError", held)), None);
-    }
 }

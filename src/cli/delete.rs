@@ -1,23 +1,10 @@
 //! `trimtab delete`.
 
 use anyhow::{Result, bail};
-use clap::ValueEnum;
-use serde_json::json;
 
 use super::output::print;
 use super::{Outcome, target};
-use crate::crd::{Application, names, read};
-
-/// What becomes of the objects of a deleted Application.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Cascade {
-    /// They are deleted; what they own goes after them
-    Background,
-    /// They are deleted after what they own
-    Foreground,
-    /// They stay
-    Orphan,
-}
+use crate::crd::{Cascade, read};
 
 /// Delete an Application, with its objects or without them
 #[derive(Debug, clap::Args)]
@@ -58,36 +45,12 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
         bail!("{objects}; add --yes to delete \"{name}\"");
     }
     if let Some(cascade) = args.cascade {
-        set_finalizers(&target, &application, cascade).await?;
+        target
+            .applications
+            .set_cascade(&application, cascade)
+            .await?;
     }
     target.applications.delete(&application).await?;
     print(&format!("deleted {name}; {objects}\n"))?;
     Ok(Outcome::Done)
-}
-
-/// Makes the Application say what is to become of its objects. Finalizers of others stay.
-async fn set_finalizers(
-    target: &target::Target,
-    application: &Application,
-    cascade: Cascade,
-) -> Result<()> {
-    let [_, _, foreground] = names::ARGO_FINALIZERS;
-    let ours = match cascade {
-        Cascade::Background => Some(names::FINALIZER),
-        Cascade::Foreground => Some(foreground),
-        Cascade::Orphan => None,
-    };
-    let others = application
-        .finalizers()
-        .filter(|finalizer| !names::is_resources_finalizer(finalizer));
-    let finalizers: Vec<&str> = others.chain(ours).collect();
-    let patch = json!({"metadata": {
-        "finalizers": finalizers, "resourceVersion": application.resource_version,
-    }});
-    let doing = format!("set the finalizers of application {}", application.key);
-    target
-        .applications
-        .patch(&application.key, &doing, &patch)
-        .await?;
-    Ok(())
 }

@@ -4,9 +4,10 @@ use anyhow::Result;
 
 use super::output::{complain, print};
 use super::text::{lines, one_line, short_revision};
-use super::words::{health_words, kind_words, verdict};
+use super::words::{health_words, verdict};
 use super::{Outcome, target};
-use crate::crd::{Application, HealthCode, OperationPhase, SyncCode, read};
+use crate::api::explain;
+use crate::crd::{Application, OperationPhase, SyncCode, read};
 
 /// Say why an application is as it is, what holds it up and what to do
 #[derive(Debug, clap::Args)]
@@ -36,121 +37,33 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
     Ok(verdict(&application))
 }
 
-/// What each condition leads to, for a person.
-fn advice(type_: &str) -> &'static str {
-    match type_ {
-        "InvalidSpecError" => "correct the Application; nothing is synced until then",
-        "SourceError" => "what was deployed last is kept; it is tried again by itself",
-        "ComparisonError" => "correct the source; what was deployed last is kept until then",
-        "SyncError" => {
-            "it is tried again by itself with growing pauses, and at once after a commit"
-        }
-        "PruneHeld" => "`trimtab approve` shows what would go and lets it go",
-        "FightDetected" => {
-            "take the field out of the source, or name the manager in ignoreDifferences"
-        }
-        "SharedResourceWarning" => "take the object out of one of the two sources",
-        "RolledBack" => "`trimtab rollback --undo` ends it",
-        "Paused" => "`trimtab resume` ends it",
-        "WaitingForDependency" => "it begins by itself",
-        _ => "",
-    }
-}
-
-/// The whole explanation.
+/// The whole explanation, for a terminal.
 fn explained(application: &Application) -> String {
     let status = &application.status;
-    let name = one_line(&application.key.name);
+    let explanation = explain(application);
     let mut text = format!(
-        "{name} is {} at {}, {}.\n",
+        "{} is {} at {}, {}.\n",
+        one_line(&application.key.name),
         status.sync.status,
         short_revision(&status.sync.revision),
         health_words(status.health.as_ref())
     );
-    let mut say = |line: String| {
-        text.push_str(&line);
-        text.push('\n');
-    };
-    let object = |row: &crate::crd::ResourceStatus| {
-        let kind = kind_words(&row.kind, &row.group, false);
-        let namespace = match row.namespace.as_str() {
-            "" => String::new(),
-            namespace => format!("{namespace}/"),
-        };
-        one_line(&format!("{kind} {namespace}{}", row.name))
-    };
-    let rows = status.resources.iter();
-    for row in rows.clone().filter(|row| row.status != SyncCode::Synced) {
-        let missing = row
-            .health
-            .as_ref()
-            .is_some_and(|health| health.status == HealthCode::Missing);
-        say(match (row.requires_pruning, missing) {
-            (true, _) => format!("- {} is there and not desired any more", object(row)),
-            (_, true) => format!("- {} is desired and not there", object(row)),
-            _ => format!("- {} differs", object(row)),
-        });
+    if let Some(state) = &status.operation_state
+        && state.phase == OperationPhase::Running
+    {
+        text.push_str(&format!("A sync runs: {}.\n", one_line(&state.message)));
     }
-    for row in rows {
-        if let Some(health) = &row.health
-            && !matches!(health.status, HealthCode::Healthy | HealthCode::Missing)
-        {
-            let why = match health.message.as_str() {
-                "" => String::new(),
-                message => format!(": {}", one_line(message)),
-            };
-            say(format!("- {} is {}{why}", object(row), health.status));
+    for reason in &explanation.reasons {
+        text.push_str(&format!("- {}\n", lines(&reason.text).join("\n    ")));
+        if !reason.advice.is_empty() {
+            text.push_str(&format!("    {}\n", reason.advice));
         }
     }
-    for condition in &status.conditions {
-        let advice = match advice(&condition.type_) {
-            "" => String::new(),
-            advice => format!("\n    {advice}"),
-        };
-        let message = lines(&condition.message).join("\n    ");
-        say(format!(
-            "- {}: {message}{advice}",
-            one_line(&condition.type_)
-        ));
-    }
-    for line in closing(application) {
-        say(line);
+    for line in &explanation.closing {
+        text.push_str(&one_line(line));
+        text.push('\n');
     }
     text
-}
-
-/// What runs, was ended, or does not happen by itself.
-fn closing(application: &Application) -> Vec<String> {
-    let status = &application.status;
-    let name = one_line(&application.key.name);
-    let mut closing = Vec::new();
-    match &status.operation_state {
-        Some(state) if state.phase == OperationPhase::Running => {
-            closing.push(format!("A sync runs: {}.", one_line(&state.message)));
-        }
-        Some(state) if !state.terminated_by.is_empty() => closing.push(format!(
-            "{} ended the last sync; the next commit, or `trimtab sync {name}`, goes on.",
-            one_line(&state.terminated_by)
-        )),
-        _ => {}
-    }
-    let automated = application.spec.automated();
-    if status.sync.status == SyncCode::OutOfSync {
-        match automated {
-            None => closing.push(format!(
-                "Automation is off: `trimtab sync {name}` applies what differs."
-            )),
-            Some(automated) if !automated.self_heal => closing.push(
-                "Self-heal is off: what was changed in the cluster stays until a commit or sync."
-                    .to_owned(),
-            ),
-            Some(automated) if !automated.prune => closing.push(format!(
-                "Prune is off: `trimtab sync {name} --prune` deletes what is not desired."
-            )),
-            Some(_) => {}
-        }
-    }
-    closing
 }
 
 #[cfg(test)]

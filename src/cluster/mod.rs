@@ -1,5 +1,6 @@
 //! The Kubernetes API server: the only module that sends requests to it.
 
+mod access;
 mod applications;
 mod bundles;
 mod client;
@@ -8,12 +9,14 @@ mod error;
 mod events;
 mod objects;
 mod patch;
+mod shown;
 mod watch;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use crate::telemetry::Metrics;
 
+pub(crate) use access::{Access, User};
 pub(crate) use applications::Applications;
 pub(crate) use bundles::Content;
 pub(crate) use client::{ClientOptions, connect, who_am_i};
@@ -21,6 +24,7 @@ pub(crate) use discovery::Served;
 pub(crate) use error::Error;
 pub(crate) use events::{Announcer, Notice};
 pub(crate) use objects::{Deletion, Mode};
+pub(crate) use shown::LogRequest;
 pub(crate) use watch::{Selection, WatchEvent};
 
 /// How long one request may take; watches have their own deadlines.

@@ -1,5 +1,5 @@
 //! Reading, applying and deleting single objects: every write and delete of a managed object
-//! passes here.
+//! passes here; what a person asks for by hand is in `shown.rs`.
 
 use std::future::Future;
 
@@ -171,7 +171,7 @@ impl Cluster {
     }
 
     /// Sends a request about one object, as whom the cluster is acted on.
-    async fn sent(
+    pub(super) async fn sent(
         &self,
         verb: KubeVerb,
         doing: &str,

@@ -1,11 +1,11 @@
 //! What is written to an Application: requests by people, the status and the finalizers by the
 //! agent. Merge patches only, so that fields of others stay.
 
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 
 use super::{Applications, Error, bounded};
-use crate::crd::{Application, ApplicationKey, Operation, names, read};
+use crate::crd::{Application, ApplicationKey, Cascade, Operation, names, read};
 use crate::object::Object;
 
 /// How often a request is placed again when the Application changed in between.
@@ -105,6 +105,59 @@ impl Applications {
         self.patch(key, &doing, &patch).await
     }
 
+    /// Makes the Application say what is to become of its objects. Finalizers of others stay.
+    pub(crate) async fn set_cascade(
+        &self,
+        application: &Application,
+        cascade: Cascade,
+    ) -> Result<(), Error> {
+        let others = application
+            .finalizers()
+            .filter(|finalizer| !names::is_resources_finalizer(finalizer));
+        let finalizers: Vec<&str> = others.chain(cascade.finalizer()).collect();
+        let patch = json!({"metadata": {"finalizers": finalizers}});
+        let patch = guarded(patch, Some(&application.resource_version));
+        let doing = format!("set the finalizers of application {}", application.key);
+        self.patch(&application.key, &doing, &patch).await.map(drop)
+    }
+
+    /// Stores a new Application; a dry run only says what would be stored.
+    pub(crate) async fn create(
+        &self,
+        application: &Object,
+        dry_run: bool,
+    ) -> Result<Object, Error> {
+        let namespace = application.namespace().unwrap_or_default();
+        let doing = format!("create application {namespace}/{}", application.name());
+        let object = dynamic(application, &doing)?;
+        let params = PostParams {
+            dry_run,
+            field_manager: None,
+        };
+        let api = self.api(Some(namespace));
+        let created = bounded(&doing, api.create(&params, &object)).await?;
+        self.object(&doing, created)
+    }
+
+    /// Stores an Application in place of the version that it names.
+    pub(crate) async fn replace(
+        &self,
+        application: &Object,
+        dry_run: bool,
+    ) -> Result<Object, Error> {
+        let namespace = application.namespace().unwrap_or_default();
+        let doing = format!("update application {namespace}/{}", application.name());
+        let object = dynamic(application, &doing)?;
+        let params = PostParams {
+            dry_run,
+            field_manager: None,
+        };
+        let api = self.api(Some(namespace));
+        let replaced = api.replace(application.name(), &params, &object);
+        let replaced = bounded(&doing, replaced).await?;
+        self.object(&doing, replaced)
+    }
+
     /// Asks for the deletion of an Application, if it is still the one that was read.
     pub(crate) async fn delete(&self, application: &Application) -> Result<(), Error> {
         let key = &application.key;
@@ -159,6 +212,14 @@ impl Applications {
         let object = bounded(doing, api.patch(&key.name, &params, &patch)).await?;
         self.object(doing, object)
     }
+}
+
+/// Our object as the library's.
+fn dynamic(object: &Object, doing: &str) -> Result<DynamicObject, Error> {
+    serde_json::from_value(object.clone().into_value()).map_err(|error| Error::Unreadable {
+        doing: doing.to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 /// A patch that holds only for the version that was read.

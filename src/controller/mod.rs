@@ -8,6 +8,7 @@ mod dependencies;
 mod fights;
 mod finalize;
 mod gates;
+mod inspect;
 mod live;
 mod reconcile;
 mod registry;
@@ -16,10 +17,13 @@ mod rollback;
 mod running;
 mod state;
 mod status;
+mod summary;
 mod suspicion;
 mod syncing;
 
 use std::{sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
 
 use crate::cluster::{Announcer, Applications};
 use crate::crd::ApplicationKey;
@@ -29,8 +33,10 @@ use crate::trigger::Sources;
 
 pub(crate) use claims::Claims;
 pub(crate) use dependencies::Dependencies;
+pub(crate) use inspect::{Against, Difference, Fate, Inspection, Unavailable};
 pub(crate) use live::LiveTable;
-pub(crate) use registry::{Registry, watch_applications};
+pub(crate) use registry::{Change, Registry, watch_applications};
+pub(crate) use summary::Summary;
 
 /// How long a task waits after it could not report.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -38,12 +44,18 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// Finds the mirror that an application's source is read from.
 pub(crate) type MirrorOf = Box<dyn Fn(&ApplicationKey) -> Option<Mirror> + Send + Sync>;
 
+/// Fetches a revision into the mirror that an application's source is read from; answers with its
+/// commit, or says why there is none.
+pub(crate) type Fetch =
+    Box<dyn Fn(ApplicationKey, String) -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
+
 /// What the controller works with.
 pub(crate) struct Context {
     pub(crate) engine: Engine,
     pub(crate) applications: Applications,
     pub(crate) sources: Arc<dyn Sources>,
     pub(crate) mirror_of: MirrorOf,
+    pub(crate) fetch: Fetch,
     pub(crate) live: Arc<LiveTable>,
     pub(crate) claims: Claims,
     pub(crate) dependencies: Dependencies,

@@ -6,9 +6,9 @@ use std::{
     time::Instant,
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 
-use super::{Context, reconcile};
+use super::{Context, Summary, reconcile};
 use crate::cluster::{Cluster, Selection, Served, WatchEvent};
 use crate::crd::{Application, ApplicationKey, HealthCode, SyncCode, read};
 use crate::trigger::{Listener, News, Revision};
@@ -30,6 +30,8 @@ pub(super) struct Mailbox {
     inbox: Mutex<Inbox>,
     /// How the application does, for the counts.
     codes: Mutex<Codes>,
+    /// What lists show of it.
+    summary: Mutex<Option<Arc<Summary>>>,
     pub(super) woken: Notify,
 }
 
@@ -57,11 +59,31 @@ impl Mailbox {
     }
 }
 
+/// Changes that a follower may be behind before it misses some.
+const BEHIND: usize = 1024;
+
+/// An application as lists show it now, or that it is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) application: ApplicationKey,
+    pub(crate) summary: Option<Arc<Summary>>,
+}
+
 /// All Applications that are there.
-#[derive(Default)]
 pub(crate) struct Registry {
     mailboxes: Mutex<HashMap<ApplicationKey, Arc<Mailbox>>>,
     context: OnceLock<Arc<Context>>,
+    changes: broadcast::Sender<Change>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            mailboxes: Mutex::default(),
+            context: OnceLock::new(),
+            changes: broadcast::Sender::new(BEHIND),
+        }
+    }
 }
 
 impl Registry {
@@ -70,9 +92,41 @@ impl Registry {
         let _ = self.context.set(context);
     }
 
+    pub(super) fn context(&self) -> Option<Arc<Context>> {
+        self.context.get().cloned()
+    }
+
     /// Wakes an application because its live objects changed.
     pub(crate) fn live_changed(&self, application: &ApplicationKey) {
         self.put(application, |inbox| inbox.live = true);
+    }
+
+    /// Every application as lists show it, by namespace and name.
+    pub(crate) fn summaries(&self) -> Vec<Arc<Summary>> {
+        let mut summaries: Vec<Arc<Summary>> = lock(&self.mailboxes)
+            .values()
+            .filter_map(|mailbox| lock(&mailbox.summary).clone())
+            .collect();
+        summaries.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        summaries
+    }
+
+    /// What changes in [`Registry::summaries`] from now on.
+    pub(crate) fn follow(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    fn show(&self, mailbox: &Mailbox, application: &Application) {
+        let summary = Arc::new(Summary::of(application));
+        let mut shown = lock(&mailbox.summary);
+        if shown.as_ref() != Some(&summary) {
+            *shown = Some(Arc::clone(&summary));
+            // Nobody looks: nothing to do.
+            let _ = self.changes.send(Change {
+                application: application.key.clone(),
+                summary: Some(summary),
+            });
+        }
     }
 
     /// How each application does.
@@ -102,6 +156,7 @@ impl Registry {
             tokio::spawn(reconcile::run(context, key, own));
             mailbox
         });
+        self.show(mailbox, &application);
         mailbox.put(|inbox| inbox.application = Some(application));
     }
 
@@ -109,6 +164,10 @@ impl Registry {
         let mailbox = lock(&self.mailboxes).remove(key);
         if let Some(mailbox) = mailbox {
             mailbox.put(|inbox| inbox.gone = true);
+            let _ = self.changes.send(Change {
+                application: key.clone(),
+                summary: None,
+            });
         }
     }
 }

@@ -129,7 +129,7 @@ impl State {
     }
 
     /// What a status that was written earlier says.
-    fn from_status(status: &ApplicationStatus) -> Self {
+    pub(super) fn from_status(status: &ApplicationStatus) -> Self {
         let mut state = Self {
             written: status.clone(),
             operation: status.operation_state.clone(),

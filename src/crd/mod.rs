@@ -1,6 +1,7 @@
 //! The custom resource: Application, Argo-shaped, its status and the names around it.
 
 mod application;
+mod approval;
 mod definition;
 mod faults;
 pub(crate) mod names;
@@ -9,6 +10,7 @@ mod read;
 mod status;
 
 pub(crate) use application::*;
+pub(crate) use approval::{Cascade, approval};
 pub(crate) use definition::definition;
 use faults::application_faults;
 pub(crate) use options::{Consent, Propagation, SyncOptions};

@@ -6,14 +6,20 @@
 
 mod adopt;
 mod canonical;
+mod changes;
 mod ignore;
 mod jq;
+mod mask;
 mod normalize;
 mod observe;
 mod owned;
+mod text;
 
 pub(crate) use adopt::adopt;
 pub(crate) use canonical::Digest;
+pub(crate) use changes::{Author, Change, as_manifest, changes};
 pub(crate) use ignore::IgnoreRules;
+pub(crate) use mask::masked;
 pub(crate) use normalize::normalize;
 pub(crate) use observe::{Baseline, Observation, Verdict, differs, judge, observe};
+pub(crate) use text::unified;

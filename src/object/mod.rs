@@ -175,7 +175,6 @@ impl Object {
         child_map(self.metadata_mut(), "annotations").insert(name.to_owned(), value.into());
     }
 
-    #[cfg(test)]
     pub(crate) fn into_value(self) -> Value {
         Value::Object(self.0)
     }

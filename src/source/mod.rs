@@ -114,6 +114,19 @@ impl SourceLoop {
             .map(|repository| repository.mirror().clone())
     }
 
+    /// Fetches one more revision of an application's repository, for a look at it; answers with
+    /// its commit.
+    pub(crate) async fn fetch(
+        &self,
+        application: &ApplicationKey,
+        revision: String,
+    ) -> Result<String, String> {
+        match self.followed_by(application) {
+            Some(repository) => repository.fetch(revision).await,
+            None => Err("its repository was not read yet".to_owned()),
+        }
+    }
+
     /// The repository that an application follows.
     fn followed_by(&self, application: &ApplicationKey) -> Option<Arc<Repository>> {
         let state = self.state();

@@ -90,6 +90,22 @@ impl Repository {
         concerns(reference, &self.wanted())
     }
 
+    /// Fetches one revision, whoever follows it.
+    pub(super) async fn fetch(&self, revision: String) -> Result<String, String> {
+        let credential = self.credentials.for_url(&self.url);
+        let wanted = BTreeSet::from([revision.clone()]);
+        let fetched = self.mirror.fetch(&wanted, credential.as_ref()).await;
+        match fetched
+            .map_err(|error| error.to_string())?
+            .commits
+            .remove(&revision)
+        {
+            Some(Ok(commit_id)) => Ok(commit_id),
+            Some(Err(error)) => Err(format!("revision \"{revision}\" {error}")),
+            None => Err(format!("revision \"{revision}\" was not answered")),
+        }
+    }
+
     /// Asks for a look now. Several requests before it are one.
     pub(super) fn wake(&self, cause: Cause, received: Instant) {
         self.state().asked.get_or_insert((cause, received));

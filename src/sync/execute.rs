@@ -66,7 +66,7 @@ impl Outcome {
 /// How long a CustomResourceDefinition may take until it is served.
 const ESTABLISH: Duration = Duration::from_secs(30);
 /// At most so many requests of one application at once, so that a large one leaves slots to others.
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
 
 /// Applies these objects. `superseded` is asked between batches.
 ///
@@ -120,7 +120,7 @@ pub(crate) async fn check(
 }
 
 /// Whether an object could not be asked about only because what it needs comes with the same sync.
-fn comes_later(execution: &Execution<'_>, key: &ResourceKey, error: &Error) -> bool {
+pub(super) fn comes_later(execution: &Execution<'_>, key: &ResourceKey, error: &Error) -> bool {
     let desired = &execution.desired.objects;
     match error {
         Error::UnknownKind(kind) => desired.keys().any(|other| {
@@ -188,7 +188,7 @@ fn change_of(execution: &Execution<'_>, key: &ResourceKey, version: &str) -> Cha
     }
 }
 
-async fn answer_of(
+pub(super) async fn answer_of(
     engine: &Engine,
     execution: &Execution<'_>,
     key: &ResourceKey,

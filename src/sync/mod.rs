@@ -12,6 +12,7 @@ mod history;
 mod hooks;
 mod namespace;
 mod prepare;
+mod preview;
 mod write;
 
 use std::{path::PathBuf, sync::Arc};
@@ -33,7 +34,8 @@ pub(crate) use hooks::{key_of_run, start_hook};
 pub(crate) use namespace::{ensure_namespace, namespace_key};
 #[cfg(test)]
 pub(crate) use prepare::DesiredObject;
-pub(crate) use prepare::{Desired, DesiredHook, Manifests};
+pub(crate) use prepare::{Desired, DesiredHook, Manifests, prepare};
+pub(crate) use preview::{Preview, Scene, preview};
 pub(crate) use write::delete;
 
 /// What every sync works with.

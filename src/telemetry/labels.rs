@@ -88,6 +88,7 @@ label!(
         Status = "status",
         Bundle = "bundle",
         Event = "event",
+        Review = "review",
     }
 );
 label!(

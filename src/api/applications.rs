@@ -1,0 +1,342 @@
+//! Applications: the list, one of them, and what differs.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Extension, Json,
+    extract::{Path, Query, State},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{About, Api, Explanation, Identity, Problem, explain};
+use crate::controller::{Against, Inspection, Summary};
+use crate::crd::{Application, ApplicationKey};
+use crate::object::{Object, ResourceKey, redact_url};
+
+/// Applications of one answer.
+const MOST: usize = 5000;
+
+pub(super) const FILTERS: &[(&str, &str)] = &[
+    ("q", "part of the name, repository, path or destination"),
+    ("sync", "Synced, OutOfSync or Unknown"),
+    (
+        "health",
+        "Healthy, Progressing, Suspended, Missing, Degraded or Unknown",
+    ),
+    ("repository", "the address of the repository"),
+    ("namespace", "the namespace of the Application"),
+    ("destination", "the namespace that it goes to"),
+    ("project", "the project"),
+    ("label", "name=value"),
+    ("paused", "true or false"),
+    ("offset", "how many to pass over"),
+    ("limit", "how many to answer with, at most 5000"),
+];
+pub(super) const DIFF: &[(&str, &str)] = &[
+    ("revision", "a branch, tag or commit instead of the newest"),
+    ("deployment", "the id of a deployment of the history"),
+    ("resource", "only objects of this name"),
+    ("kind", "only objects of this kind"),
+    ("all", "true compares also what is known to be in sync"),
+];
+
+/// What is chosen of the list.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Filter {
+    pub(crate) q: String,
+    pub(crate) sync: String,
+    pub(crate) health: String,
+    pub(crate) repository: String,
+    pub(crate) namespace: String,
+    pub(crate) destination: String,
+    pub(crate) project: String,
+    pub(crate) label: String,
+    pub(crate) paused: Option<bool>,
+    pub(crate) offset: usize,
+    pub(crate) limit: Option<usize>,
+}
+
+/// A list of applications.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct List {
+    /// How many the filter takes.
+    pub(crate) total: usize,
+    /// How many there are by sync and by health, before the filter.
+    pub(crate) sync: BTreeMap<String, usize>,
+    pub(crate) health: BTreeMap<String, usize>,
+    pub(crate) items: Vec<Arc<Summary>>,
+}
+
+/// One application.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Detail {
+    /// The Application as it is stored.
+    application: Value,
+    explanation: Explanation,
+    /// What the caller may do.
+    may: BTreeMap<&'static str, bool>,
+}
+
+/// The agent, and who asks.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct AboutAnswer {
+    user: String,
+    agent: About,
+}
+
+/// What differs, as far as the caller may see it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Visible {
+    /// How many objects the caller may not `get`.
+    pub(crate) hidden: usize,
+    #[serde(flatten)]
+    #[schemars(with = "Value")]
+    pub(crate) inspection: Inspection,
+}
+
+/// What is to be compared.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DiffQuery {
+    revision: String,
+    deployment: Option<i64>,
+    resource: String,
+    kind: String,
+    all: bool,
+}
+
+/// Actions that pages offer, with the verbs that they need.
+pub(super) const ACTIONS: [&str; 6] = ["sync", "refresh", "rollback", "pause", "update", "delete"];
+
+pub(super) async fn about(
+    State(api): State<Arc<Api>>,
+    Extension(identity): Extension<Identity>,
+) -> Json<AboutAnswer> {
+    Json(AboutAnswer {
+        user: identity.name().to_owned(),
+        agent: api.about.clone(),
+    })
+}
+
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Extension(identity): Extension<Identity>,
+    Query(filter): Query<Filter>,
+) -> Result<Json<List>, Problem> {
+    api.list(&identity, &filter).await.map(Json)
+}
+
+pub(super) async fn get(
+    State(api): State<Arc<Api>>,
+    Extension(identity): Extension<Identity>,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Result<Json<Detail>, Problem> {
+    let key = ApplicationKey { namespace, name };
+    let application = api.application(&key).await?;
+    let may = api.actions(&identity, &key).await?;
+    let explanation = explain(&application);
+    Ok(Json(Detail {
+        application: stored(application),
+        explanation,
+        may,
+    }))
+}
+
+pub(super) async fn diff(
+    State(api): State<Arc<Api>>,
+    Extension(identity): Extension<Identity>,
+    Path((namespace, name)): Path<(String, String)>,
+    Query(query): Query<DiffQuery>,
+) -> Result<Json<Visible>, Problem> {
+    let key = ApplicationKey { namespace, name };
+    let against = match (&query.revision, query.deployment) {
+        (revision, None) if revision.is_empty() => Against::Now,
+        (revision, None) => Against::Revision(revision.clone()),
+        (revision, Some(id)) if revision.is_empty() => Against::Deployment(id),
+        _ => return Err(Problem::wrong("give a revision or a deployment, not both")),
+    };
+    api.compare(&identity, &key, against, &query)
+        .await
+        .map(Json)
+}
+
+pub(super) async fn diff_manifests(
+    State(api): State<Arc<Api>>,
+    Extension(identity): Extension<Identity>,
+    Path((namespace, name)): Path<(String, String)>,
+    Query(query): Query<DiffQuery>,
+    Json(manifests): Json<Vec<Value>>,
+) -> Result<Json<Visible>, Problem> {
+    let key = ApplicationKey { namespace, name };
+    if !query.revision.is_empty() || query.deployment.is_some() {
+        return Err(Problem::wrong(
+            "manifests are compared as they are: no revision, no deployment",
+        ));
+    }
+    let objects: Result<Vec<Object>, _> = manifests.into_iter().map(Object::new).collect();
+    let objects = objects.map_err(|error| Problem::wrong(error.to_string()))?;
+    let against = Against::Manifests(objects);
+    api.compare(&identity, &key, against, &query)
+        .await
+        .map(Json)
+}
+
+impl Api {
+    /// The applications that somebody may list and the filter takes.
+    pub(crate) async fn list(&self, identity: &Identity, filter: &Filter) -> Result<List, Problem> {
+        let mut all = self.registry.summaries();
+        let mut permitted: BTreeMap<String, bool> = BTreeMap::new();
+        for summary in &all {
+            if !permitted.contains_key(&summary.namespace) {
+                let may = self.may_list(identity, &summary.namespace).await?;
+                permitted.insert(summary.namespace.clone(), may);
+            }
+        }
+        all.retain(|summary| permitted.get(&summary.namespace) == Some(&true));
+        let (mut sync, mut health) = (BTreeMap::new(), BTreeMap::new());
+        for summary in &all {
+            *sync.entry(summary.sync.to_string()).or_default() += 1;
+            *health.entry(health_name(summary)).or_default() += 1;
+        }
+        all.retain(|summary| filter.takes(summary));
+        let total = all.len();
+        let limit = filter.limit.unwrap_or(MOST).min(MOST);
+        let items = all.into_iter().skip(filter.offset).take(limit).collect();
+        Ok(List {
+            total,
+            sync,
+            health,
+            items,
+        })
+    }
+
+    /// Whether somebody may list the Applications of a namespace.
+    pub(crate) async fn may_list(
+        &self,
+        identity: &Identity,
+        namespace: &str,
+    ) -> Result<bool, Problem> {
+        let all = ApplicationKey {
+            namespace: namespace.to_owned(),
+            name: String::new(),
+        };
+        self.may(identity, "list", &all).await
+    }
+
+    /// Which actions somebody may take.
+    pub(crate) async fn actions(
+        &self,
+        identity: &Identity,
+        key: &ApplicationKey,
+    ) -> Result<BTreeMap<&'static str, bool>, Problem> {
+        let mut may = BTreeMap::new();
+        for verb in ACTIONS {
+            may.insert(verb, self.may(identity, verb, key).await?);
+        }
+        Ok(may)
+    }
+
+    /// What differs, without what somebody may not see.
+    pub(crate) async fn compare(
+        &self,
+        identity: &Identity,
+        key: &ApplicationKey,
+        against: Against,
+        query: &DiffQuery,
+    ) -> Result<Visible, Problem> {
+        let application = self.application(key).await?;
+        let chosen = |key: &ResourceKey| {
+            (query.resource.is_empty() || query.resource == key.name)
+                && (query.kind.is_empty() || query.kind == key.kind)
+        };
+        let mut inspection = self
+            .registry
+            .inspect(&application, against, query.all, chosen)
+            .await?;
+        let mut shown = Vec::new();
+        let mut hidden = 0;
+        for object in std::mem::take(&mut inspection.objects) {
+            let kind = crate::object::Kind {
+                group: object.group.clone(),
+                version: object.version.clone(),
+                kind: object.kind.clone(),
+            };
+            if self.may_see(identity, &kind, &object.namespace).await? {
+                shown.push(object);
+            } else {
+                hidden += 1;
+            }
+        }
+        inspection.objects = shown;
+        Ok(Visible { hidden, inspection })
+    }
+
+    /// Whether somebody may `get` the objects of a kind in a namespace.
+    pub(super) async fn may_see(
+        &self,
+        identity: &Identity,
+        kind: &crate::object::Kind,
+        namespace: &str,
+    ) -> Result<bool, Problem> {
+        // Nobody can hold rights on a kind that the cluster does not know.
+        let Ok(served) = self.cluster.served(kind).await else {
+            return Ok(false);
+        };
+        let all = ResourceKey {
+            group: kind.group.clone(),
+            kind: kind.kind.clone(),
+            namespace: namespace.to_owned(),
+            name: String::new(),
+        };
+        self.permissions
+            .live(identity, "get", &served, &all, "")
+            .await
+    }
+}
+
+/// The Application as it is stored, without a login in the address of its repository.
+pub(super) fn stored(application: Application) -> Value {
+    let status = serde_json::to_value(&application.status).unwrap_or_default();
+    let mut object = application.object.into_value();
+    object["status"] = status;
+    if let Some(url) = object.pointer_mut("/spec/source/repoURL")
+        && let Some(text) = url.as_str()
+    {
+        *url = redact_url(text).into();
+    }
+    object
+}
+
+fn health_name(summary: &Summary) -> String {
+    summary
+        .health
+        .map_or_else(|| "Unknown".to_owned(), |health| health.to_string())
+}
+
+impl Filter {
+    /// Whether an application is meant.
+    fn takes(&self, summary: &Summary) -> bool {
+        let is = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
+        let label = |pair: &str| match pair.split_once('=') {
+            Some((name, value)) => summary.labels.get(name).is_some_and(|it| it == value),
+            None => summary.labels.contains_key(pair),
+        };
+        let words = self.q.to_lowercase();
+        let found = |text: &str| text.to_lowercase().contains(&words);
+        is(&self.sync, &summary.sync.to_string())
+            && is(&self.health, &health_name(summary))
+            && is(&self.repository, &summary.repository)
+            && is(&self.namespace, &summary.namespace)
+            && is(&self.destination, &summary.destination)
+            && is(&self.project, &summary.project)
+            && (self.label.is_empty() || label(&self.label))
+            && self.paused.is_none_or(|paused| paused == summary.paused)
+            && (found(&summary.name)
+                || found(&summary.repository)
+                || found(&summary.path)
+                || found(&summary.destination))
+    }
+}

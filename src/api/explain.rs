@@ -1,0 +1,166 @@
+//! Why an application is as it is, what holds it up and what to do, in words. Pure.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::crd::{Application, HealthCode, OperationPhase, ResourceStatus, SyncCode};
+
+/// The whole explanation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct Explanation {
+    /// State and reason in one line.
+    pub(crate) headline: String,
+    /// What differs, what is not well, what was refused.
+    pub(crate) reasons: Vec<Reason>,
+    /// What runs, was ended, or does not happen by itself.
+    pub(crate) closing: Vec<String>,
+}
+
+/// One thing that a person should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct Reason {
+    pub(crate) text: String,
+    /// What to do about it, where there is something.
+    pub(crate) advice: String,
+}
+
+/// What each condition leads to, for a person.
+fn advice(type_: &str) -> &'static str {
+    match type_ {
+        "InvalidSpecError" => "correct the Application; nothing is synced until then",
+        "SourceError" => "what was deployed last is kept; it is tried again by itself",
+        "ComparisonError" => "correct the source; what was deployed last is kept until then",
+        "SyncError" => {
+            "it is tried again by itself with growing pauses, and at once after a commit"
+        }
+        "PruneHeld" => "`trimtab approve` shows what would go and lets it go",
+        "FightDetected" => {
+            "take the field out of the source, or name the manager in ignoreDifferences"
+        }
+        "SharedResourceWarning" => "take the object out of one of the two sources",
+        "RolledBack" => "`trimtab rollback --undo` ends it",
+        "Paused" => "`trimtab resume` ends it",
+        "WaitingForDependency" => "it begins by itself",
+        _ => "",
+    }
+}
+
+/// Explains what the status says.
+pub(crate) fn explain(application: &Application) -> Explanation {
+    let status = &application.status;
+    let mut reasons = Vec::new();
+    let mut say = |text: String, advice: &str| {
+        reasons.push(Reason {
+            text,
+            advice: advice.to_owned(),
+        });
+    };
+    let rows = status.resources.iter();
+    for row in rows.clone().filter(|row| row.status != SyncCode::Synced) {
+        let missing = health_of(row) == Some(HealthCode::Missing);
+        let text = match (row.requires_pruning, missing) {
+            (true, _) => format!("{} is there and not desired any more", named(row)),
+            (_, true) => format!("{} is desired and not there", named(row)),
+            _ => format!("{} differs", named(row)),
+        };
+        say(text, "");
+    }
+    for row in rows {
+        let Some(health) = &row.health else { continue };
+        if matches!(health.status, HealthCode::Healthy | HealthCode::Missing) {
+            continue;
+        }
+        let text = format!("{} is {}", row.key(), health.status);
+        match health.message.as_str() {
+            "" => say(text, ""),
+            message => say(format!("{text}: {message}"), ""),
+        }
+    }
+    for condition in &status.conditions {
+        let text = format!("{}: {}", condition.type_, condition.message);
+        say(text, advice(&condition.type_));
+    }
+    // The agent reports faults as conditions: they are news only until it has looked.
+    for fault in application
+        .faults
+        .iter()
+        .filter(|_| status.conditions.is_empty())
+    {
+        say(fault.clone(), "");
+    }
+    Explanation {
+        headline: headline(application),
+        reasons,
+        closing: closing(application),
+    }
+}
+
+fn health_of(row: &ResourceStatus) -> Option<HealthCode> {
+    row.health.as_ref().map(|health| health.status)
+}
+
+/// `Deployment shop/web`.
+fn named(row: &ResourceStatus) -> String {
+    row.key().to_string().replacen('/', " ", 1)
+}
+
+/// `Out of sync: 2 of 14 objects differ. Degraded: Deployment shop/web: no progress.`
+fn headline(application: &Application) -> String {
+    let status = &application.status;
+    let all = status.resources.len();
+    let differing = status.resources.iter();
+    let differing = differing
+        .filter(|row| row.status != SyncCode::Synced)
+        .count();
+    let sync = match status.sync.status {
+        SyncCode::Synced => format!("In sync, {all} objects."),
+        SyncCode::OutOfSync if differing == 0 => "Out of sync.".to_owned(),
+        SyncCode::OutOfSync => format!("Out of sync: {differing} of {all} objects differ."),
+        SyncCode::Unknown => "Not compared yet.".to_owned(),
+    };
+    let health = match &status.health {
+        None => "Health not assessed yet.".to_owned(),
+        Some(health) if health.message.is_empty() => format!("{}.", health.status),
+        Some(health) => format!("{}: {}.", health.status, health.message),
+    };
+    let running = match &status.operation_state {
+        Some(state) if state.phase == OperationPhase::Running => match state.message.as_str() {
+            "" => " A sync runs.".to_owned(),
+            message => format!(" A sync runs: {message}."),
+        },
+        _ => String::new(),
+    };
+    format!("{sync} {health}{running}")
+}
+
+/// What runs, was ended, or does not happen by itself.
+fn closing(application: &Application) -> Vec<String> {
+    let status = &application.status;
+    let name = &application.key.name;
+    let mut closing = Vec::new();
+    if let Some(state) = &status.operation_state
+        && state.phase != OperationPhase::Running
+        && !state.terminated_by.is_empty()
+    {
+        let by = &state.terminated_by;
+        closing.push(format!(
+            "{by} ended the last sync; the next commit, or `trimtab sync {name}`, goes on."
+        ));
+    }
+    if status.sync.status == SyncCode::OutOfSync {
+        match application.spec.automated() {
+            None => closing.push(format!(
+                "Automation is off: `trimtab sync {name}` applies what differs."
+            )),
+            Some(automated) if !automated.self_heal => closing.push(
+                "Self-heal is off: what was changed in the cluster stays until a commit or sync."
+                    .to_owned(),
+            ),
+            Some(automated) if !automated.prune => closing.push(format!(
+                "Prune is off: `trimtab sync {name} --prune` deletes what is not desired."
+            )),
+            Some(_) => {}
+        }
+    }
+    closing
+}

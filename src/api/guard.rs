@@ -1,0 +1,215 @@
+//! What every request passes before its route runs: the right host, no token where logs see it,
+//! no forged write, somebody who is known and may do this.
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::{
+    extract::{RawPathParams, Request, State},
+    http::{
+        HeaderMap, Method, StatusCode,
+        header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN},
+    },
+    middleware::Next,
+    response::Response,
+};
+
+use super::{Api, Identity, Need, Problem};
+use crate::crd::ApplicationKey;
+
+/// A header that no form of another site can send.
+const OURS: &str = "x-trimtab";
+
+/// Refuses what is not for us. Runs for every path, also unknown ones.
+pub(crate) async fn check_request(
+    State(api): State<Arc<Api>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let headers = request.headers();
+    if !host_is_ours(headers, &api.hosts) {
+        return Err(Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this host name is not one of the agent's: name it with --host",
+        ));
+    }
+    let query = request
+        .uri()
+        .query()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    if query.contains("token=") {
+        return Err(Problem::wrong(
+            "a token in an address ends up in logs: send it as a header",
+        ));
+    }
+    if *request.method() != Method::GET && *request.method() != Method::HEAD {
+        check_origin(headers)?;
+    }
+    Ok(next.run(request).await)
+}
+
+/// Refuses who may not run this route; hands the identity on.
+pub(crate) async fn check_need(
+    State((api, need)): State<(Arc<Api>, Need)>,
+    path: RawPathParams,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    if need == Need::Public {
+        return Ok(next.run(request).await);
+    }
+    let identity = api.identity(request.headers()).await?;
+    if let Need::Application(verb) = need {
+        let part = |name: &str| {
+            let mut found = path.iter().filter(|(key, _)| *key == name);
+            found.next().map(|(_, value)| value.to_owned())
+        };
+        let application = ApplicationKey {
+            namespace: part("namespace").unwrap_or_default(),
+            name: part("name").unwrap_or_default(),
+        };
+        // An empty part would ask about all of them.
+        if application.namespace.is_empty() || application.name.is_empty() {
+            return Err(Problem::missing("such application"));
+        }
+        if !api
+            .permissions
+            .application(&identity, verb, &application)
+            .await?
+        {
+            return Err(Problem::forbidden(
+                identity.name(),
+                &format!("{verb} application {application}"),
+            ));
+        }
+    }
+    request.extensions_mut().insert(identity);
+    Ok(next.run(request).await)
+}
+
+impl Api {
+    /// Who sent this: a bearer token, or the token of a browser's session.
+    pub(crate) async fn identity(&self, headers: &HeaderMap) -> Result<Identity, Problem> {
+        let token = match headers.get(AUTHORIZATION) {
+            Some(value) => {
+                let value = value.to_str().unwrap_or_default();
+                let (scheme, token) = value.split_once(' ').unwrap_or_default();
+                let bearer = scheme.eq_ignore_ascii_case("bearer");
+                bearer.then(|| token.trim().to_owned())
+            }
+            None => self.sessions.token(headers),
+        };
+        let token = token.ok_or_else(Problem::unauthenticated)?;
+        self.authenticator.identify(&token).await
+    }
+}
+
+/// Whether a browser was led here by a name of somebody else: an address cannot be rebound, a
+/// name that is not ours can.
+fn host_is_ours(headers: &HeaderMap, hosts: &[String]) -> bool {
+    let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) else {
+        return false;
+    };
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost"
+        || name.parse::<IpAddr>().is_ok()
+        || hosts.iter().any(|known| known.eq_ignore_ascii_case(&name))
+}
+
+/// A write must come from a page of ours, or from no page: browsers say where it comes from, and
+/// a form of another site can send neither JSON nor our header.
+fn check_origin(headers: &HeaderMap) -> Result<(), Problem> {
+    let refused = |why: &str| Problem::new(StatusCode::FORBIDDEN, why);
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let origin = headers
+        .get(ORIGIN)
+        .map(|origin| origin.to_str().unwrap_or_default());
+    match origin {
+        Some(origin) => {
+            let rest = origin.split_once("://").map(|(_, rest)| rest);
+            if rest.is_none() || rest != host {
+                return Err(refused("the request comes from a page of another site"));
+            }
+        }
+        None if !headers.contains_key(AUTHORIZATION) => {
+            return Err(refused("the request does not say which page it comes from"));
+        }
+        None => {}
+    }
+    let content = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    let json = content.is_some_and(|content| content.starts_with("application/json"));
+    if json || headers.contains_key(OURS) || headers.contains_key(AUTHORIZATION) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "a write is JSON: send Content-Type: application/json",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn only_our_hosts_are_served() {
+        let ours = ["trimtab.example.com".to_owned()];
+        for (host, expected) in [
+            ("localhost:8080", true),
+            ("127.0.0.1", true),
+            ("[::1]:8080", true),
+            ("10.0.0.7:8080", true),
+            ("Trimtab.example.com", true),
+            ("trimtab.example.com.", true),
+            ("evil.example", false),
+            ("localhost.evil.example", false),
+            ("trimtab.example.com.evil.example:8080", false),
+            ("", false),
+        ] {
+            let seen = host_is_ours(&headers(&[("host", host)]), &ours);
+            assert_eq!(seen, expected, "{host}");
+        }
+        assert!(!host_is_ours(&headers(&[]), &ours));
+    }
+
+    #[test]
+    fn a_write_of_another_site_is_refused() {
+        let json = ("content-type", "application/json");
+        let host = ("host", "a:1");
+        let token = ("authorization", "Bearer x");
+        for (given, expected) in [
+            (vec![host, ("origin", "http://a:1"), json], 0),
+            (vec![host, ("origin", "http://a:1"), ("x-trimtab", "1")], 0),
+            (vec![host, token], 0),
+            (vec![host, token, ("origin", "http://b")], 403),
+            (vec![host, json], 403),
+            (vec![host, ("origin", "null"), json], 403),
+            (vec![host, ("origin", "http://a:2"), json], 403),
+            (vec![host, ("origin", "http://a:1.b"), json], 403),
+            (vec![host, ("origin", "http://a:1")], 415),
+            (
+                vec![
+                    host,
+                    ("origin", "http://a:1"),
+                    ("content-type", "text/plain"),
+                ],
+                415,
+            ),
+        ] {
+            let seen = check_origin(&headers(&given));
+            let seen = seen.map_or_else(|problem| problem.status().as_u16(), |()| 0);
+            assert_eq!(seen, expected, "{given:?}");
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Live objects: their manifest, Events and logs, and what people do to them by hand.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    body::Body,
+    extract::{Path, Query, State},
+    http::header::CONTENT_TYPE,
+    response::{IntoResponse as _, Response},
+};
+use futures::TryStreamExt as _;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::actions::Done;
+use super::{Api, Identity, Problem};
+use crate::cluster::{LogRequest, Served};
+use crate::crd::ApplicationKey;
+use crate::diff::{as_manifest, masked};
+use crate::object::{Kind, Object, ResourceKey};
+
+/// Lines of a log when not given.
+const TAIL: i64 = 500;
+const MOST_LINES: i64 = 100_000;
+/// Events of one answer.
+const EVENTS: usize = 200;
+
+pub(super) const LOGS: &[(&str, &str)] = &[
+    ("resourceNamespace", "namespace of the pod"),
+    ("resource", "name of the pod"),
+    ("container", "the only one when not given"),
+    ("follow", "true goes on with what is written later"),
+    ("previous", "true: of the container before its last restart"),
+    ("since", "only what is younger, in seconds"),
+    ("tail", "so many of the last lines, 500 when not given"),
+];
+
+/// Names one object.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct ObjectQuery {
+    group: String,
+    version: String,
+    kind: String,
+    resource_namespace: String,
+    resource: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct LogQuery {
+    resource_namespace: String,
+    resource: String,
+    container: String,
+    follow: bool,
+    previous: bool,
+    since: Option<i64>,
+    tail: Option<i64>,
+}
+
+/// One Event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct EventRow {
+    /// The last time (RFC 3339).
+    pub(crate) at: String,
+    pub(crate) warning: bool,
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    pub(crate) object: String,
+    pub(crate) count: i64,
+}
+
+/// What a person does to one live object.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) enum LiveAction {
+    Restart {},
+    Scale { replicas: u32 },
+    Delete {},
+}
+
+impl ObjectQuery {
+    fn key(&self) -> Result<ResourceKey, Problem> {
+        let named = |text: &str| !text.is_empty() && !text.contains(['/', '?', '#', '%']);
+        let fine = |text: &str| text.is_empty() || named(text);
+        if !named(&self.resource) || !named(&self.kind) || !fine(&self.resource_namespace) {
+            return Err(Problem::wrong(
+                "name an object by kind, version and resource",
+            ));
+        }
+        if matches!(self.resource.as_str(), "." | "..") {
+            return Err(Problem::wrong("that is no name"));
+        }
+        Ok(ResourceKey {
+            group: self.group.clone(),
+            kind: self.kind.clone(),
+            namespace: self.resource_namespace.clone(),
+            name: self.resource.clone(),
+        })
+    }
+}
+
+pub(super) async fn resource(
+    State(api): State<Arc<Api>>,
+    Extension(identity): Extension<Identity>,
+    Query(query): Query<ObjectQuery>,
+) -> Result<Json<Value>, Problem> {
+    let live = api.live(&identity, &query).await?;
+    Ok(Json(as_manifest(&live).into_value()))
+}
+
+pub(super) async fn events(
+    State(api): State<Arc<Api>>,
+    Extension(identity): Extension<Identity>,
+    Path((namespace, name)): Path<(String, String)>,
+    Query(query): Query<ObjectQuery>,
+) -> Result<Json<Vec<EventRow>>, Problem> {
+    let key = ApplicationKey { namespace, name };
+    api.events(&identity, &key, &query).await.map(Json)
+}
+
+pub(super) async fn logs(
+    State(api): State<Arc<Api>>,
+    Extension(identity): Extension<Identity>,
+    Query(query): Query<LogQuery>,
+) -> Result<Response, Problem> {
+    let object = ObjectQuery {
+        version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+        resource_namespace: query.resource_namespace,
+        resource: query.resource,
+        group: String::new(),
+    };
+    let key = object.key()?;
+    let served = api.permitted(&identity, "get", &key, "v1", "log").await?;
+    debug_assert!(served.namespaced);
+    let wanted = LogRequest {
+        container: query.container,
+        follow: query.follow,
+        previous: query.previous,
+        since: query.since.map(|since| since.max(1)),
+        tail: Some(query.tail.unwrap_or(TAIL).clamp(0, MOST_LINES)),
+    };
+    let lines = api.cluster.logs(&key.namespace, &key.name, &wanted).await?;
+    let mut stopped = api.stopped.clone();
+    let ended = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+    let lines = lines.map_ok(|mut line| {
+        line.push('\n');
+        line
+    });
+    let lines = futures::StreamExt::take_until(lines, Box::pin(ended));
+    let head = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
+    Ok((head, Body::from_stream(lines)).into_response())
+}
+
+pub(super) async fn act(
+    State(api): State<Arc<Api>>,
+    Extension(identity): Extension<Identity>,
+    Query(query): Query<ObjectQuery>,
+    Json(action): Json<LiveAction>,
+) -> Result<Json<Done>, Problem> {
+    let key = query.key()?;
+    let (verb, subresource) = match &action {
+        LiveAction::Restart {} => ("patch", ""),
+        LiveAction::Scale { .. } => ("patch", "scale"),
+        LiveAction::Delete {} => ("delete", ""),
+    };
+    let served = api
+        .permitted(&identity, verb, &key, &query.version, subresource)
+        .await?;
+    let done = match action {
+        LiveAction::Restart {} => {
+            if !matches!(
+                key.kind.as_str(),
+                "Deployment" | "StatefulSet" | "DaemonSet"
+            ) {
+                return Err(Problem::wrong("a workload can be restarted, nothing else"));
+            }
+            // As `kubectl rollout restart`: the annotation is not ours, so it is no drift.
+            let at = Timestamp::now().to_string();
+            let annotations = json!({"kubectl.kubernetes.io/restartedAt": at});
+            let template = json!({"metadata": {"annotations": annotations}});
+            let patch = json!({"spec": {"template": template}});
+            api.cluster.patch_live(&served, &key, "", &patch).await?;
+            format!("restarted {key}")
+        }
+        LiveAction::Scale { replicas } => {
+            let patch = json!({"spec": {"replicas": replicas}});
+            api.cluster
+                .patch_live(&served, &key, "scale", &patch)
+                .await?;
+            format!("scaled {key} to {replicas}")
+        }
+        LiveAction::Delete {} => {
+            let live = api.cluster.get(&served, &key).await?;
+            let live = live.ok_or_else(|| Problem::missing(&key.to_string()))?;
+            api.cluster.delete_live(&served, &key, live.uid()).await?;
+            format!("deleted {key}")
+        }
+    };
+    tracing::info!(user = identity.name(), object = %key, done, "an action on a live object");
+    Ok(Json(Done { done }))
+}
+
+impl Api {
+    /// One live object, with the values of a Secret masked.
+    pub(crate) async fn live(
+        &self,
+        identity: &Identity,
+        query: &ObjectQuery,
+    ) -> Result<Object, Problem> {
+        let key = query.key()?;
+        let served = self
+            .permitted(identity, "get", &key, &query.version, "")
+            .await?;
+        let live = self.cluster.get(&served, &key).await?;
+        live.map(masked)
+            .ok_or_else(|| Problem::missing(&key.to_string()))
+    }
+
+    /// How a kind is served, if somebody may do this to an object of it.
+    async fn permitted(
+        &self,
+        identity: &Identity,
+        verb: &str,
+        key: &ResourceKey,
+        version: &str,
+        subresource: &str,
+    ) -> Result<Served, Problem> {
+        let kind = Kind {
+            group: key.group.clone(),
+            version: version.to_owned(),
+            kind: key.kind.clone(),
+        };
+        let served = self.cluster.served(&kind).await?;
+        let may = self
+            .permissions
+            .live(identity, verb, &served, key, subresource);
+        if may.await? {
+            return Ok(served);
+        }
+        let what = format!("{verb} {key}");
+        Err(Problem::forbidden(identity.name(), what.trim()))
+    }
+
+    /// The newest Events first: of the object that is named, or of the Application itself.
+    pub(crate) async fn events(
+        &self,
+        identity: &Identity,
+        application: &ApplicationKey,
+        query: &ObjectQuery,
+    ) -> Result<Vec<EventRow>, Problem> {
+        let (kind, namespace, name) = match query.resource.is_empty() {
+            true => (
+                crate::crd::names::KIND.to_owned(),
+                application.namespace.clone(),
+                application.name.clone(),
+            ),
+            false => {
+                let key = query.key()?;
+                (key.kind, key.namespace, key.name)
+            }
+        };
+        // Events of what has no namespace are in `default`.
+        let place = match namespace.as_str() {
+            "" => "default",
+            namespace => namespace,
+        };
+        let key = ResourceKey {
+            group: String::new(),
+            kind: "Event".to_owned(),
+            namespace: place.to_owned(),
+            name: String::new(),
+        };
+        let served = self.permitted(identity, "list", &key, "v1", "").await?;
+        let fields = format!("involvedObject.kind={kind},involvedObject.name={name}");
+        let found = self.cluster.list(&served, place, &fields).await?;
+        let mut rows: Vec<EventRow> = found.iter().map(row).collect();
+        rows.sort_by(|a, b| b.at.cmp(&a.at));
+        rows.truncate(EVENTS);
+        Ok(rows)
+    }
+}
+
+/// An Event, whichever of the two APIs it was written by.
+fn row(event: &Object) -> EventRow {
+    let text = |pointer: &str| {
+        let found = event.get(pointer).and_then(Value::as_str);
+        found.unwrap_or_default().to_owned()
+    };
+    let times = [
+        "/series/lastObservedTime",
+        "/lastTimestamp",
+        "/eventTime",
+        "/firstTimestamp",
+    ];
+    let at = times.iter().map(|pointer| text(pointer));
+    let counts = ["/series/count", "/count"];
+    let count = counts
+        .iter()
+        .find_map(|pointer| event.get(pointer)?.as_i64());
+    EventRow {
+        at: at.into_iter().find(|at| !at.is_empty()).unwrap_or_default(),
+        warning: text("/type") == "Warning",
+        reason: text("/reason"),
+        message: text("/message"),
+        object: format!(
+            "{}/{}",
+            text("/involvedObject/kind"),
+            text("/involvedObject/name")
+        ),
+        count: count.unwrap_or(1),
+    }
+}

@@ -1,0 +1,329 @@
+//! Every route of the API with what it needs: the one place where a route can be added.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    handler::Handler,
+    http::{Method, StatusCode},
+    middleware::from_fn_with_state,
+    routing::{MethodRouter, on},
+};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::Value;
+
+use crate::crd::{RollbackOperation, SyncOperation};
+
+use super::{Api, Need, Problem, actions, applications, guard, live, openapi, stream, tree};
+
+/// Bytes of the body of a request; manifests to compare are the largest.
+const BODY: usize = 4 << 20;
+
+type SchemaOf = fn(&mut SchemaGenerator) -> schemars::Schema;
+
+/// One route.
+pub(crate) struct Route {
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    pub(crate) need: Need,
+    /// What it does, for the OpenAPI document.
+    pub(super) about: &'static str,
+    /// Parameters of the query: name and meaning.
+    pub(super) query: &'static [(&'static str, &'static str)],
+    pub(super) body: Option<SchemaOf>,
+    pub(super) answer: Option<SchemaOf>,
+    /// The content type of a good answer.
+    pub(super) content: &'static str,
+    handler: MethodRouter<Arc<Api>>,
+}
+
+impl Route {
+    /// A route; a page of the UI is one as well.
+    pub(crate) fn new<H, T>(
+        method: Method,
+        path: &'static str,
+        need: Need,
+        about: &'static str,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, Arc<Api>>,
+        T: 'static,
+    {
+        let filter = method.clone().try_into().expect("a method that axum knows");
+        Self {
+            method,
+            path,
+            need,
+            about,
+            query: &[],
+            body: None,
+            answer: None,
+            content: "application/json",
+            handler: on(filter, handler),
+        }
+    }
+
+    fn query(mut self, query: &'static [(&'static str, &'static str)]) -> Self {
+        self.query = query;
+        self
+    }
+
+    fn body<T: JsonSchema>(mut self) -> Self {
+        self.body = Some(|generator| generator.subschema_for::<T>());
+        self
+    }
+
+    fn answer<T: JsonSchema>(mut self) -> Self {
+        self.answer = Some(|generator| generator.subschema_for::<T>());
+        self
+    }
+
+    fn content(mut self, content: &'static str) -> Self {
+        self.content = content;
+        self
+    }
+}
+
+/// The routes below `/api/v1`.
+pub(crate) fn routes() -> Vec<Route> {
+    let mut routes = general();
+    routes.extend(reading());
+    routes.extend(acting());
+    routes.extend(storing());
+    routes
+}
+
+/// A query parameter that names one object.
+const OBJECT: [(&str, &str); 5] = [
+    ("group", "API group of the object, empty for the core"),
+    ("version", "API version of the object"),
+    ("kind", "kind of the object"),
+    (
+        "resourceNamespace",
+        "namespace of the object, empty for none",
+    ),
+    ("resource", "name of the object"),
+];
+
+/// What is about no single application.
+fn general() -> Vec<Route> {
+    use Need::{LoggedIn, Public};
+    let get = Method::GET;
+    vec![
+        Route::new(
+            get.clone(),
+            "/api/v1/openapi.json",
+            Public,
+            "This document",
+            openapi::document,
+        )
+        .answer::<Value>(),
+        Route::new(
+            get.clone(),
+            "/api/v1/about",
+            LoggedIn,
+            "The agent and who asks",
+            applications::about,
+        )
+        .answer::<applications::AboutAnswer>(),
+        Route::new(
+            get.clone(),
+            "/api/v1/applications",
+            LoggedIn,
+            "Applications that the caller may list",
+            applications::list,
+        )
+        .query(applications::FILTERS)
+        .answer::<applications::List>(),
+        Route::new(
+            get.clone(),
+            "/api/v1/stream",
+            LoggedIn,
+            "Changes of what is listed, as server-sent events: `application` with a summary, \
+             `gone`, and `resync` when some were missed",
+            stream::stream,
+        )
+        .query(stream::QUERY)
+        .content("text/event-stream"),
+    ]
+}
+
+/// Looks at one application.
+fn reading() -> Vec<Route> {
+    use Need::Application;
+    let get = Method::GET;
+    vec![
+        Route::new(
+            get.clone(),
+            "/api/v1/applications/{namespace}/{name}",
+            Application("get"),
+            "One application and why it is as it is",
+            applications::get,
+        )
+        .answer::<applications::Detail>(),
+        Route::new(
+            get.clone(),
+            "/api/v1/applications/{namespace}/{name}/tree",
+            Application("get"),
+            "Its objects and what they own",
+            tree::get,
+        )
+        .answer::<tree::Tree>(),
+        Route::new(
+            get.clone(),
+            "/api/v1/applications/{namespace}/{name}/diff",
+            Application("get"),
+            "What differs between desired and live",
+            applications::diff,
+        )
+        .query(applications::DIFF)
+        .answer::<applications::Visible>(),
+        Route::new(
+            get.clone(),
+            "/api/v1/applications/{namespace}/{name}/resource",
+            Application("get"),
+            "One live object, with the values of Secrets masked",
+            live::resource,
+        )
+        .query(&OBJECT)
+        .answer::<Value>(),
+        Route::new(
+            get.clone(),
+            "/api/v1/applications/{namespace}/{name}/events",
+            Application("get"),
+            "Events of the application, or of one object",
+            live::events,
+        )
+        .query(&OBJECT)
+        .answer::<Vec<live::EventRow>>(),
+        Route::new(
+            get,
+            "/api/v1/applications/{namespace}/{name}/logs",
+            Application("get"),
+            "Lines of a container's log",
+            live::logs,
+        )
+        .query(live::LOGS)
+        .content("text/plain"),
+    ]
+}
+
+/// Makes, changes and ends applications.
+fn storing() -> Vec<Route> {
+    use Need::{Application, LoggedIn};
+    vec![
+        Route::new(
+            Method::POST,
+            "/api/v1/applications",
+            LoggedIn,
+            "Create an application; needs `create` in its namespace",
+            actions::create,
+        )
+        .query(actions::DRY_RUN)
+        .body::<Value>()
+        .answer::<Value>(),
+        Route::new(
+            Method::PUT,
+            "/api/v1/applications/{namespace}/{name}",
+            Application("update"),
+            "Replace its spec",
+            actions::update,
+        )
+        .query(actions::DRY_RUN)
+        .body::<Value>()
+        .answer::<Value>(),
+        Route::new(
+            Method::DELETE,
+            "/api/v1/applications/{namespace}/{name}",
+            Application("delete"),
+            "Delete it",
+            actions::delete,
+        )
+        .query(actions::DELETION)
+        .answer::<actions::Done>(),
+    ]
+}
+
+/// An action on one application that needs this verb.
+macro_rules! action {
+    ($path:literal, $verb:literal, $about:literal, $handler:path) => {
+        Route::new(
+            Method::POST,
+            concat!("/api/v1/applications/{namespace}/{name}/", $path),
+            Need::Application($verb),
+            $about,
+            $handler,
+        )
+        .answer::<actions::Done>()
+    };
+}
+
+/// Acts on one application.
+fn acting() -> Vec<Route> {
+    use actions::{
+        PauseRequest, Refresh, approve, pause, refresh, resume, rollback, sync, terminate,
+    };
+    vec![
+        action!("sync", "sync", "Apply what is desired", sync).body::<SyncOperation>(),
+        action!(
+            "refresh",
+            "refresh",
+            "Read the source now and compare",
+            refresh
+        )
+        .body::<Refresh>(),
+        action!("terminate", "sync", "End the sync that runs", terminate),
+        action!(
+            "rollback",
+            "rollback",
+            "Go back to an earlier deployment, or end that",
+            rollback
+        )
+        .body::<RollbackOperation>(),
+        action!("pause", "pause", "Sync nothing for a while", pause).body::<PauseRequest>(),
+        action!("resume", "pause", "End a pause", resume),
+        action!("approve", "sync", "Let go what waits for approval", approve),
+        action!(
+            "resource",
+            "get",
+            "Restart, scale or delete one live object; needs `patch` or `delete` on it",
+            live::act
+        )
+        .query(&OBJECT)
+        .body::<live::LiveAction>(),
+        action!(
+            "diff",
+            "update",
+            "What manifests that the caller rendered would change",
+            applications::diff_manifests
+        )
+        .query(applications::DIFF)
+        .body::<Vec<Value>>()
+        .answer::<applications::Visible>(),
+    ]
+}
+
+/// A router of these routes, each behind its guard.
+pub(crate) fn mount(api: &Arc<Api>, routes: Vec<Route>) -> Router {
+    let mut router = Router::new();
+    for route in routes {
+        let state = (Arc::clone(api), route.need);
+        let guarded = route
+            .handler
+            .route_layer(from_fn_with_state(state, guard::check_need));
+        router = router.route(route.path, guarded);
+    }
+    router
+        .fallback(async || Problem::missing("such page"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this page does not know that method",
+            )
+        })
+        .layer(DefaultBodyLimit::max(BODY))
+        .layer(from_fn_with_state(Arc::clone(api), guard::check_request))
+        .with_state(Arc::clone(api))
+}

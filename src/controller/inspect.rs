@@ -1,0 +1,233 @@
+//! What differs, for people: what an application desires beside what is live, object by object.
+//! Nothing is written, and nothing of what its task remembers is touched.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::reconcile::cluster_of;
+use super::{Context, Registry, state};
+use crate::crd::{Application, ApplicationKey, SyncCode};
+use crate::diff::{Change, IgnoreRules, as_manifest, changes, masked, unified};
+use crate::object::{Kind, Object, ResourceKey};
+use crate::sync::{Desired, Manifests, Preview, Scene, Source, desire, prepare, preview, recall};
+
+/// What is compared with the cluster.
+#[derive(Clone, Debug)]
+pub(crate) enum Against {
+    /// What the application desires now: its newest revision, or what it is pinned to.
+    Now,
+    /// A branch, tag or commit of its repository.
+    Revision(String),
+    /// A deployment of its history.
+    Deployment(i64),
+    /// Manifests that somebody rendered.
+    Manifests(Vec<Object>),
+}
+
+/// The difference of a whole application.
+#[derive(Debug, Serialize)]
+pub(crate) struct Inspection {
+    /// The commit that was compared, empty for manifests from elsewhere.
+    pub(crate) revision: String,
+    /// How many objects are desired.
+    pub(crate) desired: usize,
+    pub(crate) objects: Vec<Difference>,
+}
+
+/// What would become of one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Fate {
+    Unchanged,
+    Created,
+    Changed,
+    Pruned,
+    Unknown,
+}
+
+/// The difference of one object; values of Secrets are masked.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Difference {
+    pub(crate) group: String,
+    pub(crate) version: String,
+    pub(crate) kind: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) fate: Fate,
+    pub(crate) changes: Vec<Change>,
+    /// As `diff -u` of YAML, from live to desired.
+    pub(crate) text: String,
+    pub(crate) live: Option<Object>,
+    pub(crate) desired: Option<Object>,
+    /// Why it could not be told.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) error: String,
+}
+
+/// Why nothing could be compared.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unavailable {
+    #[error("the agent does not know application {0}")]
+    Application(ApplicationKey),
+    #[error("there is no deployment {0} in the history")]
+    Deployment(i64),
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Registry {
+    /// Compares the objects that `chosen` takes, or only those that may differ when `all` is
+    /// false: two requests for each, and none for the others.
+    pub(crate) async fn inspect(
+        &self,
+        application: &Application,
+        against: Against,
+        all: bool,
+        chosen: impl Fn(&ResourceKey) -> bool + Send + Sync,
+    ) -> Result<Inspection, Unavailable> {
+        let Some(context) = self.context() else {
+            return Err(Unavailable::Application(application.key.clone()));
+        };
+        let (desired, manifests) = find(&context, application, against).await?;
+        let known = state::State::from_status(&application.status);
+        let ignore = IgnoreRules::compile(
+            &context.engine.ignore_differences,
+            &application.spec.ignore_differences,
+        );
+        let ignore = ignore.map_err(|faults| Unavailable::Other(faults.join("; ")))?;
+        let differing: BTreeSet<ResourceKey> = application
+            .status
+            .resources
+            .iter()
+            .filter(|row| row.status != SyncCode::Synced)
+            .map(crate::crd::ResourceStatus::key)
+            .collect();
+        let applied = |key: &ResourceKey, digest| {
+            let baseline = known.baselines.get(key);
+            baseline.is_some_and(|baseline| baseline.desired == digest)
+        };
+        let mut keys: BTreeMap<ResourceKey, Kind> = BTreeMap::new();
+        for (key, object) in &desired.objects {
+            if all || differing.contains(key) || !applied(key, object.digest) {
+                keys.insert(key.clone(), object.kind.clone());
+            }
+        }
+        for (key, held) in known.inventory.iter().filter(|(_, held)| !held.hook) {
+            if !desired.objects.contains_key(key) {
+                keys.insert(key.clone(), held.kind.clone());
+            }
+        }
+        let keys: Vec<_> = keys.into_iter().filter(|(key, _)| chosen(key)).collect();
+        let cluster = cluster_of(&context, application);
+        let scene = Scene {
+            owner: &application.key,
+            cluster: &cluster,
+            desired: &desired,
+            manifests: &manifests,
+            ignore: &ignore,
+        };
+        let previews = preview(&context.engine, &scene, &keys).await;
+        let objects = previews.into_iter().zip(&keys);
+        Ok(Inspection {
+            revision: desired.commit_id.clone(),
+            desired: desired.objects.len(),
+            objects: objects
+                .filter_map(|(preview, (_, kind))| difference(preview, kind, &application.key))
+                .collect(),
+        })
+    }
+}
+
+/// Finds the desired state that is meant.
+async fn find(
+    context: &Context,
+    application: &Application,
+    against: Against,
+) -> Result<(Desired, Manifests), Unavailable> {
+    let engine = &context.engine;
+    let other = |error: crate::sync::Error| Unavailable::Other(error.to_string());
+    let status = &application.status;
+    let deployed = match &against {
+        Against::Now => status
+            .pin
+            .as_ref()
+            .map(|pin| (pin.bundle.clone(), pin.revision.clone())),
+        Against::Deployment(id) => {
+            let deployment = status.history.iter().find(|it| it.id == *id);
+            let deployment = deployment.ok_or(Unavailable::Deployment(*id))?;
+            Some((deployment.bundle.clone(), deployment.revision.clone()))
+        }
+        Against::Revision(_) | Against::Manifests(_) => None,
+    };
+    if let Some((bundle, revision)) = deployed {
+        let recalled = recall(engine, application, &bundle, &revision).await;
+        let gone = || Unavailable::Other("the bundle of that deployment is gone".to_owned());
+        return recalled.map_err(other)?.ok_or_else(gone);
+    }
+    if let Against::Manifests(objects) = against {
+        return prepare(engine, application, objects).await.map_err(other);
+    }
+    let not_read = || Unavailable::Other("the repository was not read yet".to_owned());
+    let mirror = (context.mirror_of)(&application.key).ok_or_else(not_read)?;
+    let commit_id = match against {
+        Against::Revision(revision) => {
+            let fetched = (context.fetch)(application.key.clone(), revision).await;
+            fetched.map_err(Unavailable::Other)?
+        }
+        _ if status.sync.revision.is_empty() => return Err(not_read()),
+        _ => status.sync.revision.clone(),
+    };
+    let source = Source {
+        mirror: &mirror,
+        commit_id: &commit_id,
+    };
+    desire(engine, application, &source).await.map_err(other)
+}
+
+/// What is told of one object; none when there is nothing on either side, or it is not ours.
+fn difference(preview: Preview, kind: &Kind, owner: &ApplicationKey) -> Option<Difference> {
+    let Preview {
+        key,
+        live,
+        desired,
+        error,
+    } = preview;
+    let stale = desired.is_none() && error.is_none();
+    let ours = live.as_ref().and_then(crate::crd::names::tracked_by);
+    let ours = ours == Some((owner.namespace.clone(), owner.name.clone()));
+    if stale && !ours {
+        return None;
+    }
+    // Masked before anything is made of it.
+    let (live, desired) = (live.map(masked), desired.map(masked));
+    let found = match (&live, &desired) {
+        (Some(live), Some(desired)) => changes(live, desired),
+        _ => Vec::new(),
+    };
+    let fate = match (&live, &desired) {
+        _ if error.is_some() => Fate::Unknown,
+        (None, _) => Fate::Created,
+        (Some(_), None) => Fate::Pruned,
+        (Some(_), Some(_)) if found.is_empty() => Fate::Unchanged,
+        (Some(_), Some(_)) => Fate::Changed,
+    };
+    let text = match fate {
+        Fate::Unchanged | Fate::Unknown => String::new(),
+        _ => unified(live.as_ref(), desired.as_ref()),
+    };
+    Some(Difference {
+        group: key.group,
+        version: kind.version.clone(),
+        kind: key.kind,
+        namespace: key.namespace,
+        name: key.name,
+        fate,
+        changes: found,
+        text,
+        live: live.as_ref().map(as_manifest),
+        desired: desired.as_ref().map(as_manifest),
+        error: error.unwrap_or_default(),
+    })
+}

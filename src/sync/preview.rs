@@ -1,0 +1,111 @@
+//! What a sync would make of single objects, for people: nothing is written.
+
+use std::collections::{HashMap, HashSet};
+
+use futures::{StreamExt, stream};
+
+use super::execute::{AT_ONCE, answer_of, comes_later};
+use super::{Desired, Engine, Execution, Manifests};
+use crate::cluster::{Cluster, Error, Mode};
+use crate::crd::ApplicationKey;
+use crate::diff::IgnoreRules;
+use crate::object::{Kind, Object, ResourceKey};
+
+/// What is live of one object, and what it would become.
+#[derive(Debug)]
+pub(crate) struct Preview {
+    pub(crate) key: ResourceKey,
+    pub(crate) live: Option<Object>,
+    /// The answer to a dry run, with what admission and defaults add; none when it would go.
+    pub(crate) desired: Option<Object>,
+    /// Why one of them could not be told.
+    pub(crate) error: Option<String>,
+}
+
+/// What is previewed, and as whom.
+pub(crate) struct Scene<'a> {
+    pub(crate) owner: &'a ApplicationKey,
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) desired: &'a Desired,
+    pub(crate) manifests: &'a Manifests,
+    pub(crate) ignore: &'a IgnoreRules,
+}
+
+/// Reads each object and asks what an apply would make of it; at most two requests an object.
+pub(crate) async fn preview(
+    engine: &Engine,
+    scene: &Scene<'_>,
+    keys: &[(ResourceKey, Kind)],
+) -> Vec<Preview> {
+    let reads: Vec<_> = keys
+        .iter()
+        .map(|(key, kind)| read(scene, key, kind))
+        .collect();
+    let lives: Vec<_> = stream::iter(reads).buffered(AT_ONCE).collect().await;
+    let version = |live: &Object| live.resource_version().to_owned();
+    let seen: HashMap<_, _> = keys
+        .iter()
+        .zip(&lives)
+        .filter_map(|((key, _), live)| Some((key.clone(), version(live.as_ref().ok()?.as_ref()?))))
+        .collect();
+    let unread: HashSet<_> = keys
+        .iter()
+        .zip(&lives)
+        .filter(|(_, live)| live.is_err())
+        .map(|((key, _), _)| key)
+        .collect();
+    let execution = Execution {
+        owner: scene.owner,
+        cluster: scene.cluster,
+        desired: scene.desired,
+        manifests: scene.manifests,
+        ignore: scene.ignore,
+        options: &[],
+        seen,
+    };
+    let asked: Vec<_> = keys
+        .iter()
+        .map(|(key, _)| ask(engine, &execution, key, unread.contains(key)))
+        .collect();
+    let answers: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+    let both = keys.iter().zip(lives).zip(answers);
+    both.map(|(((key, _), live), desired)| {
+        let errors = [live.as_ref().err(), desired.as_ref().err()];
+        let error = errors.into_iter().flatten().next().map(ToString::to_string);
+        Preview {
+            key: key.clone(),
+            live: live.ok().flatten(),
+            desired: desired.ok().flatten(),
+            error,
+        }
+    })
+    .collect()
+}
+
+async fn read(scene: &Scene<'_>, key: &ResourceKey, kind: &Kind) -> Result<Option<Object>, Error> {
+    match scene.cluster.served(kind).await {
+        Ok(served) => scene.cluster.get(&served, key).await,
+        Err(Error::UnknownKind(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn ask(
+    engine: &Engine,
+    execution: &Execution<'_>,
+    key: &ResourceKey,
+    unread: bool,
+) -> Result<Option<Object>, Error> {
+    let Some(manifest) = execution.manifests.objects.get(key) else {
+        return Ok(None);
+    };
+    if unread {
+        // The error of the read says it already.
+        return Ok(Some(manifest.clone()));
+    }
+    match answer_of(engine, execution, key, Mode::DryRun).await {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if comes_later(execution, key, &error) => Ok(Some(manifest.clone())),
+        Err(error) => Err(error),
+    }
+}
