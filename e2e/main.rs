@@ -24,6 +24,7 @@ mod hooks;
 mod ignoring;
 mod installation;
 mod options;
+mod pages;
 mod people;
 mod prune;
 mod push;

@@ -252,116 +252,91 @@ fn every_route_lets_in_who_may_and_nobody_else() {
     });
 }
 
+type Headers = &'static [(&'static str, &'static str)];
+
+const ABOUT: &str = "/api/v1/about";
+const SYNC: &str = "/api/v1/applications/trimtab/none/sync";
+const HOST: (&str, &str) = ("Host", "127.0.0.1:8080");
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+/// Stands for a good token, and for one of another audience.
+const GOOD: (&str, &str) = ("Authorization", "GOOD");
+const OTHER: (&str, &str) = ("Authorization", "OTHER");
+const HERE: (&str, &str) = ("Origin", "http://127.0.0.1:8080");
+const ELSEWHERE: (&str, &str) = ("Origin", "https://evil.example");
+
+/// What is asked, how, and the status of the answer.
+const REQUESTS: &[(&str, &str, &str, Headers, u16)] = &[
+    ("fine", "GET", ABOUT, &[HOST, GOOD], 200),
+    ("another audience", "GET", ABOUT, &[HOST, OTHER], 401),
+    (
+        "nonsense",
+        "GET",
+        ABOUT,
+        &[HOST, ("Authorization", "Bearer x")],
+        401,
+    ),
+    (
+        "another scheme",
+        "GET",
+        ABOUT,
+        &[HOST, ("Authorization", "Basic YTpi")],
+        401,
+    ),
+    (
+        "another host",
+        "GET",
+        ABOUT,
+        &[("Host", "evil.example"), GOOD],
+        421,
+    ),
+    (
+        "a token in the address",
+        "GET",
+        "/api/v1/about?access_token=CANARY",
+        &[HOST],
+        400,
+    ),
+    ("no route", "GET", "/api/v1/nothing", &[HOST, GOOD], 404),
+    (
+        "a way up",
+        "GET",
+        "/assets/..%2f..%2fetc%2fpasswd",
+        &[HOST],
+        404,
+    ),
+    ("no method", "DELETE", ABOUT, &[HOST, GOOD, JSON], 405),
+    ("a read that writes", "GET", SYNC, &[HOST, GOOD], 405),
+    (
+        "another site",
+        "POST",
+        SYNC,
+        &[HOST, GOOD, ELSEWHERE, JSON],
+        403,
+    ),
+    ("a form", "POST", SYNC, &[HOST, HERE], 415),
+    ("no origin", "POST", SYNC, &[HOST, JSON], 403),
+    ("a preflight", "OPTIONS", SYNC, &[HOST, ELSEWHERE], 403),
+];
+
 #[test]
 fn a_request_that_is_not_meant_is_refused() {
     story(|lab| async move {
         let good = token(lab, "trimtab-admin", "trimtab").await?;
-        let other = token(
-            lab,
-            "trimtab-admin",
-            "https://kubernetes.default.svc.cluster.local",
-        )
-        .await?;
-        let good = format!("Bearer {good}");
-        let other = format!("Bearer {other}");
-        let json = ("Content-Type", "application/json");
-        let host = ("Host", "127.0.0.1:8080");
-        let sync = "/api/v1/applications/trimtab/none/sync";
-        let about = "/api/v1/about";
-        for (what, method, path, headers, expected) in [
-            (
-                "fine",
-                "GET",
-                about,
-                vec![host, ("Authorization", good.as_str())],
-                200,
-            ),
-            (
-                "another audience",
-                "GET",
-                about,
-                vec![host, ("Authorization", &other)],
-                401,
-            ),
-            (
-                "no token",
-                "GET",
-                about,
-                vec![host, ("Authorization", "Bearer nonsense")],
-                401,
-            ),
-            (
-                "another scheme",
-                "GET",
-                about,
-                vec![host, ("Authorization", "Basic YTpi")],
-                401,
-            ),
-            (
-                "another host",
-                "GET",
-                about,
-                vec![("Host", "evil.example"), ("Authorization", &good)],
-                421,
-            ),
-            (
-                "a token in the address",
-                "GET",
-                "/api/v1/about?access_token=CANARY",
-                vec![host],
-                400,
-            ),
-            (
-                "no route",
-                "GET",
-                "/api/v1/nothing",
-                vec![host, ("Authorization", &good)],
-                404,
-            ),
-            (
-                "no method",
-                "DELETE",
-                about,
-                vec![host, ("Authorization", &good), json],
-                405,
-            ),
-            (
-                "a read that writes",
-                "GET",
-                sync,
-                vec![host, ("Authorization", &good)],
-                405,
-            ),
-            (
-                "another site",
-                "POST",
-                sync,
-                vec![
-                    host,
-                    ("Authorization", &good),
-                    ("Origin", "https://evil.example"),
-                    json,
-                ],
-                403,
-            ),
-            (
-                "a form",
-                "POST",
-                sync,
-                vec![host, ("Origin", "http://127.0.0.1:8080")],
-                415,
-            ),
-            ("no origin", "POST", sync, vec![host, json], 403),
-            (
-                "a preflight",
-                "OPTIONS",
-                sync,
-                vec![host, ("Origin", "https://evil.example")],
-                403,
-            ),
-        ] {
+        let audience = "https://kubernetes.default.svc.cluster.local";
+        let other = token(lab, "trimtab-admin", audience).await?;
+        let (good, other) = (format!("Bearer {good}"), format!("Bearer {other}"));
+        for (what, method, path, headers, expected) in REQUESTS {
+            let meant = |value: &'static str| match value {
+                "GOOD" => good.as_str(),
+                "OTHER" => other.as_str(),
+                value => value,
+            };
+            let headers: Vec<(&str, &str)> = headers
+                .iter()
+                .map(|(name, value)| (*name, meant(value)))
+                .collect();
             let (status, body) = ask(lab.agent.people, method, path, &headers, b"{}").await?;
-            ensure!(status == expected, "{what}: {status} {body}");
+            ensure!(status == *expected, "{what}: {status} {body}");
         }
         let log = lab.agent.process.log();
         ensure!(!log.contains("CANARY"), "the log has the token");

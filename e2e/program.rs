@@ -1,4 +1,4 @@
-//! The demo and the benchmarks: programs on the lab. `hack/demo` and `hack/bench` start them.
+//! The demo and the benchmarks: programs on the lab. `hack/demo`, `hack/bench` and `hack/screenshots` start them.
 
 #![expect(
     dead_code,
@@ -11,6 +11,7 @@
 mod bench;
 mod demo;
 mod lab;
+mod screenshots;
 
 use anyhow::{Result, bail};
 
@@ -21,6 +22,7 @@ async fn main() -> Result<()> {
     match arguments.as_slice() {
         ["demo", rest @ ..] => demo::run(rest).await,
         ["bench", rest @ ..] => bench::run(rest).await,
-        _ => bail!("start hack/demo or hack/bench"),
+        ["screenshots", rest @ ..] => screenshots::run(rest).await,
+        _ => bail!("start hack/demo, hack/bench or hack/screenshots"),
     }
 }

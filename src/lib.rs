@@ -26,7 +26,8 @@
 //! | plans and hands | [`trigger`]· [`plan`]· [`git`] [`render`] [`cluster`] [`bundle`] |
 //! | the engine | [`sync`] |
 //! | drivers | [`source`] [`controller`] [`server`] |
-//! | what people see and do | [`api`] |
+//! | what people may do | [`api`] |
+//! | what they see | [`ui`] |
 //! | the command line | [`cli`] |
 //!
 //! # Invariants
@@ -67,6 +68,7 @@ mod telemetry;
 #[cfg(test)]
 mod tidy;
 mod trigger;
+mod ui;
 mod webhook;
 
 use std::{ffi::OsString, process::ExitCode};

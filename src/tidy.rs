@@ -14,6 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["sync"],
     &["source", "controller", "server"],
     &["api"],
+    &["ui"],
     &["cli"],
 ];
 

@@ -2,6 +2,7 @@
 //! that is gone afterwards. Used by the end-to-end tests, the demo and the benchmarks.
 
 pub(crate) mod agent;
+pub(crate) mod browser;
 pub(crate) mod cluster;
 pub(crate) mod control_plane;
 pub(crate) mod gate;

@@ -99,13 +99,25 @@ pub(crate) struct Visible {
 
 /// What is to be compared.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub(crate) struct DiffQuery {
     revision: String,
     deployment: Option<i64>,
     resource: String,
     kind: String,
     all: bool,
+}
+
+impl DiffQuery {
+    /// What live is compared with.
+    pub(crate) fn against(&self) -> Result<Against, Problem> {
+        match (&self.revision, self.deployment) {
+            (revision, None) if revision.is_empty() => Ok(Against::Now),
+            (revision, None) => Ok(Against::Revision(revision.clone())),
+            (revision, Some(id)) if revision.is_empty() => Ok(Against::Deployment(id)),
+            _ => Err(Problem::wrong("give a revision or a deployment, not both")),
+        }
+    }
 }
 
 /// Actions that pages offer, with the verbs that they need.
@@ -152,12 +164,7 @@ pub(super) async fn diff(
     Query(query): Query<DiffQuery>,
 ) -> Result<Json<Visible>, Problem> {
     let key = ApplicationKey { namespace, name };
-    let against = match (&query.revision, query.deployment) {
-        (revision, None) if revision.is_empty() => Against::Now,
-        (revision, None) => Against::Revision(revision.clone()),
-        (revision, Some(id)) if revision.is_empty() => Against::Deployment(id),
-        _ => return Err(Problem::wrong("give a revision or a deployment, not both")),
-    };
+    let against = query.against()?;
     api.compare(&identity, &key, against, &query)
         .await
         .map(Json)
@@ -298,7 +305,7 @@ impl Api {
 }
 
 /// The Application as it is stored, without a login in the address of its repository.
-pub(super) fn stored(application: Application) -> Value {
+pub(crate) fn stored(application: Application) -> Value {
     let status = serde_json::to_value(&application.status).unwrap_or_default();
     let mut object = application.object.into_value();
     object["status"] = status;

@@ -6,7 +6,7 @@ use std::{net::IpAddr, sync::Arc};
 use axum::{
     extract::{RawPathParams, Request, State},
     http::{
-        HeaderMap, Method, StatusCode,
+        HeaderMap, HeaderValue, Method, StatusCode,
         header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN},
     },
     middleware::Next,
@@ -18,6 +18,8 @@ use crate::crd::ApplicationKey;
 
 /// A header that no form of another site can send.
 const OURS: &str = "x-trimtab";
+/// Where a request comes from, in the browser's own words (Fetch Metadata).
+const FETCH_SITE: &str = "sec-fetch-site";
 
 /// Refuses what is not for us. Runs for every path, also unknown ones.
 pub(crate) async fn check_request(
@@ -43,7 +45,7 @@ pub(crate) async fn check_request(
         ));
     }
     if *request.method() != Method::GET && *request.method() != Method::HEAD {
-        check_origin(headers)?;
+        check_origin(request.uri().path(), headers)?;
     }
     Ok(next.run(request).await)
 }
@@ -122,25 +124,35 @@ fn host_is_ours(headers: &HeaderMap, hosts: &[String]) -> bool {
 
 /// A write must come from a page of ours, or from no page: browsers say where it comes from, and
 /// a form of another site can send neither JSON nor our header.
-fn check_origin(headers: &HeaderMap) -> Result<(), Problem> {
+fn check_origin(path: &str, headers: &HeaderMap) -> Result<(), Problem> {
     let refused = |why: &str| Problem::new(StatusCode::FORBIDDEN, why);
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     let origin = headers
         .get(ORIGIN)
         .map(|origin| origin.to_str().unwrap_or_default());
-    match origin {
-        Some(origin) => {
+    // Browsers say so themselves where they trust the connection, and no page can change it. A
+    // form's origin is hidden by our own referrer policy.
+    let site = headers.get(FETCH_SITE).map(HeaderValue::as_bytes);
+    match (site, origin) {
+        (Some(b"same-origin"), _) => {}
+        (Some(_), _) => return Err(refused("the request comes from a page of another site")),
+        (None, Some(origin)) => {
             let rest = origin.split_once("://").map(|(_, rest)| rest);
             if rest.is_none() || rest != host {
                 return Err(refused("the request comes from a page of another site"));
             }
         }
-        None if !headers.contains_key(AUTHORIZATION) => {
+        (None, None) if !headers.contains_key(AUTHORIZATION) => {
             return Err(refused("the request does not say which page it comes from"));
         }
-        None => {}
+        (None, None) => {}
     }
     let content = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    // A log-in without the script; that it comes from our page was seen above.
+    let form = content == Some("application/x-www-form-urlencoded");
+    if form && (path == "/login" || path == "/logout") {
+        return Ok(());
+    }
     let json = content.is_some_and(|content| content.starts_with("application/json"));
     if json || headers.contains_key(OURS) || headers.contains_key(AUTHORIZATION) {
         return Ok(());
@@ -192,6 +204,28 @@ mod tests {
             (vec![host, ("origin", "http://a:1"), json], 0),
             (vec![host, ("origin", "http://a:1"), ("x-trimtab", "1")], 0),
             (vec![host, token], 0),
+            (
+                vec![
+                    host,
+                    ("sec-fetch-site", "same-origin"),
+                    ("origin", "null"),
+                    json,
+                ],
+                0,
+            ),
+            (
+                vec![
+                    host,
+                    ("sec-fetch-site", "same-site"),
+                    ("origin", "http://a:1"),
+                    json,
+                ],
+                403,
+            ),
+            (
+                vec![host, token, ("sec-fetch-site", "cross-site"), json],
+                403,
+            ),
             (vec![host, token, ("origin", "http://b")], 403),
             (vec![host, json], 403),
             (vec![host, ("origin", "null"), json], 403),
@@ -207,7 +241,7 @@ mod tests {
                 415,
             ),
         ] {
-            let seen = check_origin(&headers(&given));
+            let seen = check_origin("/api/v1/x", &headers(&given));
             let seen = seen.map_or_else(|problem| problem.status().as_u16(), |()| 0);
             assert_eq!(seen, expected, "{given:?}");
         }

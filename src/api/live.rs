@@ -39,7 +39,7 @@ pub(super) const LOGS: &[(&str, &str)] = &[
 ];
 
 /// Names one object.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct ObjectQuery {
     group: String,
@@ -82,7 +82,18 @@ pub(super) enum LiveAction {
     Delete {},
 }
 
+/// What somebody may do to one live object.
+pub(crate) struct LiveRights {
+    pub(crate) patch: bool,
+    pub(crate) delete: bool,
+}
+
 impl ObjectQuery {
+    /// As the query of an address.
+    pub(crate) fn to_query(&self) -> String {
+        serde_urlencoded::to_string(self).unwrap_or_default()
+    }
+
     fn key(&self) -> Result<ResourceKey, Problem> {
         let named = |text: &str| !text.is_empty() && !text.contains(['/', '?', '#', '%']);
         let fine = |text: &str| text.is_empty() || named(text);
@@ -219,6 +230,29 @@ impl Api {
         let live = self.cluster.get(&served, &key).await?;
         live.map(masked)
             .ok_or_else(|| Problem::missing(&key.to_string()))
+    }
+
+    /// What somebody may do to it; what they may not is not offered.
+    pub(crate) async fn live_actions(
+        &self,
+        identity: &Identity,
+        query: &ObjectQuery,
+    ) -> Result<LiveRights, Problem> {
+        let key = query.key()?;
+        let kind = Kind {
+            group: key.group.clone(),
+            version: query.version.clone(),
+            kind: key.kind.clone(),
+        };
+        let served = self.cluster.served(&kind).await?;
+        let may = async |verb| {
+            let asked = self.permissions.live(identity, verb, &served, &key, "");
+            asked.await
+        };
+        Ok(LiveRights {
+            patch: may("patch").await?,
+            delete: may("delete").await?,
+        })
     }
 
     /// How a kind is served, if somebody may do this to an object of it.

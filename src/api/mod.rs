@@ -25,15 +25,15 @@ use crate::crd::{Application, ApplicationKey};
 use identity::Authenticator;
 use permission::Permissions;
 
-pub(crate) use applications::{Filter, List, Visible};
-pub(crate) use explain::{Explanation, Reason, explain};
-pub(crate) use guard::check_request;
-pub(crate) use identity::{AUDIENCE, Identity};
+pub(crate) use applications::{DiffQuery, Filter, List, Visible, stored};
+pub(crate) use explain::{Explanation, explain};
+pub(crate) use identity::Identity;
+pub(crate) use live::{EventRow, ObjectQuery};
 pub(crate) use permission::Need;
 pub(crate) use problem::Problem;
 pub(crate) use routes::{Route, mount, routes};
 pub(crate) use sessions::{COOKIE_NAME, LIFETIME, Sessions};
-pub(crate) use tree::{Node, Tree};
+pub(crate) use tree::Node;
 
 /// What the API works with.
 pub(crate) struct Api {

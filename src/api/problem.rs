@@ -1,5 +1,7 @@
 //! What is answered when something is refused or fails: one JSON shape, no path, no stack.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header::RETRY_AFTER, header::WWW_AUTHENTICATE},
@@ -13,7 +15,7 @@ use crate::cluster::Error as ClusterError;
 use crate::controller::Unavailable;
 
 /// Why a request brought nothing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
     message: String,
@@ -109,10 +111,12 @@ impl IntoResponse for Problem {
             tracing::warn!(request, status = %self.status, error = self.message, "a request failed");
         }
         let body = ErrorBody {
-            error: self.message,
+            error: self.message.clone(),
             request,
         };
         let mut response = (self.status, Json(body)).into_response();
+        // Pages show the same to people.
+        response.extensions_mut().insert(Arc::new(self.clone()));
         if self.status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Bearer realm=\"trimtab\"");
             response.headers_mut().insert(WWW_AUTHENTICATE, scheme);

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::Outcome;
 use super::hooks::Receivers;
-use crate::api::{About, Api, mount, routes};
+use crate::api::{About, Api};
 use crate::bundle::Bundles;
 use crate::cluster::{Applications, ClientOptions, Cluster, Mode, Selection, WatchEvent, connect};
 use crate::config::Settings;
@@ -33,6 +33,7 @@ use crate::server::{ServeLimits, WebhookLimits, operations, serve, webhooks};
 use crate::source::{Credentials, Options, SourceLoop};
 use crate::sync::Engine;
 use crate::telemetry::{self, Metrics};
+use crate::ui::site;
 
 /// Keep this cluster as Git says
 #[derive(clap::Args, Debug)]
@@ -146,7 +147,7 @@ async fn run(args: Args) -> Result<()> {
         grace: Duration::from_secs(3),
         ..ServeLimits::default()
     };
-    let router = mount(&api, routes());
+    let router = site(&api);
     let mut people = tokio::spawn(serve(port, router, limits, ended(stopped.clone())));
     let receivers = Arc::new(Receivers::new(&settings, Arc::clone(&sources))?);
     tokio::spawn(take_settings(following, sources, Arc::clone(&receivers)));
@@ -248,19 +249,7 @@ async fn build(
     let credentials = Arc::new(Credentials::default());
     watch_secrets(&cluster, &args.namespace, &credentials).await?;
     let registry = Arc::new(Registry::default());
-    let sources = Arc::new(SourceLoop::new(
-        Options {
-            mirrors: args.work_dir.join("mirrors"),
-            poll_interval: settings.poll_interval,
-            limits: Limits {
-                timeout: settings.limits.fetch_timeout,
-                bytes: settings.limits.fetch_bytes,
-            },
-        },
-        credentials,
-        Arc::clone(&registry) as _,
-        Arc::clone(metrics),
-    ));
+    let sources = source_loop(args, settings, credentials, &registry, metrics);
     let live = {
         let registry = Arc::clone(&registry);
         LiveTable::new(cluster.clone(), move |application| {
@@ -293,10 +282,7 @@ async fn build(
             Box::new(move |application| registry.live_changed(application))
         },
     }));
-    let mut namespaces = args.application_namespaces.clone();
-    namespaces.push(args.namespace.clone());
-    namespaces.sort();
-    namespaces.dedup();
+    let namespaces = namespaces(args);
     let about = About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kube_version: cluster.version().await?,
@@ -318,16 +304,46 @@ async fn build(
         let ready = move || {
             listed.get_or_init(|| pending.fetch_sub(1, Ordering::Relaxed));
         };
-        let served = served.clone();
         tokio::spawn(watch_applications(
             Arc::clone(&registry),
             cluster.clone(),
-            served,
+            served.clone(),
             namespace,
             ready,
         ));
     }
     Ok((sources, api))
+}
+
+fn source_loop(
+    args: &Args,
+    settings: &Settings,
+    credentials: Arc<Credentials>,
+    registry: &Arc<Registry>,
+    metrics: &Arc<Metrics>,
+) -> Arc<SourceLoop> {
+    Arc::new(SourceLoop::new(
+        Options {
+            mirrors: args.work_dir.join("mirrors"),
+            poll_interval: settings.poll_interval,
+            limits: Limits {
+                timeout: settings.limits.fetch_timeout,
+                bytes: settings.limits.fetch_bytes,
+            },
+        },
+        credentials,
+        Arc::clone(registry) as _,
+        Arc::clone(metrics),
+    ))
+}
+
+/// Every namespace with Applications, once.
+fn namespaces(args: &Args) -> Vec<String> {
+    let mut namespaces = args.application_namespaces.clone();
+    namespaces.push(args.namespace.clone());
+    namespaces.sort();
+    namespaces.dedup();
+    namespaces
 }
 
 async fn engine(

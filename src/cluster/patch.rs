@@ -111,14 +111,24 @@ impl Applications {
         application: &Application,
         cascade: Cascade,
     ) -> Result<(), Error> {
-        let others = application
-            .finalizers()
-            .filter(|finalizer| !names::is_resources_finalizer(finalizer));
-        let finalizers: Vec<&str> = others.chain(cascade.finalizer()).collect();
-        let patch = json!({"metadata": {"finalizers": finalizers}});
-        let patch = guarded(patch, Some(&application.resource_version));
-        let doing = format!("set the finalizers of application {}", application.key);
-        self.patch(&application.key, &doing, &patch).await.map(drop)
+        let key = &application.key;
+        let doing = format!("set the finalizers of application {key}");
+        let mut application = application.clone();
+        let mut attempt = 1;
+        loop {
+            let others = application
+                .finalizers()
+                .filter(|finalizer| !names::is_resources_finalizer(finalizer));
+            let finalizers: Vec<&str> = others.chain(cascade.finalizer()).collect();
+            // A merge patch replaces the list, so it must be the one that was read.
+            let patch = json!({"metadata": {"finalizers": finalizers}});
+            let patch = guarded(patch, Some(&application.resource_version));
+            match self.patch(key, &doing, &patch).await {
+                Err(Error::Conflict { .. }) if attempt < ATTEMPTS => attempt += 1,
+                patched => return patched.map(drop),
+            }
+            application = self.get(key).await?;
+        }
     }
 
     /// Stores a new Application; a dry run only says what would be stored.

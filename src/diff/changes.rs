@@ -74,10 +74,19 @@ pub(crate) fn changes(live: &Object, desired: &Object) -> Vec<Change> {
 /// What one manager owns below some field.
 type Trie<'a> = (&'a Author, &'a Map<String, Value>);
 
-struct Pair<'a, T: ?Sized> {
+struct Pair<'a, T> {
     live: Option<&'a T>,
     desired: Option<&'a T>,
 }
+
+// A derive would ask the same of the values.
+impl<T> Clone for Pair<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Pair<'_, T> {}
 
 fn entries(object: &Object) -> Vec<(Author, &Map<String, Value>)> {
     let entries = object.get("/metadata/managedFields");

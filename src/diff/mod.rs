@@ -17,7 +17,7 @@ mod text;
 
 pub(crate) use adopt::adopt;
 pub(crate) use canonical::Digest;
-pub(crate) use changes::{Author, Change, as_manifest, changes};
+pub(crate) use changes::{Change, as_manifest, changes};
 pub(crate) use ignore::IgnoreRules;
 pub(crate) use mask::masked;
 pub(crate) use normalize::normalize;

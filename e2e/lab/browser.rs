@@ -1,0 +1,224 @@
+//! A real browser: Chromium, driven by its own driver.
+
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use fantoccini::{Client, ClientBuilder, Locator};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::process::{Guardian, Process, free_port};
+use super::{Expectation, eventually};
+
+/// A window of the browser.
+pub(crate) struct Browser {
+    pub(crate) client: Client,
+    _driver: Process,
+    _profile: TempDir,
+}
+
+/// How the window is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Look {
+    pub(crate) dark: bool,
+    pub(crate) without_script: bool,
+    /// Pixels; a desktop when none.
+    pub(crate) size: Option<(u32, u32)>,
+}
+
+impl Browser {
+    /// Opens a window with an empty profile.
+    pub(crate) async fn open(guardian: &Guardian, look: Look) -> Result<Self> {
+        let Ok(found) = which("chromedriver") else {
+            bail!("chromedriver is not installed: hack/browser installs it");
+        };
+        let port = free_port()?;
+        let mut command = Command::new(found);
+        command.arg(format!("--port={port}")).stdin(Stdio::null());
+        let driver = guardian.spawn(&format!("chromedriver-{port}"), &mut command)?;
+        let profile = tempfile::tempdir()?;
+        let (width, height) = look.size.unwrap_or((1280, 900));
+        let mut arguments = vec![
+            "--headless=new".to_owned(),
+            "--no-sandbox".to_owned(),
+            "--disable-gpu".to_owned(),
+            "--disable-quic".to_owned(),
+            "--disable-dev-shm-usage".to_owned(),
+            "--no-first-run".to_owned(),
+            "--disable-background-networking".to_owned(),
+            "--disable-component-update".to_owned(),
+            "--disable-sync".to_owned(),
+            format!("--window-size={width},{height}"),
+            format!("--user-data-dir={}", profile.path().display()),
+        ];
+        if look.dark {
+            arguments.push("--blink-settings=preferredColorScheme=0".to_owned());
+        }
+        let mut options = json!({"args": arguments});
+        if look.without_script {
+            options["prefs"] = json!({"profile.managed_default_content_settings.javascript": 2});
+        }
+        if let Some((width, height)) = look.size {
+            // A window has a least width, a device does not.
+            options["mobileEmulation"] = json!({
+                "deviceMetrics": {"width": width, "height": height, "pixelRatio": 2.0},
+            });
+        }
+        let capabilities = json!({
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": {"browser": "ALL"},
+        });
+        let Value::Object(capabilities) = capabilities else {
+            bail!("capabilities are an object");
+        };
+        let address = format!("http://127.0.0.1:{port}");
+        let client = eventually("a browser", Duration::from_secs(30), || async {
+            let mut builder =
+                ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
+            let connected = builder.capabilities(capabilities.clone()).connect(&address);
+            Ok(match connected.await {
+                Ok(client) => Expectation::Met(client),
+                Err(error) => Expectation::Pending(error.to_string()),
+            })
+        })
+        .await?;
+        Ok(Self {
+            client,
+            _driver: driver,
+            _profile: profile,
+        })
+    }
+
+    pub(crate) async fn visit(&self, url: &str) -> Result<()> {
+        self.client.goto(url).await.with_context(|| url.to_owned())
+    }
+
+    /// Waits until the page says this somewhere.
+    pub(crate) async fn shows(&self, text: &str) -> Result<()> {
+        self.becomes(&format!("a page with {text:?}"), |page| page.contains(text))
+            .await
+    }
+
+    /// Waits until the text of the page is as wanted.
+    pub(crate) async fn becomes(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
+        eventually(what, Duration::from_secs(30), || async {
+            // A page that is just being left has no body.
+            let seen = match self.client.find(Locator::Css("body")).await {
+                Ok(body) => body.text().await.unwrap_or_default(),
+                Err(error) => error.to_string(),
+            };
+            Ok(if wanted(&seen) {
+                Expectation::Met(())
+            } else {
+                Expectation::Pending(seen)
+            })
+        })
+        .await
+    }
+
+    /// Clicks what this selector finds, as soon as it can be clicked.
+    pub(crate) async fn click(&self, selector: &str) -> Result<()> {
+        eventually(
+            &format!("a click on {selector}"),
+            Duration::from_secs(30),
+            || async {
+                let clicked = async {
+                    self.client
+                        .find(Locator::Css(selector))
+                        .await?
+                        .click()
+                        .await
+                };
+                Ok(match clicked.await {
+                    Ok(()) => Expectation::Met(()),
+                    Err(error) => Expectation::Pending(error.to_string()),
+                })
+            },
+        )
+        .await
+    }
+
+    /// Clicks the button with this text.
+    pub(crate) async fn press(&self, text: &str) -> Result<()> {
+        let path = format!("//button[normalize-space()='{text}']");
+        eventually(
+            &format!("a click on {text}"),
+            Duration::from_secs(30),
+            || async {
+                let clicked =
+                    async { self.client.find(Locator::XPath(&path)).await?.click().await };
+                Ok(match clicked.await {
+                    Ok(()) => Expectation::Met(()),
+                    Err(error) => Expectation::Pending(error.to_string()),
+                })
+            },
+        )
+        .await
+    }
+
+    pub(crate) async fn write(&self, selector: &str, text: &str) -> Result<()> {
+        let field = self
+            .client
+            .wait()
+            .for_element(Locator::Css(selector))
+            .await?;
+        Ok(field.send_keys(text).await?)
+    }
+
+    /// Runs a script in the page; the content security policy does not concern the driver.
+    pub(crate) async fn run(&self, script: &str) -> Result<Value> {
+        Ok(self.client.execute(script, Vec::new()).await?)
+    }
+
+    /// Everything the browser complained about so far: violations of the policy, failed requests,
+    /// errors of the script.
+    pub(crate) async fn complaints(&self) -> Result<Vec<String>> {
+        let answer = self.client.issue_cmd(Log).await?;
+        let entries = answer.as_array().cloned().unwrap_or_default();
+        let entries = entries.iter().filter(|entry| entry["level"] == "SEVERE");
+        Ok(entries
+            .map(|entry| entry["message"].as_str().unwrap_or_default().to_owned())
+            .collect())
+    }
+
+    pub(crate) async fn picture(&self) -> Result<Vec<u8>> {
+        Ok(self.client.screenshot().await?)
+    }
+
+    pub(crate) async fn close(self) -> Result<()> {
+        Ok(self.client.close().await?)
+    }
+}
+
+/// Chromium's own command for what its console got.
+#[derive(Debug)]
+struct Log;
+
+impl fantoccini::wd::WebDriverCompatibleCommand for Log {
+    fn endpoint(
+        &self,
+        base: &url::Url,
+        session: Option<&str>,
+    ) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/se/log", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
+        (
+            http::Method::POST,
+            Some(json!({"type": "browser"}).to_string()),
+        )
+    }
+}
+
+/// The path of a program.
+fn which(name: &str) -> Result<std::path::PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(name))
+        .find(|file| file.is_file())
+        .with_context(|| format!("{name} is not in PATH"))
+}

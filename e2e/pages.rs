@@ -1,0 +1,146 @@
+//! The pages in a real browser.
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use crate::given::{Lab, config_map, story};
+use crate::lab::browser::{Browser, Look};
+use crate::people::token;
+
+/// A window in which one of the chart's accounts is logged in.
+async fn logged_in(lab: &Lab, account: &str, look: Look) -> Result<(Browser, String)> {
+    let browser = Browser::open(&lab.guardian, look).await?;
+    // Cookies that only https may set are taken from localhost as well.
+    let base = format!("http://localhost:{}", lab.agent.people.port());
+    let token = token(lab, account, "trimtab").await?;
+    browser.visit(&base).await?;
+    browser.shows("Token of the cluster").await?;
+    browser.write("input[name=token]", &token).await?;
+    browser.click("button.go").await?;
+    browser.shows("Applications").await?;
+    Ok((browser, base))
+}
+
+/// A script in every text that a repository or a person decides.
+const EVIL: &str = "<img src=x onerror=alert(1)><script>alert(2)</script>";
+
+#[test]
+fn an_operator_sees_and_acts_without_a_reload() {
+    story(|lab| async move {
+        let app = lab.given("by-browser").await?;
+        let (browser, base) = logged_in(lab, "trimtab-operator", Look::default()).await?;
+        let mut manifest = app.application();
+        manifest["spec"]["syncPolicy"] = json!({});
+        let first = app.commit(&[("a.yaml", Some(&config_map("a", EVIL)))])?;
+        app.create(&manifest).await?;
+        browser.visit(&format!("{base}/?q={}", app.name)).await?;
+        browser.shows("OutOfSync").await?;
+        browser.run("window.marked = true").await?;
+        browser
+            .visit(&format!("{base}/applications/trimtab/{}", app.name))
+            .await?;
+        browser.shows("Out of sync: 1 of 1 objects differ").await?;
+        browser.run("window.marked = true").await?;
+        browser.press("Sync").await?;
+        browser.click("dialog[open] button.go").await?;
+        app.synced(&first).await?;
+        browser.shows("In sync, 1 objects").await?;
+        browser.press("Pause").await?;
+        browser
+            .write("dialog[open] input[name=reason]", EVIL)
+            .await?;
+        browser.click("dialog[open] button.go").await?;
+        browser.shows("Paused").await?;
+        browser.press("Resume").await?;
+        browser
+            .becomes("no pause", |page| !page.contains("Paused"))
+            .await?;
+        ensure!(
+            browser.run("return window.marked").await? == true,
+            "the page was reloaded"
+        );
+        let page = browser
+            .run("return document.body.innerHTML")
+            .await?
+            .to_string();
+        ensure!(!page.contains("Delete…"), "an operator may not delete");
+        for tab in ["diff", "events", "history", "manifest"] {
+            browser
+                .visit(&format!("{base}/applications/trimtab/{}/{tab}", app.name))
+                .await?;
+            browser.shows("In sync").await?;
+        }
+        let complaints = browser.complaints().await?;
+        ensure!(complaints.is_empty(), "{complaints:?}");
+        browser.close().await
+    });
+}
+
+#[test]
+fn a_viewer_is_offered_nothing_that_a_viewer_may_not() {
+    story(|lab| async move {
+        let app = lab.given("viewed").await?;
+        let commit_id = app.commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
+        app.create(&app.application()).await?;
+        app.synced(&commit_id).await?;
+        let (browser, base) = logged_in(lab, "trimtab-viewer", Look::default()).await?;
+        browser
+            .visit(&format!("{base}/applications/trimtab/{}", app.name))
+            .await?;
+        browser.shows("In sync").await?;
+        let buttons = browser
+            .run("return document.querySelectorAll('.actions button').length")
+            .await?;
+        ensure!(buttons == 0, "{buttons} actions are offered");
+        browser
+            .visit(&format!("{base}/applications/trimtab/none"))
+            .await?;
+        browser.shows("there is no such application").await?;
+        browser.visit(&base).await?;
+        browser.press("Log out").await?;
+        browser.shows("Token of the cluster").await?;
+        browser.visit(&format!("{base}/about")).await?;
+        browser.shows("Token of the cluster").await?;
+        browser.close().await
+    });
+}
+
+#[test]
+fn pages_are_read_on_a_phone_in_the_dark_and_without_script() {
+    story(|lab| async move {
+        let app = lab.given("read-anywhere").await?;
+        let commit_id = app.commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
+        app.create(&app.application()).await?;
+        app.synced(&commit_id).await?;
+        let look = Look {
+            dark: true,
+            size: Some((390, 844)),
+            ..Look::default()
+        };
+        let (phone, base) = logged_in(lab, "trimtab-viewer", look).await?;
+        for path in ["/", "/about", "/applications/trimtab/read-anywhere"] {
+            phone.visit(&format!("{base}{path}")).await?;
+            let wide = "return document.documentElement.scrollWidth <= innerWidth";
+            ensure!(
+                phone.run(wide).await? == true,
+                "{path} is wider than a phone"
+            );
+        }
+        let back = "return getComputedStyle(document.body).backgroundColor";
+        let back = phone.run(back).await?;
+        ensure!(back == "rgb(16, 20, 27)", "not dark: {back}");
+        phone.close().await?;
+        let look = Look {
+            without_script: true,
+            ..Look::default()
+        };
+        let (plain, base) = logged_in(lab, "trimtab-viewer", look).await?;
+        plain
+            .visit(&format!(
+                "{base}/applications/trimtab/read-anywhere?view=list"
+            ))
+            .await?;
+        plain.shows("ConfigMap").await?;
+        plain.close().await
+    });
+}

@@ -1,0 +1,479 @@
+//! One application: state and reason in words first, then its objects, what differs, events,
+//! history and its own manifest. A page each, so that every one has an address.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Extension,
+    extract::{Path, Query, State},
+    response::Response,
+};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::{address, difference, graph, html as page_of, layout, words};
+use crate::api::{Api, DiffQuery, EventRow, Identity, ObjectQuery, Problem, explain};
+use crate::controller::Against;
+use crate::crd::{Application, ApplicationKey, Deployment, OperationPhase, Timing};
+use crate::diff::as_manifest;
+use crate::object::{redact_url, to_yaml};
+
+type Named = Path<(String, String)>;
+
+/// What every page of an application begins with.
+struct Head {
+    application: Application,
+    may: BTreeMap<&'static str, bool>,
+    user: String,
+}
+
+impl Head {
+    async fn read(api: &Api, identity: &Identity, path: Named) -> Result<Self, Problem> {
+        let Path((namespace, name)) = path;
+        let key = ApplicationKey { namespace, name };
+        Ok(Self {
+            application: api.application(&key).await?,
+            may: api.actions(identity, &key).await?,
+            user: identity.name().to_owned(),
+        })
+    }
+
+    fn may(&self, verb: &str) -> bool {
+        self.may.get(verb) == Some(&true)
+    }
+
+    /// The address of a page of it, or of an action on it.
+    fn page(&self, page: &str) -> String {
+        let key = &self.application.key;
+        address(&key.namespace, &key.name, page)
+    }
+
+    fn action(&self, action: &str) -> String {
+        format!("/api/v1{}", self.page(action))
+    }
+
+    fn show(&self, tab: &str, content: &Markup) -> Response {
+        let key = &self.application.key;
+        let content = html! {
+            (self.top())
+            (self.tabs(tab))
+            section aria-label=(tab) { (content) }
+        };
+        let live = key.to_string();
+        page_of(layout::page(&key.name, &self.user, Some(&live), &content))
+    }
+
+    fn top(&self) -> Markup {
+        let (spec, status) = (&self.application.spec, &self.application.status);
+        let explanation = explain(&self.application);
+        let source = spec.source.clone().unwrap_or_default();
+        let repository = redact_url(&source.repo_url);
+        html! {
+            div .title {
+                h1 { (self.application.key.name) }
+                (words::sync(status.sync.status))
+                (words::health_of(status.health.as_ref()))
+                @if let Some(state) = &status.operation_state {
+                    @if state.phase != OperationPhase::Succeeded { (words::phase(state.phase)) }
+                }
+            }
+            p .headline { (explanation.headline) }
+            p .from {
+                (words::commit(&status.sync.revision, &repository))
+                " of " (repository)
+                @if !source.path.is_empty() { " " code { (source.path) } }
+                @if !source.target_revision.is_empty() { ", " (source.target_revision) }
+                @if !spec.destination.namespace.is_empty() {
+                    " → namespace " (spec.destination.namespace)
+                }
+            }
+            (self.actions())
+            @if !explanation.reasons.is_empty() {
+                ul .reasons {
+                    @for reason in explanation.reasons.iter().take(50) {
+                        li { (reason.text)
+                            @if !reason.advice.is_empty() { div .advice { (reason.advice) } } }
+                    }
+                }
+            }
+            @for line in &explanation.closing { p .closing { (line) } }
+        }
+    }
+
+    fn tabs(&self, chosen: &str) -> Markup {
+        html! {
+            nav .tabs aria-label="Application" {
+                @for (page, name) in [("", "Objects"), ("diff", "Diff"), ("events", "Events"),
+                    ("history", "History"), ("manifest", "Manifest")] {
+                    a href=(self.page(page)) aria-current=[(name == chosen).then_some("page")] { (name) }
+                }
+            }
+        }
+    }
+
+    /// What this person may do; what they may not is not offered.
+    fn actions(&self) -> Markup {
+        let status = &self.application.status;
+        let running = status.operation_state.as_ref();
+        let running = running.is_some_and(|state| state.phase == OperationPhase::Running);
+        let waits = crate::crd::approval(&self.application, jiff::Timestamp::UNIX_EPOCH).is_some();
+        html! {
+            div .actions {
+                @if self.may("sync") {
+                    (self.sync_dialog())
+                    @if running { (layout::button("Terminate", &self.action("terminate"), "{}")) }
+                    @if waits { (self.approve_dialog()) }
+                }
+                @if self.may("refresh") {
+                    (layout::button("Refresh", &self.action("refresh"), "{}"))
+                }
+                @if self.may("rollback") && status.pin.is_some() {
+                    (layout::button("End rollback", &self.action("rollback"), r#"{"undo":true}"#))
+                }
+                @if self.may("pause") {
+                    @if self.application.spec.pause.is_some() {
+                        (layout::button("Resume", &self.action("resume"), "{}"))
+                    } @else { (self.pause_dialog()) }
+                }
+                @if self.may("delete") { (self.delete_dialog()) }
+            }
+        }
+    }
+
+    fn sync_dialog(&self) -> Markup {
+        let rows = &self.application.status.resources;
+        let send = layout::Send {
+            title: "Sync",
+            go: "Sync",
+            method: "POST",
+            to: &self.action("sync"),
+        };
+        let fields = html! {
+            label .check { input type="checkbox" name="prune"; "Prune: delete what is not desired" }
+            label .check { input type="checkbox" name="dryRun"; "Dry run: only say what would change" }
+            @if rows.len() < 200 {
+                details { summary { "Only some of the " (rows.len()) " objects" }
+                    @for row in rows {
+                        label .check { input type="checkbox" data-resource={
+                            (row.group) "\n" (row.kind) "\n" (row.namespace) "\n" (row.name) };
+                            (row.key()) }
+                    }
+                }
+            }
+        };
+        layout::dialog("sync", "Sync", &send, &fields)
+    }
+
+    fn approve_dialog(&self) -> Markup {
+        let all = self.application.object.is_terminating();
+        let send = layout::Send {
+            title: "Let these go?",
+            go: "Delete them",
+            method: "POST",
+            to: &self.action("approve"),
+        };
+        let rows = self.application.status.resources.iter();
+        let fields = html! {
+            ul { @for row in rows.filter(|row| all || row.requires_pruning) { li { (row.key()) } } }
+        };
+        layout::dialog("approve", "Approve", &send, &fields)
+    }
+
+    fn pause_dialog(&self) -> Markup {
+        let send = layout::Send {
+            title: "Pause",
+            go: "Pause",
+            method: "POST",
+            to: &self.action("pause"),
+        };
+        let fields = html! {
+            label { "Why" input name="reason" required maxlength="200"; }
+            label { "How long" input name="duration" placeholder="2h; until resumed when empty"; }
+        };
+        layout::dialog("pause", "Pause", &send, &fields)
+    }
+
+    fn delete_dialog(&self) -> Markup {
+        let send = layout::Send {
+            title: "Delete this application?",
+            go: "Delete",
+            method: "DELETE",
+            to: &self.action(""),
+        };
+        let count = self.application.status.resources.len();
+        let name = &self.application.key.name;
+        let fields = html! {
+            label { "What becomes of its " (count) " objects"
+                select name="cascade" data-query {
+                    option value="background" { "They are deleted" }
+                    option value="foreground" { "They are deleted after what they own" }
+                    option value="orphan" { "They stay" }
+                }
+            }
+            p { "CustomResourceDefinitions, the created namespace and objects with Delete=false stay." }
+            label { "Type " strong { (name) } " to confirm"
+                input name="confirm" data-query required pattern=(name) autocomplete="off"; }
+        };
+        layout::dialog("delete", "Delete…", &send, &fields)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ObjectsQuery {
+    /// `list` instead of the tree.
+    view: String,
+    /// Part of a kind or name.
+    q: String,
+}
+
+pub(super) async fn objects(
+    State(api): State<Arc<Api>>,
+    Extension(identity): Extension<Identity>,
+    path: Named,
+    Query(query): Query<ObjectsQuery>,
+) -> Result<Response, Problem> {
+    let head = Head::read(&api, &identity, path).await?;
+    let mut tree = api.tree(&identity, &head.application).await?;
+    let words = query.q.to_lowercase();
+    tree.nodes.retain(|node| {
+        let text = format!("{} {}", node.kind, node.name).to_lowercase();
+        words.is_empty() || text.contains(&words)
+    });
+    let as_list = query.view == "list";
+    let base = head.page("");
+    let content = html! {
+        form .filters method="get" action=(base) data-filters {
+            label { "Search" input type="search" name="q" value=(query.q) placeholder="kind or name"; }
+            label { "View" select name="view" {
+                option value="tree" { "tree" }
+                option value="list" selected[as_list] { "list" }
+            } }
+            button type="submit" { "Show" }
+            @if !as_list {
+                span .zoom .scripted { button type="button" data-zoom="0.8" aria-label="Smaller" { "−" }
+                    button type="button" data-zoom="1.25" aria-label="Larger" { "+" } }
+            }
+        }
+        @if !tree.hidden.is_empty() {
+            p .dim { "Not shown, as you may not list it: " (tree.hidden.join(", ")) }
+        }
+        @if tree.nodes.is_empty() { p .empty { "No objects." } }
+        @else if as_list { (graph::list(&base, &tree.nodes)) }
+        @else { (graph::tree(&base, &head.application.key.name, &tree.nodes)) }
+        (timing(head.application.status.timing.as_ref()))
+    };
+    Ok(head.show("Objects", &content))
+}
+
+/// How long each stage of the last change took, as bars on one scale.
+fn timing(timing: Option<&Timing>) -> Markup {
+    let Some(timing) = timing else {
+        return Markup::default();
+    };
+    let stages = [
+        ("fetched", Some(timing.fetched_ms)),
+        ("rendered", Some(timing.rendered_ms)),
+        ("applied", Some(timing.applied_ms)),
+        ("healthy", timing.healthy_ms),
+    ];
+    let end = stages
+        .iter()
+        .filter_map(|(_, ms)| *ms)
+        .max()
+        .unwrap_or(1)
+        .max(1);
+    let mut from = 0;
+    html! {
+        h2 { "Last change" }
+        p .dim { "By " (timing.trigger) ", received " (words::ago(&timing.received_at)) }
+        table .waterfall {
+            @for (stage, ms) in stages {
+                @if let Some(ms) = ms {
+                    tr { th scope="row" { (stage) } td { (ms) " ms" }
+                        td .bars { svg viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true" {
+                            rect x=(from * 100 / end) y="0" height="4"
+                                width=(((ms - from).max(0) * 100 / end).max(1)) {} } } }
+                    ({ from = ms; "" })
+                }
+            }
+        }
+    }
+}
+
+pub(super) async fn diff(
+    State(api): State<Arc<Api>>,
+    Extension(identity): Extension<Identity>,
+    path: Named,
+    Query(query): Query<DiffQuery>,
+    Query(shown): Query<difference::Shown>,
+) -> Result<Response, Problem> {
+    let head = Head::read(&api, &identity, path).await?;
+    let against = query.against()?;
+    let deployment = match &against {
+        Against::Deployment(id) => Some(*id),
+        _ => None,
+    };
+    let visible = api
+        .compare(&identity, &head.application.key, against, &query)
+        .await?;
+    let content = html! {
+        @if let Some(id) = deployment {
+            p { "What a rollback to deployment " (id) " would change." }
+            @if head.may("rollback") {
+                (layout::button("Roll back", &head.action("rollback"), &format!(r#"{{"id":{id}}}"#)))
+            }
+        }
+        (difference::page(&visible, &shown, &head.page("diff"), deployment))
+    };
+    Ok(head.show("Diff", &content))
+}
+
+pub(super) async fn events(
+    State(api): State<Arc<Api>>,
+    Extension(identity): Extension<Identity>,
+    path: Named,
+) -> Result<Response, Problem> {
+    let head = Head::read(&api, &identity, path).await?;
+    let key = &head.application.key;
+    let rows = api.events(&identity, key, &ObjectQuery::default()).await?;
+    Ok(head.show("Events", &event_table(&rows)))
+}
+
+fn event_table(rows: &[EventRow]) -> Markup {
+    html! {
+        @if rows.is_empty() { p .empty { "No events." } }
+        @else {
+            div .scroll { table {
+                thead { tr { th scope="col" { "When" } th scope="col" { "Reason" }
+                    th scope="col" { "Message" } th scope="col" { "Times" } } }
+                tbody { @for row in rows {
+                    tr .bad[row.warning] {
+                        td { (words::ago(&row.at)) } td { (row.reason) } td { (row.message) }
+                        td { (row.count) }
+                    }
+                } }
+            } }
+        }
+    }
+}
+
+pub(super) async fn history(
+    State(api): State<Arc<Api>>,
+    Extension(identity): Extension<Identity>,
+    path: Named,
+) -> Result<Response, Problem> {
+    let head = Head::read(&api, &identity, path).await?;
+    let status = &head.application.status;
+    let source = head.application.spec.source.clone().unwrap_or_default();
+    let repository = redact_url(&source.repo_url);
+    let newest = status.history.last().map(|deployment| deployment.id);
+    let content = html! {
+        h2 { "Deployments" }
+        div .scroll { table {
+            thead { tr { th scope="col" { "Id" } th scope="col" { "Commit" } th scope="col" { "When" }
+                th scope="col" { "By" } th scope="col" { "" } } }
+            tbody { @for deployment in status.history.iter().rev() {
+                tr {
+                    td { (deployment.id) }
+                    td { (words::commit(&deployment.revision, &repository)) }
+                    td { (words::ago(&deployment.deployed_at)) }
+                    td { (initiator(deployment)) }
+                    td { @if Some(deployment.id) != newest || status.pin.is_some() {
+                        a href={ (head.page("diff")) "?all=true&deployment=" (deployment.id) } {
+                            "Compare and roll back" } } }
+                }
+            } }
+        } }
+        h2 { "Last syncs" }
+        div .scroll { table {
+            thead { tr { th scope="col" { "When" } th scope="col" { "By" } th scope="col" { "Commit" }
+                th scope="col" { "Result" } th scope="col" { "Changed" } th scope="col" { "Took" } } }
+            tbody { @for attempt in status.attempts.iter().rev() {
+                tr .bad[attempt.result != "Succeeded"] {
+                    td { (words::ago(&attempt.at)) } td { (attempt.by) }
+                    td { (words::commit(&attempt.revision, &repository)) }
+                    td { (attempt.result) @if !attempt.message.is_empty() { ": " (attempt.message) } }
+                    td { (attempt.changed) @if attempt.pruned > 0 { ", " (attempt.pruned) " pruned" } }
+                    td { (attempt.duration_ms) " ms" }
+                }
+            } }
+        } }
+    };
+    Ok(head.show("History", &content))
+}
+
+fn initiator(deployment: &Deployment) -> String {
+    match &deployment.initiated_by {
+        Some(by) if !by.username.is_empty() => by.username.clone(),
+        _ => "automation".to_owned(),
+    }
+}
+
+pub(super) async fn manifest(
+    State(api): State<Arc<Api>>,
+    Extension(identity): Extension<Identity>,
+    path: Named,
+) -> Result<Response, Problem> {
+    let head = Head::read(&api, &identity, path).await?;
+    let text = to_yaml(&crate::api::stored(head.application.clone())).unwrap_or_default();
+    Ok(head.show("Manifest", &html! { pre .code tabindex="0" { (text) } }))
+}
+
+pub(super) async fn resource(
+    State(api): State<Arc<Api>>,
+    Extension(identity): Extension<Identity>,
+    path: Named,
+    Query(query): Query<ObjectQuery>,
+) -> Result<Response, Problem> {
+    let head = Head::read(&api, &identity, path).await?;
+    let live = api.live(&identity, &query).await?;
+    let key = live.key();
+    let text = to_yaml(&as_manifest(&live)).unwrap_or_default();
+    let events = api.events(&identity, &head.application.key, &query).await;
+    let health = crate::health::assess(&live);
+    let target = format!("{}?{}", head.action("resource"), query.to_query());
+    let workload = matches!(
+        key.kind.as_str(),
+        "Deployment" | "StatefulSet" | "DaemonSet"
+    );
+    let may = api.live_actions(&identity, &query).await?;
+    let content = html! {
+        div .title { h2 { (key) } (words::health_of(health.as_ref())) }
+        @if let Some(message) = health.map(|health| health.message).filter(|it| !it.is_empty()) {
+            p { (message) }
+        }
+        div .actions {
+            @if workload && may.patch { (layout::button("Restart", &target, r#"{"restart":{}}"#)) }
+            @if may.delete { (delete_live(&target, &key.name)) }
+        }
+        @if key.kind == "Pod" {
+            h3 { "Log" }
+            pre .log tabindex="0" aria-label="Log" data-log={ (head.action("logs"))
+                "?follow=true&resourceNamespace=" (key.namespace) "&resource=" (key.name) } {}
+            noscript { p { "The log needs the script; " code { "kubectl logs" } " does not." } }
+        }
+        h3 { "Live" }
+        pre .code tabindex="0" { (text) }
+        h3 { "Events" }
+        @match &events {
+            Ok(rows) => { (event_table(rows)) }
+            Err(problem) => { p .dim { (problem.message()) } }
+        }
+    };
+    Ok(head.show("Objects", &content))
+}
+
+fn delete_live(target: &str, name: &str) -> Markup {
+    let send = layout::Send {
+        title: "Delete this live object?",
+        go: "Delete",
+        method: "POST",
+        to: target,
+    };
+    let fields = html! {
+        p { strong { (name) } " is deleted now. What is desired is made again by the next sync." }
+        input type="hidden" name="delete" value="{}" data-json;
+    };
+    layout::dialog("delete-live", "Delete object…", &send, &fields)
+}

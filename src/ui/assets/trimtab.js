@@ -1,0 +1,219 @@
+// Live updates, dialogs and logs. Every page can be read without this.
+"use strict";
+(() => {
+  document.documentElement.classList.add("live");
+  const policy = window.trustedTypes
+    ? trustedTypes.createPolicy("trimtab", { createHTML: (text) => text })
+    : { createHTML: (text) => text };
+  const $ = (selector, root = document) => root.querySelector(selector);
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const state = (text) => { const it = $("#state"); if (it) it.textContent = text; };
+
+  let timer;
+  const notice = (text, bad) => {
+    const box = $("#notice");
+    box.textContent = text;
+    box.classList.toggle("bad", Boolean(bad));
+    box.hidden = false;
+    clearTimeout(timer);
+    timer = setTimeout(() => { box.hidden = true; }, bad ? 12000 : 5000);
+  };
+
+  // Reads this page again and takes over what changed. An open dialog is left alone.
+  let reading = false, again = false;
+  async function refresh() {
+    if (reading || $("dialog[open]")) { again = true; return; }
+    reading = true;
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      if (answer.redirected && new URL(answer.url).pathname === "/login") { location.reload(); return; }
+      const text = await answer.text();
+      const fresh = new DOMParser().parseFromString(policy.createHTML(text), "text/html");
+      const content = fresh.querySelector("#content");
+      if (content && !$("dialog[open]")) replace(content);
+    } catch { state("offline, trying again"); } finally {
+      reading = false;
+      if (again && !$("dialog[open]")) { again = false; setTimeout(refresh, 50); }
+    }
+  }
+  function replace(content) {
+    const open = all("details[open] > summary").map((it) => it.textContent);
+    const focused = document.activeElement?.name;
+    const typed = document.activeElement?.value;
+    const log = $("[data-log]");
+    const zoom = $(".graph svg")?.getAttribute("width");
+    $("#content").replaceChildren(...[...content.childNodes].map((it) => document.adoptNode(it)));
+    for (const it of all("details > summary")) if (open.includes(it.textContent)) it.parentNode.open = true;
+    const fresh = $("[data-log]");
+    if (log && fresh && log.dataset.log === fresh.dataset.log) fresh.replaceWith(log);
+    if (zoom && $(".graph svg")) scale(Number(zoom) / Number($(".graph svg").getAttribute("width")));
+    if (focused) {
+      const field = $(`[name="${CSS.escape(focused)}"]`);
+      if (field) { field.focus(); if (field.type === "search") field.value = typed; }
+    }
+    begin();
+  }
+  let soon;
+  const refreshSoon = () => { clearTimeout(soon); soon = setTimeout(refresh, 40); };
+
+  function listen() {
+    const about = document.body.dataset.live;
+    if (about === undefined) return;
+    const query = about ? `?application=${encodeURIComponent(about)}` : "";
+    const source = new EventSource(`/api/v1/stream${query}`);
+    let was = false;
+    source.addEventListener("open", () => { state("live"); if (was) refreshSoon(); was = true; });
+    source.addEventListener("error", () => state("offline, trying again"));
+    for (const kind of ["application", "gone", "resync"]) source.addEventListener(kind, refreshSoon);
+    addEventListener("pagehide", () => source.close());
+  }
+
+  async function send(method, to, body) {
+    const options = { method, headers: { "Content-Type": "application/json", "X-Trimtab": "1" } };
+    if (body !== undefined) options.body = JSON.stringify(body);
+    const answer = await fetch(to, options);
+    const text = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error(text.error || `the agent answered ${answer.status}`);
+    return text;
+  }
+
+  // The fields of a form as JSON; data-query ones belong to the address.
+  function gather(form) {
+    const body = {}, query = new URLSearchParams(), resources = [];
+    for (const field of all("input, select, textarea", form)) {
+      if (field.dataset.resource !== undefined) {
+        if (field.checked) {
+          const [group, kind, namespace, name] = field.dataset.resource.split("\n");
+          resources.push({ group, kind, namespace, name });
+        }
+      } else if (field.dataset.query !== undefined) query.set(field.name, field.value);
+      else if (field.dataset.json !== undefined) body[field.name] = JSON.parse(field.value);
+      else if (field.type === "checkbox") body[field.name] = field.checked;
+      else if (field.name) body[field.name] = field.value;
+    }
+    if (resources.length) body.resources = resources;
+    return { body, query };
+  }
+
+  addEventListener("click", async (event) => {
+    const target = event.target.closest("button");
+    if (!target) return;
+    if (target.dataset.open) $(`#${CSS.escape(target.dataset.open)}`).showModal();
+    else if (target.dataset.close !== undefined) target.closest("dialog").close();
+    else if (target.dataset.zoom) scale(Number(target.dataset.zoom));
+    else if (target.dataset.check !== undefined) await make(target.form, true);
+    else if (target.dataset.post) {
+      target.disabled = true;
+      try {
+        notice((await send("POST", target.dataset.post, JSON.parse(target.dataset.body))).done);
+      } catch (error) { notice(error.message, true); }
+      target.disabled = false;
+      refreshSoon();
+    }
+  });
+  addEventListener("submit", async (event) => {
+    const form = event.target;
+    if (form.dataset.new !== undefined) { event.preventDefault(); await make(form, false); return; }
+    if (!form.dataset.send) return;
+    event.preventDefault();
+    const { body, query } = gather(form);
+    const to = form.dataset.send + (query.size ? `?${query}` : "");
+    const error = $(".error", form);
+    error.hidden = true;
+    const go = $(".go", form);
+    go.disabled = true;
+    try {
+      const remove = form.dataset.method === "DELETE";
+      const answer = await send(form.dataset.method, to, remove ? undefined : body);
+      form.closest("dialog").close();
+      notice(answer.done);
+      if (remove) location.assign("/");
+    } catch (problem) { error.textContent = problem.message; error.hidden = false; }
+    go.disabled = false;
+    refreshSoon();
+  });
+  addEventListener("close", () => { if (again) { again = false; refresh(); } }, true);
+
+  // Filters act while they are typed and stay in the address.
+  let typing;
+  addEventListener("input", (event) => {
+    const form = event.target.closest("form");
+    if (form?.dataset.new !== undefined) { draft(form); return; }
+    if (form?.dataset.filters === undefined) return;
+    clearTimeout(typing);
+    typing = setTimeout(() => {
+      const query = new URLSearchParams();
+      for (const [name, value] of new FormData(form)) if (value) query.set(name, value);
+      history.replaceState(null, "", query.size ? `?${query}` : location.pathname);
+      refresh();
+    }, 150);
+  });
+
+  function scale(factor) {
+    const svg = $(".graph svg");
+    if (!svg) return;
+    const natural = Number(svg.dataset.width);
+    const width = Math.min(4 * natural, Math.max(natural / 8, Number(svg.getAttribute("width")) * factor));
+    const [, , w, h] = svg.getAttribute("viewBox").split(" ").map(Number);
+    svg.setAttribute("width", width);
+    svg.setAttribute("height", (width * h) / w);
+  }
+
+  // The log of a container, as it is written. Old lines go when there are too many.
+  async function follow(box) {
+    if (box.dataset.began) return;
+    box.dataset.began = "1";
+    try {
+      const answer = await fetch(box.dataset.log);
+      if (!answer.ok) { box.textContent = (await answer.json()).error; return; }
+      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return;
+        const end = box.scrollTop + box.clientHeight >= box.scrollHeight - 20;
+        box.append(value);
+        while (box.childNodes.length > 2000) box.firstChild.remove();
+        if (end) box.scrollTop = box.scrollHeight;
+      }
+    } catch { box.append("\n(the log ended)"); }
+  }
+
+  // The Application that the form describes.
+  function draft(form) {
+    const { body } = gather(form);
+    const spec = {
+      project: "default",
+      source: { repoURL: body.repoURL },
+      destination: { name: "in-cluster", namespace: body.destination },
+    };
+    if (body.path) spec.source.path = body.path;
+    if (body.targetRevision) spec.source.targetRevision = body.targetRevision;
+    const policy = {};
+    if (body.automated) policy.automated = { prune: body.prune, selfHeal: body.selfHeal };
+    if (body.createNamespace) policy.syncOptions = ["CreateNamespace=true"];
+    if (Object.keys(policy).length) spec.syncPolicy = policy;
+    const metadata = { name: body.name, namespace: body.home };
+    if (body.finalizer) metadata.finalizers = ["trimtab.dev/resources-finalizer"];
+    const made = { apiVersion: `${body.group}/v1alpha1`, kind: "Application", metadata, spec };
+    form.elements.manifest.value = JSON.stringify(made, null, 2);
+    return made;
+  }
+  async function make(form, dry) {
+    if (!form.reportValidity()) return;
+    const error = $(".error", form);
+    error.hidden = true;
+    try {
+      const made = await send("POST", `/api/v1/applications${dry ? "?dryRun=true" : ""}`, draft(form));
+      if (dry) notice("The API server would take it.");
+      else location.assign(`/applications/${made.metadata.namespace}/${made.metadata.name}`);
+    } catch (problem) { error.textContent = problem.message; error.hidden = false; }
+  }
+
+  function begin() {
+    for (const box of all("[data-log]")) follow(box);
+    const form = $("[data-new]");
+    if (form) draft(form);
+  }
+  begin();
+  listen();
+})();
