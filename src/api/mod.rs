@@ -27,10 +27,10 @@ use permission::Permissions;
 
 pub(crate) use applications::{DiffQuery, Filter, List, Visible, stored};
 pub(crate) use explain::{Explanation, explain};
-pub(crate) use identity::Identity;
+pub(crate) use identity::{AUDIENCE, Identity};
 pub(crate) use live::{EventRow, ObjectQuery};
 pub(crate) use permission::Need;
-pub(crate) use problem::Problem;
+pub(crate) use problem::{Problem, random_hex};
 pub(crate) use routes::{Route, mount, routes};
 pub(crate) use sessions::{COOKIE_NAME, LIFETIME, Sessions};
 pub(crate) use tree::Node;

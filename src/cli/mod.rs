@@ -5,11 +5,13 @@ mod approve;
 mod completion;
 mod crd;
 mod delete;
+mod diff;
 mod explain;
 mod follow;
 mod get;
 mod history;
 mod hooks;
+mod link;
 mod list;
 mod operate;
 mod output;
@@ -21,6 +23,7 @@ mod table;
 mod target;
 mod terminate;
 mod text;
+mod ui;
 mod version;
 mod view;
 mod wait;
@@ -43,6 +46,8 @@ Exit codes: 0 done, 1 something is out of sync or degraded, 2 error.
 Examples:
   trimtab list -A                     what runs here and how it does
   trimtab get shop                    one application, object by object
+  trimtab diff shop                   what a sync would change
+  trimtab ui                          the same in a browser
   trimtab sync shop --wait            apply now and say what changed
   trimtab rollback shop               the deployment before the last
   trimtab crd | kubectl apply --server-side -f -"
@@ -57,6 +62,8 @@ enum Command {
     Agent(Box<agent::Args>),
     List(list::Args),
     Get(get::Args),
+    Diff(Box<diff::Args>),
+    Ui(Box<ui::Args>),
     Sync(sync::Args),
     Refresh(refresh::Args),
     Explain(explain::Args),
@@ -103,6 +110,8 @@ fn dispatch(command: Command) -> Result<Outcome> {
         Command::Agent(args) => agent::start(*args),
         Command::List(args) => wait_for(list::run(args)),
         Command::Get(args) => wait_for(get::run(args)),
+        Command::Ui(args) => wait_for(ui::run(*args)),
+        Command::Diff(args) => wait_for(diff::run(*args)),
         Command::Sync(args) => wait_for(sync::run(args)),
         Command::Refresh(args) => wait_for(refresh::run(args)),
         Command::History(args) => wait_for(history::run(args)),

@@ -9,6 +9,7 @@ mod error;
 mod events;
 mod objects;
 mod patch;
+mod reach;
 mod shown;
 mod watch;
 
@@ -24,6 +25,7 @@ pub(crate) use discovery::Served;
 pub(crate) use error::Error;
 pub(crate) use events::{Announcer, Notice};
 pub(crate) use objects::{Deletion, Mode};
+pub(crate) use reach::{find_agent, forward, request_token};
 pub(crate) use shown::LogRequest;
 pub(crate) use watch::{Selection, WatchEvent};
 

@@ -106,6 +106,10 @@ async fn ask(
     match answer_of(engine, execution, key, Mode::DryRun).await {
         Ok(answer) => Ok(Some(answer)),
         Err(error) if comes_later(execution, key, &error) => Ok(Some(manifest.clone())),
+        // Its namespace is not there yet: a sync creates it, or says that it may not.
+        Err(error) if error.is_not_found() && !execution.seen.contains_key(key) => {
+            Ok(Some(manifest.clone()))
+        }
         Err(error) => Err(error),
     }
 }
