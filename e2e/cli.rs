@@ -85,6 +85,8 @@ fn the_agent_touches_no_cluster_that_nobody_named() {
             .env("KUBECONFIG", &lab.control_plane.kubeconfig)
             .args([
                 "agent",
+                "--address",
+                "127.0.0.1:0",
                 "--webhook-address",
                 "127.0.0.1:0",
                 "--operations-address",

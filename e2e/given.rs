@@ -69,7 +69,11 @@ async fn start() -> Result<Lab> {
         .cluster
         .create("/api/v1/namespaces", &namespace("trimtab"))
         .await?;
-    let agent = Agent::start(&guardian, &control_plane, &AgentOptions::new(binary())).await?;
+    let options = AgentOptions {
+        address: format!("127.0.0.1:{}", control_plane.forwarded),
+        ..AgentOptions::new(binary())
+    };
+    let agent = Agent::start(&guardian, &control_plane, &options).await?;
     Ok(Lab {
         guardian,
         control_plane,

@@ -28,6 +28,7 @@ mod pages;
 mod people;
 mod prune;
 mod push;
+mod reach;
 mod rendering;
 mod restart;
 mod rollback;

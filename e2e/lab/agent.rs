@@ -34,6 +34,8 @@ pub(crate) struct AgentOptions {
     pub(crate) name: String,
     /// The namespace of its Applications.
     pub(crate) namespace: String,
+    /// Of the API and the pages.
+    pub(crate) address: String,
     pub(crate) poll_interval: String,
     pub(crate) arguments: Vec<String>,
     pub(crate) kubeconfig: Option<PathBuf>,
@@ -45,6 +47,7 @@ impl AgentOptions {
             binary: binary.into(),
             name: "agent".into(),
             namespace: "trimtab".into(),
+            address: "127.0.0.1:0".into(),
             poll_interval: "180s".into(),
             arguments: Vec::new(),
             kubeconfig: None,
@@ -88,9 +91,8 @@ impl Agent {
             .arg(directory.join("work"))
             .arg("--tools-dir")
             .arg(&control_plane.tools)
+            .args(["--address", &options.address])
             .args([
-                "--address",
-                "127.0.0.1:0",
                 "--webhook-address",
                 "127.0.0.1:0",
                 "--operations-address",

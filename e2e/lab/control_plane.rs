@@ -23,6 +23,8 @@ pub(crate) struct ControlPlane {
     pub(crate) kubeconfig: PathBuf,
     pub(crate) server: String,
     pub(crate) tools: PathBuf,
+    /// Where a port-forward to port 8080 of any pod leads: kept for the pages of an agent.
+    pub(crate) forwarded: u16,
     // Ended in this order: clients first.
     pub(crate) kwok: Process,
     pub(crate) scheduler: Process,
@@ -97,12 +99,14 @@ impl ControlPlane {
                 .arg(&kubeconfig_flag)
                 .args(["--leader-elect=false", "--secure-port=0"]),
         )?;
-        let kwok = start_kwok(guardian, tools, &kubeconfig_flag)?;
+        let forwarded = free_port()?;
+        let kwok = start_kwok(guardian, tools, &kubeconfig_flag, forwarded)?;
         let control_plane = Self {
             cluster,
             kubeconfig,
             server,
             tools: tools.to_owned(),
+            forwarded,
             kwok,
             scheduler,
             controller_manager,
@@ -199,7 +203,12 @@ fn start_api_server(
     )
 }
 
-fn start_kwok(guardian: &Guardian, tools: &Path, kubeconfig_flag: &str) -> Result<Process> {
+fn start_kwok(
+    guardian: &Guardian,
+    tools: &Path,
+    kubeconfig_flag: &str,
+    forwarded: u16,
+) -> Result<Process> {
     let directory = guardian.directory();
     let port = free_port()?;
     // Every pod has the same log: enough to see that logs are there.
@@ -212,7 +221,17 @@ fn start_kwok(guardian: &Guardian, tools: &Path, kubeconfig_flag: &str) -> Resul
         "metadata": {"name": "every-pod"},
         "spec": {"logs": [{"logsFile": directory.join("pod.log"), "follow": false}]},
     });
-    fs::write(directory.join("logs.yaml"), logs.to_string())?;
+    let forwards = json!({
+        "apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "ClusterPortForward",
+        "metadata": {"name": "every-pod"},
+        "spec": {"forwards": [{
+            "ports": [8080], "target": {"address": "127.0.0.1", "port": forwarded},
+        }]},
+    });
+    fs::write(
+        directory.join("logs.yaml"),
+        format!("{logs}\n---\n{forwards}\n"),
+    )?;
     let certificates = directory.join("certificates");
     let stages = tools.join("../kwok-stages");
     let mut command = Command::new(tools.join("kwok"));
