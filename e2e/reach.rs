@@ -3,10 +3,10 @@
 use std::{io::Read as _, process::Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::trimtab_ends;
-use crate::given::{Lab, SOON, binary, config_map, story};
+use crate::given::{Lab, SOON, Story, binary, config_map, story};
 use crate::lab::agent::ask;
 use crate::lab::browser::{Browser, Look};
 use crate::lab::{Expectation, eventually};
@@ -39,6 +39,23 @@ async fn pod(lab: &Lab) -> Result<()> {
     .await
 }
 
+/// Runs `trimtab diff` of a story's application.
+fn diff(lab: &Lab, app: &Story, more: &[&str], code: i32, expected: &[&str]) {
+    let mut all = vec!["diff", app.name.as_str(), "-n", "trimtab"];
+    all.extend(more);
+    trimtab_ends(lab, &all, code, expected);
+}
+
+fn secret(value: &str) -> String {
+    format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData: {{p: {value}}}\n")
+}
+
+/// An Application that differs from what is live, and nobody syncs.
+async fn out_of_sync(app: &Story) -> Result<()> {
+    let differs = |status: &Value| status["sync"]["status"] == "OutOfSync";
+    app.becomes("OutOfSync", differs).await.map(drop)
+}
+
 #[test]
 fn diff_says_what_a_sync_would_change() {
     story(|lab| async move {
@@ -46,64 +63,32 @@ fn diff_says_what_a_sync_would_change() {
         let app = lab.given("diffed").await?;
         let mut manifest = app.application();
         manifest["spec"]["syncPolicy"] = json!({});
-        let secret = |value: &str| {
-            format!(
-                "apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData: {{p: {value}}}\n"
-            )
-        };
         let first = app.commit(&[
             ("a.yaml", Some(&config_map("a", "1"))),
             ("s.yaml", Some(&secret("hunter2"))),
         ])?;
         app.create(&manifest).await?;
-        let args = |more: &[&str]| {
-            let mut all: Vec<String> = vec![
-                "diff".into(),
-                app.name.clone(),
-                "-n".into(),
-                "trimtab".into(),
-            ];
-            all.extend(more.iter().map(ToString::to_string));
-            all
-        };
-        let ends = |more: &[&str], code: i32, expected: &[&str]| {
-            let args = args(more);
-            let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            trimtab_ends(lab, &args, code, expected);
-        };
-        app.becomes("OutOfSync", |status| {
-            status["sync"]["status"] == "OutOfSync"
-        })
-        .await?;
-        ends(
-            &[],
-            1,
-            &["# ConfigMap diffed/a would be created", "+  value: \"1\""],
-        );
+        out_of_sync(&app).await?;
+        let created = ["# ConfigMap diffed/a would be created", "+  value: \"1\""];
+        diff(lab, &app, &[], 1, &created);
         trimtab_ends(lab, &["sync", &app.name, "-n", "trimtab", "--wait"], 0, &[]);
         app.synced(&first).await?;
-        ends(&[], 0, &[]);
-        app.push(
-            &lab.agent,
-            &[
-                ("a.yaml", Some(&config_map("a", "2"))),
-                ("s.yaml", Some(&secret("hunter3"))),
-            ],
-        )
-        .await?;
-        app.becomes("OutOfSync", |status| {
-            status["sync"]["status"] == "OutOfSync"
-        })
-        .await?;
-        ends(
-            &["--resource", "a"],
-            1,
-            &["-  value: \"1\"", "+  value: \"2\"", "live by trimtab"],
-        );
+        diff(lab, &app, &[], 0, &[]);
+        let second = [
+            ("a.yaml", Some(config_map("a", "2"))),
+            ("s.yaml", Some(secret("hunter3"))),
+        ];
+        let second = second
+            .each_ref()
+            .map(|(path, text)| (*path, text.as_deref()));
+        app.push(&lab.agent, &second).await?;
+        out_of_sync(&app).await?;
+        let changed = ["-  value: \"1\"", "+  value: \"2\"", "live by trimtab"];
+        diff(lab, &app, &["--resource", "a"], 1, &changed);
         let shown = std::process::Command::new(binary())
             .env_clear()
             .env("KUBECONFIG", &lab.control_plane.kubeconfig)
-            .args(args(&["--as", "admin"]))
+            .args(["diff", &app.name, "-n", "trimtab", "--as", "admin"])
             .output()?;
         let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
         ensure!(
@@ -113,30 +98,33 @@ fn diff_says_what_a_sync_would_change() {
         for canary in ["hunter", "aHVudGVy"] {
             ensure!(!shown.contains(canary), "{shown}");
         }
-        ends(&["--revision", &first], 0, &[]);
-        ends(&["--revision", "no-such-branch"], 2, &["no-such-branch"]);
-        ends(&["--deployment", "99"], 2, &["99"]);
-        // A checkout with another change, which nobody has committed.
-        let checkout = lab.guardian.directory().join("diffed-checkout");
+        diff(lab, &app, &["--revision", &first], 0, &[]);
+        diff(lab, &app, &["--deployment", "99"], 2, &["99"]);
+        let branch = "no-such-branch";
+        diff(lab, &app, &["--revision", branch], 2, &[branch]);
+        Ok(())
+    });
+}
+
+#[test]
+fn diff_renders_a_checkout_that_nobody_has_committed() {
+    story(|lab| async move {
+        pod(lab).await?;
+        let app = lab.given("checked-out").await?;
+        let commit_id = app.commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
+        app.create(&app.application()).await?;
+        app.synced(&commit_id).await?;
+        let checkout = lab.guardian.directory().join("checkout");
         std::fs::create_dir_all(checkout.join("app"))?;
         std::fs::write(checkout.join("app/a.yaml"), config_map("a", "3"))?;
         let path = checkout.display().to_string();
-        ends(&["--local", &path], 1, &["+  value: \"3\""]);
-        ends(
-            &["--local", &path, "--as", "viewer"],
-            2,
-            &["may not update"],
-        );
-        ends(
-            &["--server", "http://example.com"],
-            2,
-            &["this machine only"],
-        );
-        ends(
-            &["--server", "http://127.0.0.1:1"],
-            2,
-            &["could not reach the agent"],
-        );
+        diff(lab, &app, &["--local", &path], 1, &["+  value: \"3\""]);
+        let as_viewer = ["--local", &path, "--as", "viewer"];
+        diff(lab, &app, &as_viewer, 2, &["may not update"]);
+        let elsewhere = ["--server", "http://example.com"];
+        diff(lab, &app, &elsewhere, 2, &["this machine only"]);
+        let nobody = ["--server", "http://127.0.0.1:1"];
+        diff(lab, &app, &nobody, 2, &["could not reach the agent"]);
         Ok(())
     });
 }

@@ -17,7 +17,7 @@ use super::{Expectation, eventually};
 pub(crate) struct Browser {
     pub(crate) client: Client,
     _driver: Process,
-    _profile: TempDir,
+    profile: TempDir,
 }
 
 /// How the window is.
@@ -88,7 +88,7 @@ impl Browser {
         Ok(Self {
             client,
             _driver: driver,
-            _profile: profile,
+            profile,
         })
     }
 
@@ -189,7 +189,23 @@ impl Browser {
     }
 
     pub(crate) async fn close(self) -> Result<()> {
-        Ok(self.client.close().await?)
+        Ok(self.client.clone().close().await?)
+    }
+}
+
+/// Chromium outlives its driver; where a story failed nobody has closed the window.
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let profile = self.profile.path().display().to_string();
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let ours = String::from_utf8_lossy(&line).contains(&profile);
+            let process = entry.file_name().to_string_lossy().parse::<i32>();
+            if let (true, Ok(process)) = (ours, process) {
+                let process = nix::unistd::Pid::from_raw(process);
+                let _ = nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGKILL);
+            }
+        }
     }
 }
 
