@@ -26,6 +26,7 @@ mod installation;
 mod options;
 mod pages;
 mod people;
+mod projects;
 mod prune;
 mod push;
 mod reach;

@@ -85,6 +85,9 @@ fn diff_says_what_a_sync_would_change() {
         out_of_sync(&app).await?;
         let changed = ["-  value: \"1\"", "+  value: \"2\"", "live by trimtab"];
         diff(lab, &app, &["--resource", "a"], 1, &changed);
+        let explain = ["explain", app.name.as_str(), "ConfigMap/a", "-n", "trimtab"];
+        let written = ["data.value: live 1, desired 2", "written by trimtab"];
+        trimtab_ends(lab, &explain, 1, &written);
         let shown = std::process::Command::new(binary())
             .env_clear()
             .env("KUBECONFIG", &lab.control_plane.kubeconfig)

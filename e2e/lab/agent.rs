@@ -37,6 +37,8 @@ pub(crate) struct AgentOptions {
     /// Of the API and the pages.
     pub(crate) address: String,
     pub(crate) poll_interval: String,
+    /// More settings.
+    pub(crate) settings: Value,
     pub(crate) arguments: Vec<String>,
     pub(crate) kubeconfig: Option<PathBuf>,
 }
@@ -49,6 +51,7 @@ impl AgentOptions {
             namespace: "trimtab".into(),
             address: "127.0.0.1:0".into(),
             poll_interval: "180s".into(),
+            settings: json!({}),
             arguments: Vec::new(),
             kubeconfig: None,
         }
@@ -242,19 +245,23 @@ pub(crate) fn sign(secret: &str, body: &[u8]) -> String {
     hex::encode(mac.finalize().into_bytes())
 }
 
-fn write_settings(directory: &Path, options: &AgentOptions) -> Result<PathBuf> {
+/// Writes what the agent reads; it takes new settings as they come.
+pub(crate) fn write_settings(directory: &Path, options: &AgentOptions) -> Result<PathBuf> {
     fs::write(
         directory.join("github.secret"),
         format!("{GITHUB_SECRET}\n"),
     )?;
     fs::write(directory.join("gitlab.token"), GITLAB_TOKEN)?;
-    let settings = json!({
+    let mut settings = json!({
         "pollInterval": options.poll_interval,
         "receivers": [
             {"name": "github", "provider": "github", "secretFiles": [directory.join("github.secret")]},
             {"name": "gitlab", "provider": "gitlab", "secretFiles": [directory.join("gitlab.token")]},
         ],
     });
+    for (name, value) in options.settings.as_object().into_iter().flatten() {
+        settings[name] = value.clone();
+    }
     let path = directory.join("trimtab.yaml");
     fs::write(&path, settings.to_string())?;
     Ok(path)

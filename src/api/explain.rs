@@ -40,7 +40,7 @@ fn advice(type_: &str) -> &'static str {
         "SharedResourceWarning" => "take the object out of one of the two sources",
         "RolledBack" => "`trimtab rollback --undo` ends it",
         "Paused" => "`trimtab resume` ends it",
-        "WaitingForDependency" => "it begins by itself",
+        "WaitingForDependency" | "SyncWindow" => "it begins by itself",
         _ => "",
     }
 }
@@ -70,7 +70,7 @@ pub(crate) fn explain(application: &Application) -> Explanation {
         if matches!(health.status, HealthCode::Healthy | HealthCode::Missing) {
             continue;
         }
-        let text = format!("{} is {}", row.key(), health.status);
+        let text = format!("{} is {}", named(row), health.status);
         match health.message.as_str() {
             "" => say(text, ""),
             message => say(format!("{text}: {message}"), ""),

@@ -20,9 +20,13 @@ use super::Outcome;
 use super::hooks::Receivers;
 use crate::api::{About, Api};
 use crate::bundle::Bundles;
-use crate::cluster::{Applications, ClientOptions, Cluster, Mode, Selection, WatchEvent, connect};
+use crate::cluster::{
+    Applications, ClientOptions, Cluster, Mode, Selection, Served, WatchEvent, connect,
+};
 use crate::config::Settings;
-use crate::controller::{Claims, Context, Dependencies, LiveTable, Registry, watch_applications};
+use crate::controller::{
+    Claims, Context, Dependencies, LiveTable, ProjectsInForce, Registry, watch_applications,
+};
 use crate::crd::definition;
 use crate::crd::names::{GROUP, KIND, SECRET_TYPE_LABELS, VERSION};
 use crate::git::Limits;
@@ -136,11 +140,15 @@ async fn run(args: Args) -> Result<()> {
         ServeLimits::default(),
         ended(stopped.clone()),
     ));
-    let sources = tokio::select! {
+    let Parts {
+        sources,
+        api,
+        registry,
+        projects,
+    } = tokio::select! {
         built = build(&args, &settings, &metrics, &pending, stopped.clone()) => built?,
         () = terminated() => return Ok(()),
     };
-    let (sources, api) = sources;
     let limits = ServeLimits {
         connections: 512,
         header_bytes: 32 << 10,
@@ -150,7 +158,14 @@ async fn run(args: Args) -> Result<()> {
     let router = site(&api);
     let mut people = tokio::spawn(serve(port, router, limits, ended(stopped.clone())));
     let receivers = Arc::new(Receivers::new(&settings, Arc::clone(&sources))?);
-    tokio::spawn(take_settings(following, sources, Arc::clone(&receivers)));
+    let take_projects = move |settings: &Settings| {
+        let account = settings.default_service_account_name.clone();
+        if projects.set(settings.projects.clone(), account) {
+            registry.wake_all();
+        }
+    };
+    let taking = take_settings(following, sources, Arc::clone(&receivers), take_projects);
+    tokio::spawn(taking);
     let limits = WebhookLimits {
         body: settings.limits.webhook_body,
         ..WebhookLimits::default()
@@ -183,11 +198,13 @@ async fn take_settings(
     mut following: Reloaded<Settings>,
     sources: Arc<SourceLoop>,
     receivers: Arc<Receivers>,
+    take_projects: impl Fn(&Settings),
 ) {
     loop {
         following.changed().await;
         let settings = following.get();
         sources.set_poll_interval(settings.poll_interval);
+        take_projects(&settings);
         match receivers.set(&settings) {
             Ok(()) => tracing::info!(receivers = settings.receivers.len(), "new settings"),
             Err(error) => tracing::error!(%error, "the receivers stay as they were"),
@@ -229,13 +246,21 @@ fn follow_settings(args: &Args) -> Result<Reloaded<Settings>> {
     Ok(settings)
 }
 
+/// What runs.
+struct Parts {
+    sources: Arc<SourceLoop>,
+    api: Arc<Api>,
+    registry: Arc<Registry>,
+    projects: Arc<ProjectsInForce>,
+}
+
 async fn build(
     args: &Args,
     settings: &Settings,
     metrics: &Arc<Metrics>,
     pending: &Arc<AtomicUsize>,
     stopped: watch::Receiver<bool>,
-) -> Result<(Arc<SourceLoop>, Arc<Api>)> {
+) -> Result<Parts> {
     let options = ClientOptions {
         kubeconfig: args.kubeconfig.clone(),
         context: args.context.clone(),
@@ -261,6 +286,11 @@ async fn build(
         Arc::clone(&live),
         Arc::clone(metrics),
     ));
+    let projects = Arc::new(ProjectsInForce::new(
+        &args.namespace,
+        settings.projects.clone(),
+        settings.default_service_account_name.clone(),
+    ));
     let (announcer, announcing) = cluster.announcer();
     tokio::spawn(announcing);
     let (mirrors, fetches) = (Arc::clone(&sources), Arc::clone(&sources));
@@ -275,6 +305,7 @@ async fn build(
         }),
         live,
         announcer,
+        projects: Arc::clone(&projects),
         claims: Claims::default(),
         dependencies: Dependencies::default(),
         wake: {
@@ -297,22 +328,13 @@ async fn build(
         stopped,
         about,
     ));
-    pending.store(namespaces.len(), Ordering::Relaxed);
-    for namespace in namespaces {
-        let pending = Arc::clone(pending);
-        let listed = OnceLock::new();
-        let ready = move || {
-            listed.get_or_init(|| pending.fetch_sub(1, Ordering::Relaxed));
-        };
-        tokio::spawn(watch_applications(
-            Arc::clone(&registry),
-            cluster.clone(),
-            served.clone(),
-            namespace,
-            ready,
-        ));
-    }
-    Ok((sources, api))
+    watch_all(&registry, &cluster, &served, namespaces, pending);
+    Ok(Parts {
+        sources,
+        api,
+        registry,
+        projects,
+    })
 }
 
 fn source_loop(
@@ -335,6 +357,31 @@ fn source_loop(
         Arc::clone(registry) as _,
         Arc::clone(metrics),
     ))
+}
+
+/// Watches the Applications of every namespace; `pending` counts the lists that are missing.
+fn watch_all(
+    registry: &Arc<Registry>,
+    cluster: &Cluster,
+    served: &Served,
+    namespaces: Vec<String>,
+    pending: &Arc<AtomicUsize>,
+) {
+    pending.store(namespaces.len(), Ordering::Relaxed);
+    for namespace in namespaces {
+        let pending = Arc::clone(pending);
+        let listed = OnceLock::new();
+        let ready = move || {
+            listed.get_or_init(|| pending.fetch_sub(1, Ordering::Relaxed));
+        };
+        tokio::spawn(watch_applications(
+            Arc::clone(registry),
+            cluster.clone(),
+            served.clone(),
+            namespace,
+            ready,
+        ));
+    }
 }
 
 /// Every namespace with Applications, once.

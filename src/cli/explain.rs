@@ -1,13 +1,15 @@
 //! `trimtab explain`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use serde_json::Value;
 
+use super::link::{self, Role};
 use super::output::{complain, print};
 use super::text::{lines, one_line, short_revision};
 use super::words::{health_words, verdict};
 use super::{Outcome, target};
 use crate::api::explain;
-use crate::crd::{Application, OperationPhase, SyncCode, read};
+use crate::crd::{Application, OperationPhase, ResourceStatus, SyncCode, read};
 
 /// Say why an application is as it is, what holds it up and what to do
 #[derive(Debug, clap::Args)]
@@ -15,15 +17,24 @@ use crate::crd::{Application, OperationPhase, SyncCode, read};
 Ends with 1 when the application is OutOfSync or Degraded.
 
 Examples:
-  trimtab explain shop")]
+  trimtab explain shop
+  trimtab explain shop web             one object: which fields differ, and who wrote them
+  trimtab explain shop Deployment/web")]
 pub(super) struct Args {
     /// The application's name
     application: String,
+    /// One object of it: NAME or KIND/NAME
+    resource: Option<String>,
     #[command(flatten)]
     target: target::Args,
+    #[command(flatten)]
+    link: link::Args,
 }
 
 pub(super) async fn run(args: Args) -> Result<Outcome> {
+    if let Some(resource) = &args.resource {
+        return explain_object(&args, resource).await;
+    }
     let target = args.target.open().await?;
     let application = read(target.find(&args.application).await?);
     if application.status.sync.status == SyncCode::Unknown
@@ -35,6 +46,94 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
     }
     print(&explained(&application))?;
     Ok(verdict(&application))
+}
+
+/// One object: its state, and field by field what differs and who wrote what is live.
+async fn explain_object(args: &Args, resource: &str) -> Result<Outcome> {
+    let (target, link) = args.link.open(&args.target, Role::Viewer).await?;
+    let application = read(target.find(&args.application).await?);
+    let (kind, name) = resource.split_once('/').unwrap_or(("", resource));
+    let is_meant = |row: &&ResourceStatus| {
+        row.name == name && (kind.is_empty() || row.kind.eq_ignore_ascii_case(kind))
+    };
+    let rows: Vec<_> = application
+        .status
+        .resources
+        .iter()
+        .filter(is_meant)
+        .collect();
+    if rows.is_empty() {
+        bail!(
+            "\"{}\" has no object {resource}; `trimtab get {}` shows all",
+            args.application,
+            args.application
+        );
+    }
+    let query = serde_urlencoded::to_string([("resource", name), ("all", "true")])?;
+    let key = &application.key;
+    let path = format!(
+        "/api/v1/applications/{}/{}/diff?{query}",
+        key.namespace, key.name
+    );
+    let found = link.ask("GET", &path, &Value::Null).await?;
+    let objects = found["objects"].as_array().cloned().unwrap_or_default();
+    let mut text = String::new();
+    for row in &rows {
+        let health = health_words(row.health.as_ref());
+        text.push_str(&one_line(&format!(
+            "{} is {}, {health}.",
+            row.key(),
+            row.status
+        )));
+        text.push('\n');
+        let same = objects.iter().find(|object| {
+            object["kind"] == row.kind.as_str() && object["namespace"] == row.namespace.as_str()
+        });
+        text.push_str(&fields(same));
+    }
+    if found["hidden"].as_u64().is_some_and(|hidden| hidden > 0) {
+        text.push_str("This account may not see what is live.\n");
+    }
+    print(&text)?;
+    let synced = rows.iter().all(|row| row.status == SyncCode::Synced);
+    Ok(if synced {
+        Outcome::Done
+    } else {
+        Outcome::Differs
+    })
+}
+
+/// What differs in one object.
+fn fields(object: Option<&Value>) -> String {
+    let Some(object) = object else {
+        return String::new();
+    };
+    let changes = object["changes"].as_array().cloned().unwrap_or_default();
+    let mut text = match object["fate"].as_str() {
+        Some("created") => "A sync would create it.\n".to_owned(),
+        Some("pruned") => "It is not desired any more: a sync with prune deletes it.\n".to_owned(),
+        Some("unchanged") => "Nothing that the source says differs.\n".to_owned(),
+        _ => String::new(),
+    };
+    if let Some(error) = object["error"].as_str() {
+        text.push_str(&format!("It could not be compared: {}\n", one_line(error)));
+    }
+    let value = |value: &Value| match value {
+        Value::Null => "nothing".to_owned(),
+        Value::String(value) => one_line(value),
+        value => one_line(&value.to_string()),
+    };
+    for change in &changes {
+        let path = one_line(change["path"].as_str().unwrap_or_default());
+        let (live, desired) = (value(&change["live"]), value(&change["desired"]));
+        text.push_str(&format!("- {path}: live {live}, desired {desired}\n"));
+        if let Some(manager) = change["by"]["manager"].as_str() {
+            let time = change["by"]["time"].as_str().unwrap_or_default();
+            let line = format!("written by {manager} {time}");
+            text.push_str(&format!("    {}\n", one_line(&line)));
+        }
+    }
+    text
 }
 
 /// The whole explanation, for a terminal.

@@ -1,10 +1,19 @@
 //! The agent's settings, `trimtab.yaml`: text in, checked values out. Reads no file.
 
+mod globs;
+mod project_file;
+mod projects;
+mod schedule;
+mod source_address;
+mod windows;
+
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use crate::object::{IgnoreDifferences, duration, parse_document};
+use crate::object::{IgnoreDifferences, duration, is_dns_name, parse_document};
+pub(crate) use projects::{Project, Projects};
+pub(crate) use windows::{SyncWindow, WindowKind};
 
 /// Why a settings file is not taken.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -26,6 +35,10 @@ pub(crate) struct Settings {
     /// How long a repository is left alone without a push; each wait varies by up to a tenth.
     pub(crate) poll_interval: Duration,
     pub(crate) limits: Limits,
+    pub(crate) projects: Projects,
+    /// The ServiceAccount of applications that neither name one nor have one by their project; the
+    /// agent's own when empty.
+    pub(crate) default_service_account_name: String,
 }
 
 /// One webhook address, `/hooks/<name>`, and what it accepts.
@@ -70,6 +83,8 @@ struct File {
     poll_interval: Option<String>,
     verify_interval: Option<String>,
     limits: LimitsFile,
+    projects: Vec<project_file::ProjectFile>,
+    default_service_account_name: String,
 }
 
 #[derive(Deserialize)]
@@ -105,6 +120,8 @@ impl Default for Settings {
                 fetch_timeout: Duration::from_secs(60),
                 fetch_bytes: 512 << 20,
             },
+            projects: Projects::default(),
+            default_service_account_name: String::new(),
         }
     }
 }
@@ -150,6 +167,14 @@ impl Settings {
             limits.fetch_bytes = size << 20;
         }
         settings.ignore_differences = file.ignore_differences;
+        settings.projects = Projects::check(file.projects).map_err(Error::Wrong)?;
+        let account = file.default_service_account_name;
+        if !account.is_empty() && !is_dns_name(&account) {
+            return Err(Error::Wrong(
+                "defaultServiceAccountName is no name of a ServiceAccount".into(),
+            ));
+        }
+        settings.default_service_account_name = account;
         let mut names = BTreeSet::new();
         for receiver in file.receivers {
             if !names.insert(receiver.name.clone()) {

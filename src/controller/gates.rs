@@ -2,13 +2,17 @@
 
 use jiff::Timestamp;
 
-use super::Context;
 use super::state::State;
+use super::{Context, project};
 use crate::crd::{Application, ApplicationKey, HealthCode, SyncCode};
 
 /// Looks at everything that may hold up automation, and remembers it for the status. What a person
-/// asks for is never held up here.
-pub(super) fn look(context: &Context, state: &mut State, application: &Application) {
+/// asks for is held up by a sync window only: then it is said why.
+pub(super) fn look(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+) -> Option<String> {
     let mut holds = Vec::new();
     if let Some(pause) = &application.spec.pause {
         let now = Timestamp::now();
@@ -47,7 +51,14 @@ pub(super) fn look(context: &Context, state: &mut State, application: &Applicati
     if let Some(why) = context.dependencies.waits(own, pending) {
         holds.push(("WaitingForDependency", why));
     }
+    let window = project::look_at_windows(context, state, application);
+    let refused = window.as_ref().filter(|(_, manual)| !manual);
+    let refused = refused.map(|(why, _)| why.clone());
+    if let Some((why, _)) = window {
+        holds.push(("SyncWindow", why));
+    }
     state.holds = holds;
+    refused
 }
 
 /// Says whether those that depend on this application may begin.

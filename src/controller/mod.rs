@@ -10,6 +10,7 @@ mod finalize;
 mod gates;
 mod inspect;
 mod live;
+mod project;
 mod reconcile;
 mod registry;
 mod report;
@@ -35,6 +36,7 @@ pub(crate) use claims::Claims;
 pub(crate) use dependencies::Dependencies;
 pub(crate) use inspect::{Against, Difference, Fate, Inspection, Unavailable};
 pub(crate) use live::LiveTable;
+pub(crate) use project::ProjectsInForce;
 pub(crate) use registry::{Change, Registry, watch_applications};
 pub(crate) use summary::Summary;
 
@@ -59,6 +61,7 @@ pub(crate) struct Context {
     pub(crate) live: Arc<LiveTable>,
     pub(crate) claims: Claims,
     pub(crate) dependencies: Dependencies,
+    pub(crate) projects: Arc<ProjectsInForce>,
     /// Wakes an application.
     pub(crate) wake: Box<dyn Fn(&ApplicationKey) + Send + Sync>,
     pub(crate) announcer: Announcer,

@@ -13,7 +13,7 @@ use super::finalize::finalize;
 use super::registry::Mailbox;
 use super::state::State;
 use super::syncing::End;
-use super::{Context, fights, gates, report, rollback, suspicion, syncing};
+use super::{Context, fights, gates, project, report, rollback, suspicion, syncing};
 use crate::cluster::{Cluster, Error as ClusterError};
 use crate::crd::names::{REFRESH, annotation_names, tracked_by};
 use crate::crd::options::prune_consent;
@@ -105,6 +105,13 @@ async fn look(
     if application.object.is_terminating() {
         return finalize(context, state, application, mailbox).await;
     }
+    let refusals = context.projects.refusals(application, []);
+    let mut refused = None;
+    if application.faults.is_empty() && !refusals.is_empty() {
+        let application = refused.insert(application.clone());
+        application.faults = refusals;
+    }
+    let application = refused.as_ref().unwrap_or(application);
     if !application.faults.is_empty() {
         context.sources.forget(&application.key);
         state.following = None;
@@ -134,9 +141,23 @@ async fn look(
             report::write(context, state, application, None).await
         };
     }
+    if let Some(refusal) = project::refuse_objects(context, state, application) {
+        state.compare_error = Some(refusal);
+        let why = "its project does not permit it";
+        syncing::refuse(context, state, application, why).await?;
+        return report::write(context, state, application, None).await;
+    }
     let kinds = state.kinds();
     context.live.watch_for(&application.key, &kinds).await;
-    gates::look(context, state, application);
+    let mut unasked = None;
+    if let Some(why) = gates::look(context, state, application)
+        && asks_for_sync(application)
+    {
+        syncing::refuse(context, state, application, &why).await?;
+        let application = unasked.insert(application.clone());
+        application.operation = None;
+    }
+    let application = unasked.as_ref().unwrap_or(application);
     let mut comparison = compare_and_settle(context, state, application).await;
     verify(context, state, &mut comparison);
     if !comparison.is_synced() {
@@ -159,6 +180,15 @@ async fn look(
         comparison = Box::pin(advance(&mut hands, state, comparison)).await?;
     }
     report::write(context, state, application, Some(&comparison)).await
+}
+
+/// Whether a person wants something to be applied.
+fn asks_for_sync(application: &Application) -> bool {
+    let sync = application
+        .operation
+        .as_ref()
+        .and_then(|it| it.sync.as_ref());
+    sync.is_some_and(|sync| !sync.dry_run)
 }
 
 /// Doubts everything when a hard refresh asks for it or the interval for that is over.
@@ -229,9 +259,9 @@ fn may_move(
 /// The cluster, acted on as the application's service account if it has one.
 pub(super) fn cluster_of(context: &Context, application: &Application) -> Cluster {
     let cluster = &context.engine.cluster;
-    match application.spec.service_account_name.as_str() {
-        "" => cluster.clone(),
-        account => cluster.acting_as(&application.key.namespace, account),
+    match context.projects.account(application) {
+        None => cluster.clone(),
+        Some(account) => cluster.acting_as(&application.key.namespace, &account),
     }
 }
 

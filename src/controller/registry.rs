@@ -101,6 +101,13 @@ impl Registry {
         self.put(application, |inbox| inbox.live = true);
     }
 
+    /// Wakes every application, because what holds for all of them changed.
+    pub(crate) fn wake_all(&self) {
+        for mailbox in lock(&self.mailboxes).values() {
+            mailbox.put(|inbox| inbox.live = true);
+        }
+    }
+
     /// Every application as lists show it, by namespace and name.
     pub(crate) fn summaries(&self) -> Vec<Arc<Summary>> {
         let mut summaries: Vec<Arc<Summary>> = lock(&self.mailboxes)

@@ -12,7 +12,7 @@ use crate::object::{IgnoreDifferences, ResourceKey, duration};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct ApplicationSpec {
-    /// The project that the application belongs to; only `default` exists so far.
+    /// The project of the agent's settings that the application belongs to; `default` when empty.
     pub(crate) project: String,
     /// Where the manifests are.
     pub(crate) source: Option<ApplicationSource>,

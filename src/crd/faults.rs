@@ -1,15 +1,17 @@
 //! What is wrong with a spec beyond its types: nonsense and what is not supported yet.
 
 use super::{ApplicationSource, ApplicationSpec, Destination, SyncPolicy, options};
-use crate::object::duration;
+use crate::object::{duration, is_dns_label, is_dns_name};
 
 /// Every fault of a spec, each naming its field and what to do. Empty for a good one.
 pub(super) fn application_faults(spec: &ApplicationSpec) -> Vec<String> {
     let mut faults = Vec::new();
-    if !matches!(spec.project.as_str(), "" | "default") {
-        let project = &spec.project;
+    // Whether there is such a project only the settings know.
+    if !spec.project.is_empty() && !is_dns_name(&spec.project) {
+        let project: String = spec.project.chars().take(60).collect();
         faults.push(format!(
-            "spec.project: there is no project \"{project}\", use \"default\""
+            "spec.project: \"{}\" is no name of a project",
+            project.escape_debug()
         ));
     }
     match &spec.source {
@@ -128,16 +130,6 @@ fn is_inside(path: &str) -> bool {
         && path.split('/').all(|segment| segment != "..")
 }
 
-/// RFC 1123 label, the rule for namespaces.
-fn is_dns_label(name: &str) -> bool {
-    name.len() <= 63
-        && name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -149,7 +141,7 @@ mod tests {
         let good =
             json!({"source": {"repoURL": "https://e.com/a"}, "destination": {"namespace": "a"}});
         for (pointer, value, expected) in [
-            ("/project", json!("other"), "spec.project"),
+            ("/project", json!("Team\n"), "spec.project"),
             ("/source/path", json!("../up"), "spec.source.path"),
             ("/source/path", json!("/abs"), "spec.source.path"),
             ("/source/path", json!("a\nb"), "spec.source.path"),

@@ -3,6 +3,7 @@
 mod duration;
 mod ignore;
 mod key;
+mod names;
 mod order;
 mod redact;
 mod repository;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value};
 pub(crate) use duration::duration;
 pub(crate) use ignore::IgnoreDifferences;
 pub(crate) use key::{Kind, ResourceKey};
+pub(crate) use names::{is_dns_label, is_dns_name};
 pub(crate) use order::kind_rank;
 pub(crate) use redact::redact_url;
 pub(crate) use repository::RepositoryKey;

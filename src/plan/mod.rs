@@ -4,13 +4,17 @@
 mod decide;
 mod hook;
 mod order;
+mod permit;
 mod prune;
 mod pull_up;
 mod step;
+mod window;
 
 pub(crate) use decide::{Action, Reason, Retry, Situation, decide, retry_delay};
 pub(crate) use hook::{Hook, Role, role, wave};
 pub(crate) use order::{batches, reverse_order};
+pub(crate) use permit::{Applicant, permit};
 pub(crate) use prune::{PruneGuard, check_prune};
 pub(crate) use pull_up::{Needed, pull_up};
 pub(crate) use step::{Patience, Place, Progress, Step, Subject, Task, some_of, step};
+pub(crate) use window::windows;

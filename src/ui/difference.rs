@@ -124,7 +124,10 @@ fn side_by_side(text: &str) -> Markup {
                 }
                 removed.clear();
                 added.clear();
-                let line = line.get(1..).unwrap_or_default().to_owned();
+                let line = match line.starts_with('@') {
+                    true => "…".to_owned(),
+                    false => line.get(1..).unwrap_or_default().to_owned(),
+                };
                 rows.push((line.clone(), line, false));
             }
         }
@@ -154,7 +157,7 @@ mod tests {
             "<td class=\"removed\"><pre>b: 1</pre></td><td class=\"added\"><pre>b: &lt;2&gt;</pre>";
         assert!(found.contains(pair), "{found}");
         assert!(
-            found.contains("<td><pre></pre></td><td class=\"added\"><pre>c: 3</pre>"),
+            found.contains("<pre></pre></td><td class=\"added\"><pre>c: 3</pre>"),
             "{found}"
         );
         assert!(
