@@ -17,6 +17,7 @@ mod bad_input;
 mod chart;
 mod cli;
 mod control;
+mod counts;
 mod deletion;
 mod drift;
 mod faults;

@@ -28,7 +28,8 @@ pub(crate) fn first(rig: &Rig) -> Result<Vec<Row>> {
         row("memory, idle".to_owned(), rig.idle),
         row(format!("memory, {apps}"), rig.agent.memory()?),
         Row {
-            measurement: format!("first sync, {apps} ({per_second:.0} objects/s)"),
+            measurement: format!("first sync, {apps}"),
+            objects_per_second: Some(per_second),
             p50_ms: Some(rig.first_sync.as_secs_f64() * 1000.0),
             ..Row::default()
         },

@@ -3,12 +3,14 @@
 //! A measurement is a function from the lab to rows; adding one is adding a line to `MEASUREMENTS`.
 
 mod baseline;
+mod drift;
 mod memory;
 mod push;
 mod rig;
 mod size;
+mod steady;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -16,18 +18,22 @@ use serde_json::{Value, json};
 use rig::{Options, Row};
 
 const USAGE: &str = "\
-Usage: hack/bench [all|push|memory|size] [--apps N] [--objects M] [--pushes K] [-o table|json]
+Usage: hack/bench [all|push|drift|memory|steady|sync|size] [--apps N] [--objects M] [--pushes K] [-o table|json]
 
 Measures the dist build on a real control plane and a real Git server, on loopback.
 
   push     a signed push until the change is live, beside the same by hand: the floor (git,
            kustomize, one apply on a warm connection) and the shell (git, kustomize, kubectl)
+  drift    a foreign write to an owned field until it is put back, ten in a row
   memory   resident memory of the agent: idle, with applications, after pushes
+  steady   requests and processor time while nothing changes, and what a restart applies
+  sync     the first sync of 1,000 objects in one application
   size     the binary
 
   --apps N     applications in the repository (default: 1 and 100)
   --objects M  objects of each application (default: 10)
   --pushes K   pushes that are measured (default: 20)
+  --seconds S  how long steady counts (default: 300)
 
 Examples:
   hack/bench push --apps 100 --pushes 50
@@ -50,17 +56,29 @@ pub(crate) async fn run(arguments: &[&str]) -> Result<()> {
     if wants("size") {
         rows.extend(size::measure(&binary)?);
     }
+    if wants("sync") {
+        let rig = rig::Rig::start(&binary, 1, 1000).await?;
+        rows.extend(memory::first(&rig)?);
+    }
     for apps in options.sizes() {
-        if wants("push") || wants("memory") {
-            let rig = rig::Rig::start(&binary, apps, options.objects).await?;
+        if ["push", "drift", "memory", "steady"].into_iter().any(wants) {
+            let mut rig = rig::Rig::start(&binary, apps, options.objects).await?;
             if wants("memory") {
                 rows.extend(memory::first(&rig)?);
             }
             if wants("push") {
                 rows.extend(push::measure(&rig, options.pushes).await?);
             }
+            if wants("drift") {
+                rows.push(drift::measure(&rig).await?);
+            }
             if wants("memory") {
                 rows.push(memory::after_pushes(&rig, options.pushes).await?);
+            }
+            if wants("steady") {
+                let time = Duration::from_secs(options.seconds);
+                rows.push(steady::measure(&rig, time).await?);
+                rows.extend(steady::restart(&mut rig).await?);
             }
         }
     }
@@ -90,7 +108,12 @@ fn parse(arguments: &[&str]) -> Result<(String, Options, bool), String> {
                 .map_err(|_| format!("{name}: \"{text}\" is no number"))
         };
         match *word {
-            "all" | "push" | "memory" | "size" => measurement = (*word).to_owned(),
+            "all" | "push" | "drift" | "memory" | "steady" | "sync" | "size" => {
+                measurement = (*word).to_owned();
+            }
+            "--seconds" => {
+                options.seconds = u64::try_from(number("--seconds")?).unwrap_or(300);
+            }
             "--apps" => options.apps = Some(number("--apps")?),
             "--objects" => options.objects = number("--objects")?.max(1),
             "--pushes" => options.pushes = number("--pushes")?.max(1),

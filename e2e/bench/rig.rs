@@ -1,7 +1,7 @@
 //! What the measurements run on, and their rows.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -19,6 +19,8 @@ pub(crate) struct Options {
     pub(crate) apps: Option<usize>,
     pub(crate) objects: usize,
     pub(crate) pushes: usize,
+    /// How long steady counts.
+    pub(crate) seconds: u64,
 }
 
 impl Default for Options {
@@ -27,6 +29,7 @@ impl Default for Options {
             apps: None,
             objects: 10,
             pushes: 20,
+            seconds: 300,
         }
     }
 }
@@ -56,6 +59,15 @@ pub(crate) struct Row {
     pub(crate) mib: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) anonymous_mib: Option<f64>,
+    /// Requests to the API server, watches apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) writes: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reads: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) objects_per_second: Option<f64>,
 }
 
 impl Row {
@@ -89,12 +101,12 @@ pub(crate) fn table(rows: &[Row]) {
         value.map_or_else(String::new, |value| format!("{value:.digits$}"))
     };
     println!(
-        "| measurement | p50 ms | p90 ms | p99 ms | ÷ shell | ÷ floor | MiB | anonymous MiB |"
+        "| measurement | p50 ms | p90 ms | p99 ms | ÷ shell | ÷ floor | MiB | anonymous MiB | writes | reads | CPU s | objects/s |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for row in rows {
         println!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             row.measurement,
             cell(row.p50_ms, 1),
             cell(row.p90_ms, 1),
@@ -102,7 +114,11 @@ pub(crate) fn table(rows: &[Row]) {
             cell(row.ratio_to_shell, 2),
             cell(row.ratio_to_floor, 2),
             cell(row.mib, 1),
-            cell(row.anonymous_mib, 1)
+            cell(row.anonymous_mib, 1),
+            cell(row.writes, 0),
+            cell(row.reads, 0),
+            cell(row.cpu_seconds, 2),
+            cell(row.objects_per_second, 0)
         );
     }
 }
@@ -117,6 +133,7 @@ pub(crate) struct Rig {
     pub(crate) objects: usize,
     pub(crate) idle: (u64, u64),
     pub(crate) first_sync: Duration,
+    binary: PathBuf,
     _git: GitServer,
     pub(crate) guardian: Guardian,
 }
@@ -190,9 +207,16 @@ impl Rig {
             objects,
             idle,
             first_sync,
+            binary: binary.to_owned(),
             _git: git,
             guardian,
         })
+    }
+
+    /// Another run of the agent, after the one before has ended.
+    pub(crate) async fn start_agent(&self) -> Result<Agent> {
+        let options = AgentOptions::new(&self.binary);
+        Agent::start(&self.guardian, &self.control_plane, &options).await
     }
 
     /// Commits a new value for one object of one application.

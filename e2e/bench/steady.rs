@@ -1,0 +1,92 @@
+//! What the agent asks for while nothing changes, and what a restart costs.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::rig::{Rig, Row};
+use crate::lab::Agent;
+
+const REQUESTS: &str = "trimtab_kube_requests_total";
+const READS: [&str; 2] = ["get", "list"];
+const WRITES: [&str; 5] = ["apply", "dry_run", "delete", "status", "bundle"];
+
+/// Sum of these verbs so far.
+async fn requests(agent: &Agent, verbs: &[&str]) -> Result<f64> {
+    let mut sum = 0.0;
+    for verb in verbs {
+        sum += agent
+            .metric(REQUESTS, &[&format!("verb=\"{verb}\"")])
+            .await?;
+    }
+    Ok(sum)
+}
+
+/// Seconds of processor time so far.
+fn processor_seconds(agent: &Agent) -> Result<f64> {
+    let path = format!("/proc/{}/stat", agent.process.id());
+    let text = std::fs::read_to_string(path)?;
+    // The name may hold spaces; fields 14 and 15 of the whole are 12 and 13 after it.
+    let (_, rest) = text.rsplit_once(')').context("a process name")?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let ticks: f64 = fields
+        .get(11..13)
+        .context("times")?
+        .iter()
+        .filter_map(|ticks| ticks.parse::<f64>().ok())
+        .sum();
+    Ok(ticks / 100.0)
+}
+
+/// Counts over a time in which nobody changes anything.
+pub(crate) async fn measure(rig: &Rig, time: Duration) -> Result<Row> {
+    eprintln!("counting for {} s ...", time.as_secs());
+    // What the last sync reports is over.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let agent = &rig.agent;
+    let before = (
+        requests(agent, &WRITES).await?,
+        requests(agent, &READS).await?,
+        processor_seconds(agent)?,
+    );
+    tokio::time::sleep(time).await;
+    Ok(Row {
+        measurement: format!(
+            "steady for {} s, {} applications, {} objects",
+            time.as_secs(),
+            rig.apps,
+            rig.apps * rig.objects
+        ),
+        writes: Some(requests(agent, &WRITES).await? - before.0),
+        reads: Some(requests(agent, &READS).await? - before.1),
+        cpu_seconds: Some(processor_seconds(agent)? - before.2),
+        ..Row::default()
+    })
+}
+
+/// Ends the agent and starts it again: how long until it is ready, and what it applies.
+pub(crate) async fn restart(rig: &mut Rig) -> Result<Vec<Row>> {
+    eprintln!("restarting ...");
+    rig.agent.process.kill();
+    let started = Instant::now();
+    rig.agent = rig.start_agent().await?;
+    let ready = started.elapsed();
+    // Every application is looked at once its source was.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let agent = &rig.agent;
+    Ok(vec![
+        Row::of_times(
+            format!("start to ready, {} applications", rig.apps),
+            &[ready],
+        ),
+        Row {
+            measurement: format!(
+                "after a restart, {} applications (one write is the definition)",
+                rig.apps
+            ),
+            writes: Some(requests(agent, &["apply", "dry_run", "delete"]).await?),
+            reads: Some(requests(agent, &READS).await?),
+            ..Row::default()
+        },
+    ])
+}
