@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::lab::process::Guardian;
 use crate::lab::{
     Agent, AgentOptions, Cluster, ControlPlane, Expectation, GitServer, Repository, eventually,
-    tools,
+    tools, visitor,
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -94,6 +94,7 @@ async fn tell(binary: &PathBuf, once: bool) -> Result<()> {
         println!("That was all. Without --once it stays up.");
         return Ok(());
     }
+    visitor::create(&cluster, "trimtab-admin").await?;
     let directory = guardian.directory().display();
     println!(
         "\nIt stays up. In another terminal:\n\
@@ -101,6 +102,7 @@ async fn tell(binary: &PathBuf, once: bool) -> Result<()> {
          {}/kubectl -n trimtab get applications\n  \
          {} list\n  {} get web\n\
          \n  git clone {url}   (pushes go to {directory}/repositories/shop.git)\n  \
+         {} ui --server http://{} --as admin   (prints the address of the pages)\n  \
          webhooks:   http://{}/hooks/github\n  \
          operations: http://{}/metrics\n\
          \nCtrl-C stops everything and leaves nothing behind.",
@@ -108,6 +110,8 @@ async fn tell(binary: &PathBuf, once: bool) -> Result<()> {
         control_plane.tools.display(),
         binary.display(),
         binary.display(),
+        binary.display(),
+        agent.people,
         agent.webhooks,
         agent.operations,
     );

@@ -12,21 +12,14 @@ use tokio::{
 
 use crate::given::{Lab, SOON, config_map, story};
 use crate::lab::agent::ask;
-use crate::lab::{Expectation, eventually};
+use crate::lab::{Expectation, eventually, visitor};
 
 static ROLES: OnceCell<()> = OnceCell::const_new();
 
 /// A token of one of the chart's accounts for this audience.
 pub(crate) async fn token(lab: &Lab, account: &str, audience: &str) -> Result<String> {
     ROLES.get_or_try_init(|| install_roles(lab)).await?;
-    let path = format!("/api/v1/namespaces/trimtab/serviceaccounts/{account}/token");
-    let request = json!({
-        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
-        "spec": {"audiences": [audience], "expirationSeconds": 600},
-    });
-    let answer = lab.control_plane.cluster.create(&path, &request).await?;
-    let token = answer["status"]["token"].as_str();
-    Ok(token.context("a token")?.to_owned())
+    visitor::token(&lab.control_plane.cluster, account, audience).await
 }
 
 /// Installs the roles as the chart has them, and an account of another namespace's rights.

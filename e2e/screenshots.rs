@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::lab::browser::{Browser, Look};
 use crate::lab::process::Guardian;
 use crate::lab::{
     Agent, AgentOptions, Cluster, ControlPlane, Expectation, GitServer, Repository, eventually,
-    tools,
+    tools, visitor,
 };
 
 const USAGE: &str = "\
@@ -55,7 +55,8 @@ pub(crate) async fn run(arguments: &[&str]) -> Result<()> {
         becomes(&cluster, name, "Synced").await?;
     }
     becomes(&cluster, "billing", "OutOfSync").await?;
-    let token = token(&cluster).await?;
+    visitor::create(&cluster, "visitor").await?;
+    let token = visitor::token(&cluster, "visitor", "trimtab").await?;
     let looks = [
         ("", Look::default()),
         (
@@ -168,30 +169,4 @@ async fn becomes(cluster: &Cluster, name: &str, sync: &str) -> Result<()> {
         })
     })
     .await
-}
-
-/// A token of an account that may do everything.
-async fn token(cluster: &Cluster) -> Result<String> {
-    let account = json!({"metadata": {"name": "visitor"}});
-    let path = "/api/v1/namespaces/trimtab/serviceaccounts";
-    cluster.create(path, &account).await?;
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-        "metadata": {"name": "visitor"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-        "subjects": [{"kind": "ServiceAccount", "name": "visitor", "namespace": "trimtab"}],
-    });
-    let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
-    cluster.create(bindings, &binding).await?;
-    let request = json!({
-        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
-        "spec": {"audiences": ["trimtab"]},
-    });
-    let answer: Value = cluster
-        .create(&format!("{path}/visitor/token"), &request)
-        .await?;
-    Ok(answer["status"]["token"]
-        .as_str()
-        .context("a token")?
-        .to_owned())
 }

@@ -9,6 +9,7 @@ pub(crate) mod gate;
 pub(crate) mod git_server;
 pub(crate) mod process;
 pub(crate) mod repository;
+pub(crate) mod visitor;
 
 use std::{path::PathBuf, time::Duration};
 

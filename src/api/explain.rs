@@ -1,9 +1,11 @@
 //! Why an application is as it is, what holds it up and what to do, in words. Pure.
 
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::crd::{Application, HealthCode, OperationPhase, ResourceStatus, SyncCode};
+use crate::plan::retry_delay;
 
 /// The whole explanation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -133,6 +135,28 @@ fn headline(application: &Application) -> String {
     format!("{sync} {health}{running}")
 }
 
+/// When a sync that failed is tried again by itself.
+fn next_attempt(application: &Application) -> Option<String> {
+    let status = &application.status;
+    let state = status.operation_state.as_ref()?;
+    let failed = matches!(state.phase, OperationPhase::Failed | OperationPhase::Error);
+    application.spec.automated().filter(|_| {
+        failed && status.sync.status == SyncCode::OutOfSync && state.terminated_by.is_empty()
+    })?;
+    let ended: Timestamp = state.finished_at.as_ref()?.parse().ok()?;
+    let policy = application.spec.sync_policy.as_ref();
+    let retry = policy.and_then(|policy| policy.retry.as_ref());
+    let pause = retry_delay(
+        u32::try_from(state.retry_count).ok()?.saturating_add(1),
+        retry.and_then(|retry| retry.limit),
+        retry.and_then(|retry| retry.backoff.as_ref()),
+    );
+    let next = ended
+        .checked_add(SignedDuration::try_from(pause).ok()?)
+        .ok()?;
+    Some(format!("The next attempt is at {next:.0}."))
+}
+
 /// What runs, was ended, or does not happen by itself.
 fn closing(application: &Application) -> Vec<String> {
     let status = &application.status;
@@ -147,6 +171,7 @@ fn closing(application: &Application) -> Vec<String> {
             "{by} ended the last sync; the next commit, or `trimtab sync {name}`, goes on."
         ));
     }
+    closing.extend(next_attempt(application));
     if status.sync.status == SyncCode::OutOfSync {
         match application.spec.automated() {
             None => closing.push(format!(
@@ -163,4 +188,49 @@ fn closing(application: &Application) -> Vec<String> {
         }
     }
     closing
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::crd::read;
+    use crate::object::Object;
+
+    #[test]
+    fn a_failed_sync_says_when_it_is_tried_again() {
+        let application = |automated: bool, retries: i64| {
+            let policy = if automated {
+                json!({"automated": {"selfHeal": true, "prune": true}})
+            } else {
+                json!({})
+            };
+            let object = json!({
+                "apiVersion": "trimtab.dev/v1alpha1", "kind": "Application",
+                "metadata": {"namespace": "trimtab", "name": "shop"},
+                "spec": {"syncPolicy": policy},
+                "status": {
+                    "sync": {"status": "OutOfSync"},
+                    "operationState": {
+                        "phase": "Failed", "startedAt": "2026-03-10T12:00:00Z",
+                        "finishedAt": "2026-03-10T12:00:00Z", "retryCount": retries,
+                    },
+                },
+            });
+            read(Object::new(object).unwrap())
+        };
+        for (automated, retries, expected) in [
+            (true, 0, "The next attempt is at 2026-03-10T12:00:05Z."),
+            (true, 2, "The next attempt is at 2026-03-10T12:00:20Z."),
+            (
+                false,
+                0,
+                "Automation is off: `trimtab sync shop` applies what differs.",
+            ),
+        ] {
+            let found = explain(&application(automated, retries)).closing;
+            assert_eq!(found, [expected]);
+        }
+    }
 }

@@ -26,7 +26,7 @@ const MOST: usize = 5000;
 pub(crate) struct Tree {
     /// Parents before their children.
     pub(crate) nodes: Vec<Node>,
-    /// Kinds of children that the caller may not list.
+    /// Kinds of children that the caller may not list, or the agent cannot.
     pub(crate) hidden: Vec<String>,
 }
 
@@ -103,10 +103,17 @@ impl Api {
                 name: String::new(),
             };
             let may = self.permissions.live(identity, "list", &served, &all, "");
-            if may.await? {
-                found.extend(self.cluster.list(&served, &namespace, "").await?);
-            } else {
+            if !may.await? {
                 hidden.insert(kind.kind);
+                continue;
+            }
+            match self.cluster.list(&served, &namespace, "").await {
+                Ok(objects) => found.extend(objects),
+                // The rest of the tree is worth as much without them.
+                Err(error) => {
+                    tracing::debug!(%error, "children are not shown");
+                    hidden.insert(kind.kind);
+                }
             }
         }
         adopt(&mut nodes, found);

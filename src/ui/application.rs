@@ -256,7 +256,7 @@ pub(super) async fn objects(
             }
         }
         @if !tree.hidden.is_empty() {
-            p .dim { "Not shown, as you may not list it: " (tree.hidden.join(", ")) }
+            p .dim { "Not shown, as you or the agent may not list it: " (tree.hidden.join(", ")) }
         }
         @if tree.nodes.is_empty() { p .empty { "No objects." } }
         @else if as_list { (graph::list(&base, &tree.nodes)) }
