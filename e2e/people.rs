@@ -297,6 +297,20 @@ const REQUESTS: &[(&str, &str, &str, Headers, u16)] = &[
         &[HOST],
         404,
     ),
+    (
+        "no name",
+        "GET",
+        "/api/v1/applications/trimtab/a%2Fb%3Fc",
+        &[HOST, GOOD],
+        404,
+    ),
+    (
+        "no number",
+        "GET",
+        "/api/v1/applications?limit=x",
+        &[HOST, GOOD],
+        400,
+    ),
     ("no method", "DELETE", ABOUT, &[HOST, GOOD, JSON], 405),
     ("a read that writes", "GET", SYNC, &[HOST, GOOD], 405),
     (

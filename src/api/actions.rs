@@ -19,7 +19,7 @@ use crate::crd::{
     Application, ApplicationKey, Cascade, InitiatedBy, Operation, RollbackOperation, SyncOperation,
     approval, names, read,
 };
-use crate::object::{Object, duration};
+use crate::object::{Object, duration, is_dns_name};
 
 pub(super) const DRY_RUN: &[(&str, &str)] = &[("dryRun", "true only says what would be stored")];
 pub(super) const DELETION: &[(&str, &str)] = &[
@@ -231,6 +231,9 @@ pub(super) async fn create(
         namespace: object.namespace().unwrap_or_default().to_owned(),
         name: object.name().to_owned(),
     };
+    if !is_dns_name(&key.name) {
+        return Err(Problem::wrong("metadata.name is no name"));
+    }
     if !api.about.namespaces.contains(&key.namespace) {
         let kept = api.about.namespaces.join(", ");
         return Err(Problem::wrong(format!(

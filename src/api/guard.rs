@@ -15,6 +15,7 @@ use axum::{
 
 use super::{Api, Identity, Need, Problem};
 use crate::crd::ApplicationKey;
+use crate::object::{is_dns_label, is_dns_name};
 
 /// A header that no form of another site can send.
 const OURS: &str = "x-trimtab";
@@ -47,7 +48,25 @@ pub(crate) async fn check_request(
     if *request.method() != Method::GET && *request.method() != Method::HEAD {
         check_origin(request.uri().path(), headers)?;
     }
-    Ok(next.run(request).await)
+    let path = request.uri().path().to_owned();
+    let response = next.run(request).await;
+    if !path.starts_with("/api/") || !response.status().is_client_error() {
+        return Ok(response);
+    }
+    in_our_words(response).await
+}
+
+/// What the router itself refuses, such as a body that is no JSON, as an error like all others.
+async fn in_our_words(response: Response) -> Result<Response, Problem> {
+    let kind = response.headers().get(CONTENT_TYPE);
+    let plain = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !plain {
+        return Ok(response);
+    }
+    let status = response.status();
+    let text = axum::body::to_bytes(response.into_body(), 4096).await;
+    let text = String::from_utf8_lossy(&text.unwrap_or_default()).into_owned();
+    Err(Problem::new(status, text))
 }
 
 /// Refuses who may not run this route; hands the identity on.
@@ -70,8 +89,8 @@ pub(crate) async fn check_need(
             namespace: part("namespace").unwrap_or_default(),
             name: part("name").unwrap_or_default(),
         };
-        // An empty part would ask about all of them.
-        if application.namespace.is_empty() || application.name.is_empty() {
+        // An empty part would ask about all of them, and one that is no name ends up in an address.
+        if !is_dns_label(&application.namespace) || !is_dns_name(&application.name) {
             return Err(Problem::missing("such application"));
         }
         if !api

@@ -20,7 +20,7 @@ use super::{Api, Identity, Problem};
 use crate::cluster::{LogRequest, Served};
 use crate::crd::ApplicationKey;
 use crate::diff::{as_manifest, masked};
-use crate::object::{Kind, Object, ResourceKey};
+use crate::object::{Kind, Object, ResourceKey, is_dns_label, is_dns_name};
 
 /// Lines of a log when not given.
 const TAIL: i64 = 500;
@@ -95,15 +95,20 @@ impl ObjectQuery {
     }
 
     fn key(&self) -> Result<ResourceKey, Problem> {
-        let named = |text: &str| !text.is_empty() && !text.contains(['/', '?', '#', '%']);
-        let fine = |text: &str| text.is_empty() || named(text);
-        if !named(&self.resource) || !named(&self.kind) || !fine(&self.resource_namespace) {
+        // All of it ends up in an address of the API server. Names of roles may hold a colon.
+        let in_name = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+        let named = |text: &str| {
+            !matches!(text, "" | "." | "..") && text.len() <= 253 && text.chars().all(in_name)
+        };
+        let word = |text: &str| {
+            !text.is_empty() && text.len() <= 63 && text.chars().all(|c| c.is_ascii_alphanumeric())
+        };
+        let group = self.group.is_empty() || is_dns_name(&self.group);
+        let space = self.resource_namespace.is_empty() || is_dns_label(&self.resource_namespace);
+        if !(named(&self.resource) && word(&self.kind) && word(&self.version) && group && space) {
             return Err(Problem::wrong(
-                "name an object by kind, version and resource",
+                "name an object by group, version, kind, resourceNamespace and resource",
             ));
-        }
-        if matches!(self.resource.as_str(), "." | "..") {
-            return Err(Problem::wrong("that is no name"));
         }
         Ok(ResourceKey {
             group: self.group.clone(),
@@ -347,5 +352,34 @@ fn row(event: &Object) -> EventRow {
             text("/involvedObject/name")
         ),
         count: count.unwrap_or(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_name_never_reaches_an_address() {
+        let query = |version: &str, kind: &str, namespace: &str, name: &str| ObjectQuery {
+            group: String::new(),
+            version: version.into(),
+            kind: kind.into(),
+            resource_namespace: namespace.into(),
+            resource: name.into(),
+        };
+        for (query, expected) in [
+            (query("v1", "Pod", "shop", "web-1"), true),
+            (query("v1", "ClusterRole", "", "system:node.x"), true),
+            (query("v1", "Pod", "shop", ".."), false),
+            (query("v1", "Pod", "shop", "a/b"), false),
+            (query("v1", "Pod", "shop", "a%2fb"), false),
+            (query("../v1", "Pod", "shop", "a"), false),
+            (query("v1", "Pod?x", "shop", "a"), false),
+            (query("v1", "Pod", "a/b", "a"), false),
+            (query("v1", "Pod", "shop", "a b"), false),
+        ] {
+            assert_eq!(query.key().is_ok(), expected, "{query:?}");
+        }
     }
 }
