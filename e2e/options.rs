@@ -138,6 +138,41 @@ fn forced_what_cannot_change_is_created_again_and_what_is_wrong_is_left() {
 }
 
 #[test]
+fn a_secret_that_cannot_change_is_created_again_when_forced() {
+    story(|lab| async move {
+        let app = lab.given("forced-secret").await?;
+        let mut application = app.application();
+        application["spec"]["syncPolicy"]["syncOptions"] = json!(["Force=true"]);
+        let secret = |word: &str, kind: &str| {
+            format!(
+                "apiVersion: v1\nkind: Secret\nmetadata: {{name: word}}\ntype: {kind}\n\
+                 immutable: true\nstringData: {{word: {word}}}\n"
+            )
+        };
+        let first = app.commit(&[("word.yaml", Some(&secret("one", "Opaque")))])?;
+        app.create(&application).await?;
+        app.synced(&first).await?;
+        let path = format!("/api/v1/namespaces/{}/secrets/word", app.name);
+        let before = app.cluster.get(&path).await?["metadata"]["uid"].clone();
+        let second = app
+            .push(
+                &lab.agent,
+                &[("word.yaml", Some(&secret("two", "example.com/other")))],
+            )
+            .await?;
+        app.synced(&second).await?;
+        let live = app.cluster.get(&path).await?;
+        assert_ne!(live["metadata"]["uid"], before);
+        assert_eq!(live["type"], "example.com/other");
+        assert_eq!(live["data"]["word"], "dHdv");
+        // A Secret's values are nowhere in what is said about it.
+        let text = app.cluster.get(&app.path()).await?.to_string();
+        assert!(!text.contains("dHdv"), "a value is in the status");
+        Ok(())
+    });
+}
+
+#[test]
 fn what_cannot_be_switched_off_is_said() {
     story(|lab| async move {
         let app = lab.given("remarks").await?;

@@ -87,10 +87,12 @@ impl Error {
         let by_authoriser = status.code == 403 && status.message.contains("is forbidden: User \"");
         let message = if secret && !by_authoriser {
             let causes = status.details.iter().flat_map(|details| &details.causes);
-            causes
-                .map(|cause| cause.field.as_str())
-                .collect::<Vec<_>>()
-                .join(", ")
+            let fields: Vec<_> = causes.map(|cause| cause.field.as_str()).collect();
+            let fields = fields.join(", ");
+            match says_immutable(&status.message) {
+                true => format!("{fields}: immutable"),
+                false => fields,
+            }
         } else {
             bounded(&status.message)
         };
@@ -107,19 +109,9 @@ impl Error {
         matches!(self, Self::NotFound { .. } | Self::Api { code: 404, .. })
     }
 
-    /// Whether a field was refused because it can never change. The API server has no code for
-    /// this, only words; of a Secret we keep no words, so any refusal of its content counts.
+    /// Whether a field was refused because it can never change.
     pub(crate) fn is_immutable(&self) -> bool {
-        const WORDS: [&str; 3] = ["immutable", "may not be changed", "Forbidden: updates to"];
-        match self {
-            Self::Api {
-                code: 422,
-                doing,
-                message,
-                ..
-            } => doing.contains("Secret:") || WORDS.iter().any(|word| message.contains(word)),
-            _ => false,
-        }
+        matches!(self, Self::Api { code: 422, message, .. } if says_immutable(message))
     }
 
     /// Whether somebody else wrote in between, or a precondition did not hold.
@@ -158,6 +150,12 @@ impl Error {
     }
 }
 
+/// The API server has no code for what can never change, only words.
+fn says_immutable(message: &str) -> bool {
+    const WORDS: [&str; 3] = ["immutable", "may not be changed", "Forbidden: updates to"];
+    WORDS.iter().any(|word| message.contains(word))
+}
+
 /// At most 1 KiB: messages end up in conditions.
 fn bounded(text: &str) -> String {
     let mut text: String = text.chars().take(1024).collect();
@@ -188,6 +186,11 @@ mod tests {
             error.to_string(),
             "could not apply Secret/a/b: the API server answered 422 Invalid: data.password"
         );
+        assert!(!error.is_immutable());
+        let mut fixed = status.clone();
+        fixed["message"] = json!("data: \"hunter2\": field is immutable when `immutable` is set");
+        let error = Error::of_object("apply Secret/a/b".into(), true, api(fixed));
+        assert!(error.is_immutable() && !error.to_string().contains("hunter2"));
         let error = Error::of_object("apply ConfigMap/a/b".into(), false, api(status));
         assert!(error.to_string().contains("Invalid value"));
         let refused = "secrets \"b\" is forbidden: User \"shop\" cannot patch resource";
