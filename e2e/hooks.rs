@@ -241,6 +241,38 @@ fn hooks_survive_a_restart_and_go_with_the_application() {
 }
 
 #[test]
+fn without_history_disk_and_git_the_deletion_hooks_run_after_a_restart() {
+    story(|lab| async move {
+        let app = lab.given_in("last-hooks", "last-hooks-home").await?;
+        let mut agent = lab.agent_for("last-hooks-home", &[]).await?;
+        let mut application = app.application();
+        application["metadata"]["finalizers"] = json!(["trimtab.dev/resources-finalizer"]);
+        application["spec"]["revisionHistoryLimit"] = json!(0);
+        let before = hook("before", "argocd.argoproj.io/hook: PreDelete");
+        let first = app.commit(&[
+            ("before.yaml", Some(&before)),
+            ("map.yaml", Some(&config_map("map", "1"))),
+        ])?;
+        app.create(&application).await?;
+        app.synced(&first).await?;
+        let second = app
+            .push(&agent, &[("map.yaml", Some(&config_map("map", "2")))])
+            .await?;
+        let status = app.synced(&second).await?;
+        assert_eq!(status["history"].as_array().map(Vec::len), Some(1));
+        agent.process.kill();
+        std::fs::remove_dir_all(lab.guardian.directory().join("agent-last-hooks-home/work"))?;
+        lab.git.fail(&app.name, Fault::Status(503));
+        app.cluster.delete(&app.path()).await?;
+        let _agent = lab.agent_for("last-hooks-home", &[]).await?;
+        app.value("map", Some("2")).await?;
+        end(&app, "before", "Succeeded").await?;
+        app.value("map", None).await?;
+        Ok(())
+    });
+}
+
+#[test]
 fn hooks_run_before_and_after_the_deletion_without_git() {
     story(|lab| async move {
         let app = lab.given("deletion-hooks").await?;

@@ -117,6 +117,27 @@ fn an_empty_render_deletes_nothing() {
 }
 
 #[test]
+fn an_application_sets_its_own_limits_of_pruning() {
+    story(|lab| async move {
+        let app = lab.given("limits").await?;
+        let mut application = app.application();
+        application["spec"]["guard"] = json!({"pruneShare": 0, "pruneObjects": 0});
+        let (a, b) = (config_map("a", "1"), config_map("b", "1"));
+        let first = app.commit(&[("a.yaml", Some(&a)), ("b.yaml", Some(&b))])?;
+        app.create(&application).await?;
+        app.synced(&first).await?;
+        app.push(&lab.agent, &[("b.yaml", None)]).await?;
+        app.condition("PruneHeld", "1 of 2 objects would be deleted")
+            .await?;
+        app.value("b", Some("1")).await?;
+        let wider = json!({"spec": {"guard": {"pruneObjects": 1}}});
+        app.cluster.patch(&app.path(), &wider).await?;
+        app.value("b", None).await?;
+        Ok(())
+    });
+}
+
+#[test]
 fn what_was_taken_over_by_another_is_not_deleted() {
     story(|lab| async move {
         let app = lab.given("taken").await?;

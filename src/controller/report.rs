@@ -176,10 +176,10 @@ fn view<'a>(
     }
 }
 
-/// How many deployments are kept, with their rendered bundles.
+/// How many deployments are kept, with their rendered bundles; the last one always.
 pub(super) fn history_limit(application: &Application) -> usize {
     let limit = application.spec.revision_history_limit.unwrap_or(HISTORY);
-    usize::try_from(limit).unwrap_or_default()
+    usize::try_from(limit).unwrap_or_default().max(1)
 }
 
 /// A history entry when a revision was deployed that is not the last one of the history.

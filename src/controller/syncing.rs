@@ -41,6 +41,7 @@ pub(super) fn check_prune(
             .spec
             .automated()
             .is_some_and(|automated| automated.allow_empty),
+        limits: application.spec.guard.as_ref(),
         approved: application.annotation(PRUNE_APPROVED),
     };
     let held = if application.inventory_unknown {
@@ -350,7 +351,7 @@ async fn keep_bundle(hands: &Hands<'_>, state: &mut State) {
     };
     let limit = report::history_limit(application);
     let history = &state.written.history;
-    if limit == 0 || history.last().is_some_and(|last| last.bundle == digest) {
+    if history.last().is_some_and(|last| last.bundle == digest) {
         return;
     }
     let mut wanted: BTreeSet<String> = history

@@ -26,6 +26,9 @@ pub(crate) struct ApplicationSpec {
     /// done by itself here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) depends_on: Vec<Dependency>,
+    /// When deletions wait for a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) guard: Option<Guard>,
     /// Nothing is done by itself; `trimtab pause` sets it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pause: Option<Pause>,
@@ -35,7 +38,8 @@ pub(crate) struct ApplicationSpec {
     /// Differences that are left alone, in the comparison and in what is applied.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) ignore_differences: Vec<IgnoreDifferences>,
-    /// How many deployed revisions `status.history` keeps; 10 when not given.
+    /// How many deployed revisions `status.history` keeps; 10 when not given. The one that is
+    /// deployed is kept always: what it needs to be repaired and deleted is there without Git.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) revision_history_limit: Option<i64>,
     /// Free information for people, never interpreted.
@@ -51,6 +55,24 @@ pub(crate) struct Dependency {
     /// The namespace of this Application when not given.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) namespace: String,
+}
+
+/// When pruning waits for a person. An empty render waits whatever is said here; only
+/// `automated.allowEmpty` lets it through.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Guard {
+    /// More than this share of the objects, in percent, waits ...; 50 when not given, 100 for never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prune_share: Option<i64>,
+    /// ... when it is more than this many objects; 5 when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prune_objects: Option<i64>,
+    /// Kinds that wait however few they are, such as `Namespace` or `Cluster.postgresql.cnpg.io`
+    /// (`Kind` or `Kind.group`); `Namespace`, `CustomResourceDefinition` and
+    /// `PersistentVolumeClaim` when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prune_kinds: Option<Vec<String>>,
 }
 
 /// Automation is off for a time.

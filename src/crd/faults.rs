@@ -1,6 +1,6 @@
 //! What is wrong with a spec beyond its types: nonsense and what is not supported yet.
 
-use super::{ApplicationSource, ApplicationSpec, Destination, SyncPolicy, options};
+use super::{ApplicationSource, ApplicationSpec, Destination, Guard, SyncPolicy, options};
 use crate::object::{duration, is_dns_label, is_dns_name};
 
 /// Every fault of a spec, each naming its field and what to do. Empty for a good one.
@@ -24,6 +24,9 @@ pub(super) fn application_faults(spec: &ApplicationSpec) -> Vec<String> {
     }
     if spec.depends_on.iter().any(|need| need.name.is_empty()) {
         faults.push("spec.dependsOn: every entry needs a name".to_owned());
+    }
+    if let Some(guard) = &spec.guard {
+        guard_faults(guard, &mut faults);
     }
     if let Some(pause) = &spec.pause
         && let Some(until) = &pause.until
@@ -123,6 +126,33 @@ fn policy_faults(policy: &SyncPolicy, destination: &Destination, faults: &mut Ve
     }
 }
 
+fn guard_faults(guard: &Guard, faults: &mut Vec<String>) {
+    if guard
+        .prune_share
+        .is_some_and(|share| !(0..=100).contains(&share))
+    {
+        faults.push("spec.guard.pruneShare must be from 0 to 100 (percent)".to_owned());
+    }
+    if guard.prune_objects.is_some_and(|objects| objects < 0) {
+        faults.push("spec.guard.pruneObjects must not be negative".to_owned());
+    }
+    for kind in guard.prune_kinds.iter().flatten() {
+        let known = kind
+            .split_once('.')
+            .map_or((kind.as_str(), None), |(kind, group)| (kind, Some(group)));
+        let good = known.0.starts_with(|c: char| c.is_ascii_uppercase())
+            && known.0.chars().all(|c| c.is_ascii_alphanumeric())
+            && known.1.is_none_or(is_dns_name);
+        if !good {
+            let kind: String = kind.chars().take(60).collect();
+            faults.push(format!(
+                "spec.guard.pruneKinds: \"{}\" is no kind such as Namespace or Cluster.example.com",
+                kind.escape_debug()
+            ));
+        }
+    }
+}
+
 /// Whether a path stays inside its root by its words alone.
 fn is_inside(path: &str) -> bool {
     !path.starts_with('/')
@@ -171,6 +201,21 @@ mod tests {
                 "/syncPolicy",
                 json!({"waveTimeout": "0s"}),
                 "spec.syncPolicy.waveTimeout",
+            ),
+            (
+                "/guard",
+                json!({"pruneShare": 101}),
+                "spec.guard.pruneShare",
+            ),
+            (
+                "/guard",
+                json!({"pruneObjects": -1}),
+                "spec.guard.pruneObjects",
+            ),
+            (
+                "/guard",
+                json!({"pruneKinds": ["Secret", "secrets"]}),
+                "spec.guard.pruneKinds",
             ),
             ("/dependsOn", json!([{"namespace": "a"}]), "spec.dependsOn"),
             ("/pause", json!({"until": "soon"}), "spec.pause.until"),

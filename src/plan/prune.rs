@@ -1,5 +1,6 @@
 //! Whether what is no longer desired may be deleted.
 
+use crate::crd::Guard;
 use crate::object::ResourceKey;
 
 /// What the decision is taken from.
@@ -13,14 +14,16 @@ pub(crate) struct PruneGuard<'a> {
     pub(crate) unconfirmed: bool,
     /// `allowEmpty`: an empty render may delete everything.
     pub(crate) allow_empty: bool,
+    /// The limits of the application, where it has some.
+    pub(crate) limits: Option<&'a Guard>,
     /// A person approved exactly this (see [`PruneGuard::token`]).
     pub(crate) approved: Option<&'a str>,
 }
 
 /// More than this share of the inventory, in percent, waits for approval ...
-const SHARE: usize = 50;
+const SHARE: i64 = 50;
 /// ... when it is more than this many objects.
-const FEW: usize = 5;
+const FEW: i64 = 5;
 /// What takes other things or data with it when it goes.
 const PROTECTED: [&str; 3] = [
     "Namespace",
@@ -36,6 +39,30 @@ impl PruneGuard<'_> {
         ids.sort();
         hex::encode(&Sha256::digest(ids.join("\n"))[..6])
     }
+
+    /// Whether a kind waits however few of it would go.
+    fn protects(&self, key: &ResourceKey) -> bool {
+        match self.limits.and_then(|limits| limits.prune_kinds.as_ref()) {
+            None => PROTECTED.contains(&key.kind.as_str()),
+            Some(kinds) => kinds.iter().any(|kind| match kind.split_once('.') {
+                None => *kind == key.kind,
+                Some((kind, group)) => kind == key.kind && group == key.group,
+            }),
+        }
+    }
+
+    /// Whether too much would go at once.
+    fn is_much(&self) -> bool {
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let (stale, all) = (
+            count(self.stale.len()),
+            count(self.stale.len() + self.desired),
+        );
+        let given = |limit: fn(&Guard) -> Option<i64>| self.limits.and_then(limit);
+        let share = given(|limits| limits.prune_share).unwrap_or(SHARE);
+        let few = given(|limits| limits.prune_objects).unwrap_or(FEW);
+        stale > few && stale.saturating_mul(100) > all.saturating_mul(share)
+    }
 }
 
 /// Ok when the stale objects may be deleted, else why they are held and how to approve.
@@ -50,15 +77,11 @@ pub(crate) fn check_prune(guard: &PruneGuard<'_>) -> Result<(), String> {
             return Ok(());
         }
         format!("the source renders nothing, which would delete all {stale} objects")
-    } else if let Some(key) = guard
-        .stale
-        .iter()
-        .find(|key| PROTECTED.contains(&key.kind.as_str()))
-    {
+    } else if let Some(key) = guard.stale.iter().find(|key| guard.protects(key)) {
         format!("{key} would be deleted with all that is in it")
     } else if guard.unconfirmed {
         "what would be deleted asks for confirmation (Prune=confirm)".to_owned()
-    } else if stale > FEW && stale * 100 > (stale + guard.desired) * SHARE {
+    } else if guard.is_much() {
         format!(
             "{stale} of {} objects would be deleted",
             stale + guard.desired
@@ -92,8 +115,91 @@ mod tests {
             desired,
             unconfirmed: false,
             allow_empty,
+            limits: None,
             approved: None,
         })
+    }
+
+    #[test]
+    fn an_application_sets_limits_of_its_own() {
+        let limits = |share, objects, kinds: Option<&[&str]>| Guard {
+            prune_share: share,
+            prune_objects: objects,
+            prune_kinds: kinds.map(|kinds| kinds.iter().map(|&kind| kind.to_owned()).collect()),
+        };
+        let secret_of = |group: &str| {
+            let mut key = keys("Secret", 1).remove(0);
+            key.group = group.to_owned();
+            vec![key]
+        };
+        for (limits, stale, desired, allowed) in [
+            (
+                limits(Some(10), None, None),
+                keys("ConfigMap", 6),
+                50,
+                false,
+            ),
+            (limits(Some(10), None, None), keys("ConfigMap", 5), 5, true),
+            (limits(None, Some(0), None), keys("ConfigMap", 1), 1, true),
+            (
+                limits(Some(0), Some(0), None),
+                keys("ConfigMap", 1),
+                99,
+                false,
+            ),
+            (
+                limits(Some(100), None, None),
+                keys("ConfigMap", 99),
+                1,
+                true,
+            ),
+            (
+                limits(None, None, Some(&["Secret"])),
+                secret_of(""),
+                9,
+                false,
+            ),
+            (
+                limits(None, None, Some(&["Secret"])),
+                keys("Namespace", 1),
+                9,
+                true,
+            ),
+            (
+                limits(None, None, Some(&["Secret.e.com"])),
+                secret_of(""),
+                9,
+                true,
+            ),
+            (
+                limits(None, None, Some(&["Secret.e.com"])),
+                secret_of("e.com"),
+                9,
+                false,
+            ),
+            (limits(None, None, Some(&[])), keys("Namespace", 1), 9, true),
+            // What renders nothing is no question of limits.
+            (
+                limits(Some(100), Some(1000), Some(&[])),
+                keys("ConfigMap", 1),
+                0,
+                false,
+            ),
+        ] {
+            let guard = PruneGuard {
+                stale: &stale,
+                desired,
+                unconfirmed: false,
+                allow_empty: false,
+                limits: Some(&limits),
+                approved: None,
+            };
+            assert_eq!(
+                check_prune(&guard).is_ok(),
+                allowed,
+                "{limits:?} {stale:?} of {desired}"
+            );
+        }
     }
 
     #[test]
@@ -137,6 +243,7 @@ mod tests {
             desired: 9,
             unconfirmed: true,
             allow_empty: true,
+            limits: None,
             approved: None,
         };
         assert!(check_prune(&guard).unwrap_err().contains("Prune=confirm"));
@@ -150,6 +257,7 @@ mod tests {
             desired: 9,
             unconfirmed: false,
             allow_empty: false,
+            limits: None,
             approved: None,
         };
         let token = guard.token();
