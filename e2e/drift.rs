@@ -69,12 +69,104 @@ fn without_self_heal_drift_is_shown_and_left() {
             app.cluster.get(&app.map("map")).await?["data"]["value"],
             "hand"
         );
-        // Put back by hand, it is in sync again without any apply.
+        // Put back by hand, it is in sync again.
         app.cluster
             .patch(&app.map("map"), &json!({"data": {"value": "git"}}))
             .await?;
         app.becomes("Synced", |status| status["sync"]["status"] == "Synced")
             .await?;
+        Ok(())
+    });
+}
+
+/// Who owns the value of the map by an apply.
+async fn owners(app: &crate::given::Story) -> anyhow::Result<Vec<String>> {
+    let live = app.cluster.get(&app.map("map")).await?;
+    let entries = live["metadata"]["managedFields"].as_array().cloned();
+    let owns = |entry: &serde_json::Value| entry["fieldsV1"]["f:data"]["f:value"].is_object();
+    let entries = entries.unwrap_or_default();
+    let owning = entries.iter().filter(|entry| owns(entry));
+    Ok(owning
+        .map(|entry| entry["manager"].as_str().unwrap_or_default().to_owned())
+        .collect())
+}
+
+#[test]
+fn ownership_that_is_lost_comes_back_without_self_heal() {
+    story(|lab| async move {
+        let app = lab.given("lost").await?;
+        let mut application = app.application();
+        application["spec"]["syncPolicy"]["automated"]["selfHeal"] = json!(false);
+        let two = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\ndata: {value: git, extra: x}\n";
+        let first = app.commit(&[("map.yaml", Some(two))])?;
+        app.create(&application).await?;
+        app.synced(&first).await?;
+        // As a restore from a backup does it: all values stay, nobody owns them.
+        let cleared = json!({"metadata": {"managedFields": [{}]}});
+        app.cluster.patch(&app.map("map"), &cleared).await?;
+        eventually("it is ours again", crate::given::SOON, || async {
+            let owners = owners(&app).await?;
+            Ok(match owners.as_slice() {
+                [only] if only == "trimtab" => Expectation::Met(()),
+                other => Expectation::Pending(format!("{other:?}")),
+            })
+        })
+        .await?;
+        let second = app
+            .push(&lab.agent, &[("map.yaml", Some(&config_map("map", "git")))])
+            .await?;
+        app.synced(&second).await?;
+        let live = app.cluster.get(&app.map("map")).await?;
+        assert_eq!(live["data"]["extra"], json!(null), "what left Git stays");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_people_add_by_kubectl_stays_or_goes_as_the_application_says() {
+    story(|lab| async move {
+        let app = lab.given("added").await?;
+        let mut application = app.application();
+        let first = app.commit(&[("map.yaml", Some(&config_map("map", "git")))])?;
+        app.create(&application).await?;
+        app.synced(&first).await?;
+        let label = |value: &str| {
+            let mut kubectl = lab.control_plane.kubectl();
+            kubectl.args([
+                "-n",
+                &app.name,
+                "label",
+                "--overwrite",
+                "configmap",
+                "map",
+                value,
+            ]);
+            anyhow::ensure!(kubectl.status()?.success(), "kubectl label");
+            anyhow::Ok(())
+        };
+        label("by=hand")?;
+        // Seen by the agent before the option is there.
+        app.cluster
+            .patch(&app.map("map"), &json!({"data": {"value": "hand"}}))
+            .await?;
+        app.value("map", Some("git")).await?;
+        let live = app.cluster.get(&app.map("map")).await?;
+        assert_eq!(live["metadata"]["labels"]["by"], "hand");
+        application["spec"]["syncPolicy"]["syncOptions"] = json!(["RevertKubectlFields=true"]);
+        app.cluster
+            .patch(&app.path(), &json!({"spec": application["spec"]}))
+            .await?;
+        for value in ["by=hand", "by=again"] {
+            eventually("the label goes", crate::given::SOON, || async {
+                let live = app.cluster.get(&app.map("map")).await?;
+                Ok(match live["metadata"]["labels"]["by"].as_str() {
+                    None => Expectation::Met(()),
+                    Some(by) => Expectation::Pending(by.to_owned()),
+                })
+            })
+            .await?;
+            label(value)?;
+        }
         Ok(())
     });
 }

@@ -322,6 +322,7 @@ fn insert(state: &mut TableState, name: Name, mut seen: Seen) -> Vec<Application
             && old.entry == new.entry
             && old.projection == new.projection
             && old.terminating == new.terminating
+            && old.by_kubectl == new.by_kubectl
             && old.uid == new.uid
             && !(before.suspect && old.resource_version != new.resource_version);
         seen.suspect = before.suspect;

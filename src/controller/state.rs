@@ -10,6 +10,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use super::fights::Fights;
 use super::registry::Inbox;
 use super::running::Running;
+use super::suspicion::Settled;
 use crate::crd::{
     Application, ApplicationStatus, Attempt, HookPhase, HookResult, HookStatus, Inventory,
     InventoryEntry, OperationState, Pin, Timing,
@@ -48,12 +49,12 @@ pub(super) struct State {
     pub(super) rendered_spec: Option<serde_json::Value>,
     pub(super) inventory: BTreeMap<ResourceKey, Held>,
     pub(super) baselines: HashMap<ResourceKey, Baseline>,
-    /// Suspicions that a dry run settled: whether the object differed at this resourceVersion.
     /// Every object is asked about once, whatever the watches showed.
     pub(super) verifies: bool,
     pub(super) verified: Option<Instant>,
     pub(super) ignore: IgnoreRules,
-    pub(super) settled_suspicions: HashMap<ResourceKey, (String, bool)>,
+    /// Suspicions that a dry run settled, at this resourceVersion.
+    pub(super) settled_suspicions: HashMap<ResourceKey, (String, Settled)>,
     pub(super) operation: Option<OperationState>,
     pub(super) fights: Fights,
     /// What keeps it from doing anything by itself: the type of the condition, and why.

@@ -1,4 +1,5 @@
-//! Settles by a dry run whether an object that was touched really differs.
+//! Settles by a dry run whether an object that was touched really differs, and sees to it that an
+//! apply gives back what was taken from us though nothing differs.
 
 use super::reconcile::cluster_of;
 use super::state::State;
@@ -6,12 +7,15 @@ use super::{Context, syncing};
 use crate::cluster::{Cluster, Error, Mode};
 use crate::crd::Application;
 use crate::crd::names::FIELD_MANAGER;
-use crate::diff::{Baseline, Observation, Verdict, differs, observe};
+use crate::diff::{Baseline, Verdict, differs, observe};
 use crate::object::{Object, ResourceKey};
 use crate::sync::Comparison;
 
 /// Looks at suspects with one read and one dry run, once for each version of the object. What turns
 /// out as desired is taken off the drift.
+///
+/// Where nothing differs but fields are not ours any more, later removals of them would not remove
+/// anything: with automation such an object is applied at once, without it with the next sync.
 ///
 /// This is for applications that do not heal themselves, and for objects of which something is
 /// ignored. The others are applied at once, which costs less and writes nothing where nothing
@@ -56,62 +60,65 @@ pub(super) async fn look_closer(
                 continue;
             };
             match ask(&cluster, state, manifest, &key).await {
-                Ok(Answer::Differs) => drop(state.settled_suspicions.insert(key, (version, true))),
-                Ok(Answer::Same(live)) => {
-                    rebase(state, &key, &live);
-                    state.settled_suspicions.insert(key, (version, false));
-                }
+                Ok(settled) => drop(state.settled_suspicions.insert(key, (version, settled))),
                 Err(error) => tracing::debug!(app = %application.key, %error, "no dry run"),
             }
         }
         state.manifests = Some(manifests);
     }
+    let syncs = state.running.is_some() || application.operation.is_some();
     for key in suspects {
-        let settled = state.settled_suspicions.get(&key);
-        if settled.is_some_and(|(_, differs)| !differs) {
-            comparison.drifted.retain(|drifted| *drifted != key);
-            comparison.verdicts.insert(key, Verdict::Synced);
+        match state.settled_suspicions.get(&key) {
+            None | Some((_, Settled::Differs)) => continue,
+            Some((_, Settled::Lost)) if syncs => continue,
+            Some((_, Settled::Lost)) if automated.is_some() => comparison.changed.push(key.clone()),
+            Some((_, Settled::Lost | Settled::Same)) => {}
         }
+        comparison.drifted.retain(|drifted| *drifted != key);
+        comparison.verdicts.insert(key, Verdict::Synced);
     }
 }
 
-enum Answer {
+/// What a dry run said about a suspicious object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
     Differs,
-    Same(Observation),
+    Same,
+    /// Nothing differs, and an apply would make fields ours again.
+    Lost,
 }
 
 /// Compares what an apply would make of an object with what it is.
 async fn ask(
     cluster: &Cluster,
-    state: &State,
+    state: &mut State,
     manifest: &Object,
     key: &ResourceKey,
-) -> Result<Answer, Error> {
+) -> Result<Settled, Error> {
     let served = cluster.served(&manifest.api()).await?;
     let Some(live) = cluster.get(&served, key).await? else {
-        return Ok(Answer::Differs);
+        return Ok(Settled::Differs);
     };
     let mut manifest = manifest.clone();
     if let Some(ignored) = state.ignore.of(key) {
         ignored.respect(&mut manifest, &live);
     }
     let predicted = cluster.apply(&served, &manifest, Mode::DryRun).await?;
-    Ok(match differs(&predicted, &live) {
-        true => Answer::Differs,
-        false => Answer::Same(observe(&live, FIELD_MANAGER)),
-    })
-}
-
-/// Where something is ignored, what is live now is as desired from now on: others that write what is
-/// ignored cost a question once and no more.
-fn rebase(state: &mut State, key: &ResourceKey, live: &Observation) {
-    let desired = state.desired.as_ref();
-    let Some(object) = desired.and_then(|desired| desired.objects.get(key)) else {
-        return;
+    let Some(desired) = state.desired.as_ref().and_then(|it| it.objects.get(key)) else {
+        return Ok(Settled::Differs);
     };
-    if state.ignore.of(key).is_some()
-        && let Some(baseline) = Baseline::new(object.digest, live)
-    {
+    let seen = observe(&live, FIELD_MANAGER);
+    let reverts = desired.options.revert_kubectl && seen.by_kubectl;
+    if reverts || differs(&predicted, &live) {
+        return Ok(Settled::Differs);
+    }
+    if observe(&predicted, FIELD_MANAGER).entry != seen.entry {
+        return Ok(Settled::Lost);
+    }
+    // What is live now is as desired from now on: others that write what is ignored, or the server
+    // that writes our entry in another form, cost a question once and no more.
+    if let Some(baseline) = Baseline::new(desired.digest, &seen) {
         state.baselines.insert(key.clone(), baseline);
     }
+    Ok(Settled::Same)
 }

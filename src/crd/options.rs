@@ -54,6 +54,8 @@ pub(crate) struct SyncOptions {
     /// Whether it may be deleted with its Application.
     pub(crate) delete: Consent,
     pub(crate) create_namespace: bool,
+    /// What people set by kubectl beside what is declared goes again.
+    pub(crate) revert_kubectl: bool,
     pub(crate) propagation: Propagation,
 }
 
@@ -129,6 +131,7 @@ impl SyncOptions {
             ("IfNotPresent", Some(flag), _) => self.if_not_present = flag,
             ("PruneLast", Some(flag), _) => self.prune_last = flag,
             ("CreateNamespace", Some(flag), _) => self.create_namespace = flag,
+            ("RevertKubectlFields", Some(flag), _) => self.revert_kubectl = flag,
             ("Prune", _, Some(consent)) => self.prune = consent,
             ("Delete", _, Some(consent)) => self.delete = consent,
             ("PrunePropagationPolicy", ..) => {
@@ -260,6 +263,7 @@ mod tests {
             ("Validate=false", Some("always validates")),
             ("Replace=false", None),
             ("PruneLast=true", None),
+            ("RevertKubectlFields=true", None),
             ("Sparkle=true", Some("not known")),
             ("Prune=maybe", Some("not known")),
             ("nonsense", Some("not known")),

@@ -7,6 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::owned::is_by_kubectl;
 use crate::object::Object;
 
 /// Managers of tools that keep whole objects. People's edits (`kubectl-edit`, `kubectl-label`) and
@@ -38,7 +39,9 @@ pub(crate) struct Adoption {
 ///
 /// As in Argo CD the fields of entries of another API version are given up instead: their paths may
 /// mean nothing in ours.
-pub(crate) fn adopt(live: &Object, manager: &str) -> Option<Adoption> {
+///
+/// With `of_kubectl` what people set by kubectl becomes ours as well.
+pub(crate) fn adopt(live: &Object, manager: &str, of_kubectl: bool) -> Option<Adoption> {
     let entries = live.get("/metadata/managedFields")?.as_array()?;
     let ours = entries.iter().position(|entry| {
         entry["manager"] == manager && entry["operation"] == "Apply" && is_main(entry)
@@ -49,7 +52,9 @@ pub(crate) fn adopt(live: &Object, manager: &str) -> Option<Adoption> {
     let mut kept = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
         let name = entry["manager"].as_str().unwrap_or_default();
-        let earlier = TOOLS.contains(&name) || (name == manager && entry["operation"] == "Update");
+        let earlier = TOOLS.contains(&name)
+            || (of_kubectl && is_by_kubectl(entry))
+            || (name == manager && entry["operation"] == "Update");
         if index == ours || !earlier || !is_main(entry) {
             kept.push((index, entry.clone()));
             continue;
@@ -138,7 +143,7 @@ mod tests {
             edit.clone(),
             status.clone(),
         ];
-        let found = adopt(&live(entries), "trimtab").unwrap();
+        let found = adopt(&live(entries), "trimtab", false).unwrap();
         assert_eq!(found.managers, ["kubectl-client-side-apply"]);
         let united = json!({"f:data": {".": {}, "f:a": {}, "f:b": {}}, "f:immutable": {}});
         let expected = json!([
@@ -156,17 +161,22 @@ mod tests {
     fn where_nothing_is_to_be_taken_over_nothing_is_written() {
         let ours = || entry("trimtab", "Apply", json!({"f:data": {}}));
         let other = |name| entry(name, "Update", json!({"f:data": {}}));
-        assert_eq!(adopt(&live(vec![ours()]), "trimtab"), None);
-        assert_eq!(adopt(&live(vec![other("helm")]), "trimtab"), None);
+        assert_eq!(adopt(&live(vec![ours()]), "trimtab", false), None);
+        assert_eq!(adopt(&live(vec![other("helm")]), "trimtab", false), None);
         for name in ["kubectl-edit", "kube-controller-manager", "Mozilla"] {
             assert_eq!(
-                adopt(&live(vec![ours(), other(name)]), "trimtab"),
+                adopt(&live(vec![ours(), other(name)]), "trimtab", false),
                 None,
                 "{name}"
             );
         }
+        // Unless what people set is to go.
+        let reverted = adopt(&live(vec![ours(), other("kubectl-edit")]), "trimtab", true);
+        assert_eq!(reverted.unwrap().managers, ["kubectl-edit"]);
+        let of_others = adopt(&live(vec![ours(), other("kubelet")]), "trimtab", true);
+        assert_eq!(of_others, None);
         // What we wrote ourselves in another way is ours as well.
-        assert!(adopt(&live(vec![ours(), other("trimtab")]), "trimtab").is_some());
+        assert!(adopt(&live(vec![ours(), other("trimtab")]), "trimtab", false).is_some());
     }
 
     #[test]
@@ -178,7 +188,7 @@ mod tests {
         );
         old["apiVersion"] = json!("v1beta1");
         let ours = entry("trimtab", "Apply", json!({"f:data": {"f:a": {}}}));
-        let found = adopt(&live(vec![old, ours.clone()]), "trimtab").unwrap();
+        let found = adopt(&live(vec![old, ours.clone()]), "trimtab", false).unwrap();
         assert_eq!(found.patch[1]["value"], json!([ours]));
     }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::canonical::{Digest, Hasher};
-use super::owned::{entry, project};
+use super::owned::{entries, entry, is_by_kubectl, project};
 use crate::object::Object;
 
 /// What one look at a live object leaves behind; the object itself is dropped.
@@ -11,11 +11,15 @@ use crate::object::Object;
 pub(crate) struct Observation {
     pub(crate) uid: String,
     pub(crate) resource_version: String,
-    /// Digest of our entry in the managed fields, none when we own nothing.
+    /// Digest of our entry in the managed fields, none when we own nothing. Where the API server
+    /// keeps no managed fields at all this is the same for every object.
     pub(crate) entry: Option<Digest>,
-    /// Digest of the live values that our entry names.
+    /// Digest of the live values that our entry names; without managed fields of everything but
+    /// the status and bookkeeping.
     pub(crate) projection: Digest,
     pub(crate) terminating: bool,
+    /// Somebody owns fields of it by kubectl.
+    pub(crate) by_kubectl: bool,
 }
 
 /// What a successful apply established: the desired state and how it looks in the cluster.
@@ -28,8 +32,8 @@ pub(crate) struct Baseline {
 }
 
 impl Baseline {
-    /// The baseline from the answer to our own apply. None where the API server keeps no managed
-    /// fields (some aggregated APIs): such an object is always looked at by dry run.
+    /// The baseline from the answer to our own apply. None where the answer does not show that we
+    /// own something.
     pub(crate) fn new(desired: Digest, answer: &Observation) -> Option<Self> {
         let entry = answer.entry?;
         Some(Self {
@@ -79,6 +83,9 @@ pub(crate) enum Verdict {
 
 /// Looks at a live object once.
 pub(crate) fn observe(live: &Object, manager: &str) -> Observation {
+    let Some(entries) = entries(live) else {
+        return without_ownership(live);
+    };
     let ours = entry(live, manager);
     let mut hasher = Hasher::default();
     if let Some(trie) = ours
@@ -106,6 +113,22 @@ pub(crate) fn observe(live: &Object, manager: &str) -> Observation {
         }),
         projection: hasher.finish(),
         terminating: live.is_terminating(),
+        by_kubectl: entries.iter().any(is_by_kubectl),
+    }
+}
+
+/// For kinds whose API server keeps no managed fields, as some aggregated ones do: without
+/// ownership every field counts, and a foreign one is taken for drift once.
+fn without_ownership(live: &Object) -> Observation {
+    let mut all = without_bookkeeping(live);
+    all.fields_mut().remove("status");
+    Observation {
+        uid: live.uid().to_owned(),
+        resource_version: live.resource_version().to_owned(),
+        entry: Some(Hasher::default().finish()),
+        projection: Digest::of_map(all.fields()),
+        terminating: live.is_terminating(),
+        by_kubectl: false,
     }
 }
 
@@ -136,15 +159,18 @@ pub(crate) fn judge(
 
 /// Whether the answer to a dry run differs from what is live, apart from bookkeeping.
 pub(crate) fn differs(predicted: &Object, live: &Object) -> bool {
-    let strip = |object: &Object| {
-        let mut object = object.clone();
-        let metadata = object.metadata_mut();
-        for field in ["managedFields", "resourceVersion", "generation"] {
-            metadata.remove(field);
-        }
-        Digest::of_map(object.fields())
-    };
-    strip(predicted) != strip(live)
+    let digest = |object: &Object| Digest::of_map(without_bookkeeping(object).fields());
+    digest(predicted) != digest(live)
+}
+
+/// An object without what the API server writes down about every write.
+fn without_bookkeeping(object: &Object) -> Object {
+    let mut object = object.clone();
+    let metadata = object.metadata_mut();
+    for field in ["managedFields", "resourceVersion", "generation"] {
+        metadata.remove(field);
+    }
+    object
 }
 
 #[cfg(test)]
@@ -206,9 +232,57 @@ mod tests {
     }
 
     #[test]
-    fn without_managed_fields_there_is_no_baseline() {
+    fn without_an_entry_of_ours_there_is_no_baseline() {
         let seen = observe(&live(3, json!({"manager": "other"})), "trimtab");
         assert_eq!(Baseline::new(seen.projection, &seen), None);
+    }
+
+    #[test]
+    fn where_no_managed_fields_are_kept_every_field_but_the_status_counts() {
+        let desired = Digest::of(&json!("desired"));
+        let bare = |replicas: i64, version: &str, status: i64| {
+            let mut object = live(replicas, json!({}));
+            let metadata = object.metadata_mut();
+            metadata.remove("managedFields");
+            metadata.insert("resourceVersion".into(), version.into());
+            object.fields_mut()["status"] = json!({"replicas": status});
+            observe(&object, "trimtab")
+        };
+        let baseline = Baseline::new(desired, &bare(3, "7", 3)).unwrap();
+        let judge = |live: &Observation| judge(desired, Some(&baseline), Some(live));
+        assert_eq!(judge(&bare(3, "8", 1)), Verdict::Synced);
+        assert_eq!(judge(&bare(4, "8", 3)), Verdict::Suspect);
+        // An object that had an entry of ours and lost all of them is not such a one.
+        let owned = observe(
+            &live(3, ours(json!({"f:spec": {"f:replicas": {}}}))),
+            "trimtab",
+        );
+        let owned = Baseline::new(desired, &owned).unwrap();
+        let cleared = super::judge(desired, Some(&owned), Some(&bare(3, "8", 3)));
+        assert_eq!(cleared, Verdict::Suspect);
+    }
+
+    #[test]
+    fn what_kubectl_left_is_seen() {
+        for (entry, expected) in [
+            (
+                json!({"manager": "kubectl-label", "operation": "Update"}),
+                true,
+            ),
+            (json!({"manager": "kubectl", "operation": "Apply"}), true),
+            (
+                json!({"manager": "kubectl-edit", "operation": "Update", "subresource": "status"}),
+                false,
+            ),
+            (
+                json!({"manager": "kube-controller-manager", "operation": "Update"}),
+                false,
+            ),
+            (ours(json!({})), false),
+        ] {
+            let seen = observe(&live(3, entry.clone()), "trimtab");
+            assert_eq!(seen.by_kubectl, expected, "{entry}");
+        }
     }
 
     #[test]

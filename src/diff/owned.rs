@@ -10,9 +10,22 @@ use serde_json::{Map, Value};
 use super::canonical::Hasher;
 use crate::object::Object;
 
+/// What the managed fields say, none where the API server keeps none.
+pub(super) fn entries(live: &Object) -> Option<&Vec<Value>> {
+    let entries = live.get("/metadata/managedFields")?.as_array()?;
+    (!entries.is_empty()).then_some(entries)
+}
+
+/// Whether an entry is what a person left by kubectl on the object itself: `kubectl-edit`,
+/// `kubectl-label`, `kubectl` and the others of its managers.
+pub(super) fn is_by_kubectl(entry: &Value) -> bool {
+    let text = |field: &str| entry[field].as_str().unwrap_or_default();
+    text("manager").starts_with("kubectl") && text("subresource").is_empty()
+}
+
 /// The entry that our applies left, or none when we never applied or it was taken away.
 pub(super) fn entry<'a>(live: &'a Object, manager: &str) -> Option<&'a Map<String, Value>> {
-    let entries = live.get("/metadata/managedFields")?.as_array()?;
+    let entries = entries(live)?;
     entries.iter().filter_map(Value::as_object).find(|entry| {
         entry.get("manager").and_then(Value::as_str) == Some(manager)
             && entry.get("operation").and_then(Value::as_str) == Some("Apply")

@@ -18,10 +18,11 @@ pub(super) async fn adopt(
     manifest: &Object,
     answer: Object,
     owner: &ApplicationKey,
+    of_kubectl: bool,
 ) -> Result<Object, Error> {
     let mut live = answer;
     for attempt in 1..=ATTEMPTS {
-        let Some(adoption) = find(&live, FIELD_MANAGER) else {
+        let Some(adoption) = find(&live, FIELD_MANAGER, of_kubectl) else {
             return Ok(live);
         };
         let key = manifest.key();

@@ -138,11 +138,17 @@ pub(crate) fn compare<'a>(
             Some(live) if object.options.if_not_present && !live.observation.terminating => {
                 Verdict::Synced
             }
-            found => judge(
-                object.digest,
-                baseline,
-                found.as_ref().map(|live| &live.observation),
-            ),
+            found => {
+                let observation = found.as_ref().map(|live| &live.observation);
+                let verdict = judge(object.digest, baseline, observation);
+                let reverts = object.options.revert_kubectl;
+                match observation {
+                    Some(live) if verdict == Verdict::Synced && reverts && live.by_kubectl => {
+                        Verdict::Suspect
+                    }
+                    _ => verdict,
+                }
+            }
         };
         comparison.verdicts.insert(key.clone(), verdict);
         match verdict {

@@ -73,7 +73,16 @@ pub(super) async fn write(
             recreate(execution, served, manifest).await
         }
         Ok(answer) if mode == Mode::Write => {
-            adopt(cluster, served, manifest, answer, execution.owner).await
+            let of_kubectl = options.revert_kubectl;
+            adopt(
+                cluster,
+                served,
+                manifest,
+                answer,
+                execution.owner,
+                of_kubectl,
+            )
+            .await
         }
         written => written,
     }
