@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::advance::{Hands, advance};
 use super::finalize::finalize;
@@ -23,6 +24,12 @@ use crate::object::Object;
 use crate::plan::{Action, Reason, Retry, Situation, decide};
 use crate::sync::{Comparison, Source, compare, desire};
 use crate::trigger::Following;
+
+/// Applications that are looked at side by side: what each has at hand meanwhile, its manifests and
+/// connections, is most of the memory that the agent ever needs.
+static TURNS: Semaphore = Semaphore::const_new(16);
+/// How long one look holds its turn: one that waits for something slow keeps no other waiting.
+const TURN: Duration = Duration::from_secs(5);
 
 /// Runs until the Application is gone.
 pub(super) async fn run(context: Arc<Context>, key: ApplicationKey, mailbox: Arc<Mailbox>) {
@@ -58,16 +65,29 @@ pub(super) async fn run(context: Arc<Context>, key: ApplicationKey, mailbox: Arc
             continue;
         };
         // Boxed: a task that waits holds only what it remembers.
-        let looked = Box::pin(look(&context, &mut state, &application, &mailbox)).await;
+        let looking = Box::pin(look(&context, &mut state, &application, &mailbox));
+        let looked = in_turn(looking).await;
         mailbox.set_codes(report::codes(&state.written));
         gates::tell(&context, &state, &application, false);
         let done = match looked {
-            Ok(()) => end_refresh(&context, &mut state).await,
+            Ok(()) => Box::pin(end_refresh(&context, &mut state)).await,
             Err(error) => Err(error),
         };
         if let Err(error) = done {
             tracing::warn!(app = %key, %error, "tried again in a moment");
             state.look_again_in(super::PAUSE);
+        }
+    }
+}
+
+/// Waits for a turn, and gives it back when the work is done or takes long.
+async fn in_turn<T>(mut work: impl Future<Output = T> + Unpin) -> T {
+    let turn = TURNS.acquire().await;
+    match tokio::time::timeout(TURN, &mut work).await {
+        Ok(done) => done,
+        Err(_) => {
+            drop(turn);
+            work.await
         }
     }
 }

@@ -115,6 +115,8 @@ impl State {
         {
             *self = Self::from_status(&application.status);
         }
+        // From here on `written` is what counts.
+        application.status = ApplicationStatus::default();
         let version = application.resource_version.parse::<u128>().ok();
         if version.is_some() && version < self.taken_up {
             application.operation = None;
