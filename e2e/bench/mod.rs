@@ -7,33 +7,42 @@ mod drift;
 mod memory;
 mod push;
 mod rig;
+mod scale;
 mod size;
+mod start;
 mod steady;
+mod ui;
 
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use rig::{Options, Row};
 
 const USAGE: &str = "\
-Usage: hack/bench [all|push|drift|memory|steady|sync|size] [--apps N] [--objects M] [--pushes K] [-o table|json]
+Usage: hack/bench [all|push|drift|memory|steady|sync|scale|start|ui|size] [--apps N] [--objects M]
+                  [--pushes K] [--seconds S] [--polls P] [-o table|json]
 
 Measures the dist build on a real control plane and a real Git server, on loopback.
 
   push     a signed push until the change is live, beside the same by hand: the floor (git,
            kustomize, one apply on a warm connection) and the shell (git, kustomize, kubectl)
   drift    a foreign write to an owned field until it is put back, ten in a row
-  memory   resident memory of the agent: idle, with applications, after pushes
+  memory   resident memory of the agent: idle, with applications, after many pushes, after the
+           polls of a day
   steady   requests and processor time while nothing changes, and what a restart applies
-  sync     the first sync of 1,000 objects in one application
-  size     the binary
+  sync     the first sync of 1,000 objects in one application of plain manifests
+  scale    1,000 applications: first sync, a push to one, a push to all, a restart
+  start    an agent without applications until it is ready
+  ui       the pages with 1,000 applications, in plain requests and in Chromium; open streams
+  size     the binary, and the crates with the largest share
 
   --apps N     applications in the repository (default: 1 and 100)
   --objects M  objects of each application (default: 10)
   --pushes K   pushes that are measured (default: 20)
   --seconds S  how long steady counts (default: 300)
+  --polls P    polls of the simulated day (default: 480)
 
 Examples:
   hack/bench push --apps 100 --pushes 50
@@ -52,12 +61,16 @@ pub(crate) async fn run(arguments: &[&str]) -> Result<()> {
         Err(problem) => bail!("{problem}\n{USAGE}"),
     };
     let mut rows: Vec<Row> = Vec::new();
+    let before = processor_time();
     let wants = |name: &str| measurement == "all" || measurement == name;
+    if wants("start") {
+        rows.push(start::measure(&binary).await?);
+    }
     if wants("size") {
         rows.extend(size::measure(&binary)?);
     }
     if wants("sync") {
-        let rig = rig::Rig::start(&binary, 1, 1000).await?;
+        let rig = rig::Rig::start_plain(&binary, 1, 1000).await?;
         rows.extend(memory::first(&rig)?);
     }
     for apps in options.sizes() {
@@ -72,23 +85,30 @@ pub(crate) async fn run(arguments: &[&str]) -> Result<()> {
             if wants("drift") {
                 rows.push(drift::measure(&rig).await?);
             }
-            if wants("memory") {
-                rows.push(memory::after_pushes(&rig, options.pushes).await?);
-            }
             if wants("steady") {
                 let time = Duration::from_secs(options.seconds);
                 rows.push(steady::measure(&rig, time).await?);
                 rows.extend(steady::restart(&mut rig).await?);
             }
+            if wants("memory") {
+                rows.extend(memory::later(&mut rig, &options).await?);
+            }
         }
     }
+    if wants("scale") {
+        rows.extend(scale::measure(&binary, &options).await?);
+    }
+    if wants("ui") {
+        rows.extend(ui::measure(&binary, &options).await?);
+    }
+    let machine = format!("{}, {}", machine(), stolen(before, processor_time()));
     if as_json {
         println!(
             "{}",
-            serde_json::to_string_pretty(&json!({"machine": machine(), "rows": rows}))?
+            serde_json::to_string_pretty(&json!({"machine": machine, "rows": rows}))?
         );
     } else {
-        println!("\n{}\n", machine().as_str().unwrap_or_default());
+        println!("\n{machine}\n");
         rig::table(&rows);
     }
     Ok(())
@@ -108,12 +128,14 @@ fn parse(arguments: &[&str]) -> Result<(String, Options, bool), String> {
                 .map_err(|_| format!("{name}: \"{text}\" is no number"))
         };
         match *word {
-            "all" | "push" | "drift" | "memory" | "steady" | "sync" | "size" => {
+            "all" | "push" | "drift" | "memory" | "steady" | "sync" | "scale" | "start" | "ui"
+            | "size" => {
                 measurement = (*word).to_owned();
             }
             "--seconds" => {
                 options.seconds = u64::try_from(number("--seconds")?).unwrap_or(300);
             }
+            "--polls" => options.polls = number("--polls")?.max(1),
             "--apps" => options.apps = Some(number("--apps")?),
             "--objects" => options.objects = number("--objects")?.max(1),
             "--pushes" => options.pushes = number("--pushes")?.max(1),
@@ -130,7 +152,7 @@ fn parse(arguments: &[&str]) -> Result<(String, Options, bool), String> {
 }
 
 /// The machine in one line.
-fn machine() -> Value {
+fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
     let model = cpu
@@ -159,5 +181,23 @@ fn machine() -> Value {
         memory >> 20,
         kernel.trim()
     )
-    .into()
+}
+
+/// Processor time since the machine was started, in ticks: used, and taken by other machines on
+/// the same host.
+fn processor_time() -> (u64, u64) {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let first = stat.lines().next().unwrap_or_default();
+    let ticks: Vec<u64> = first.split(' ').filter_map(|it| it.parse().ok()).collect();
+    let at = |index: usize| ticks.get(index).copied().unwrap_or(0);
+    (at(0) + at(1) + at(2), at(7))
+}
+
+/// Absolute times mean little where others took the processor away.
+fn stolen(before: (u64, u64), after: (u64, u64)) -> String {
+    let (used, stolen) = (after.0 - before.0, after.1 - before.1);
+    format!(
+        "{} % of the wanted processor time was taken by other machines",
+        stolen * 100 / (used + stolen).max(1)
+    )
 }

@@ -21,6 +21,8 @@ pub(crate) struct Options {
     pub(crate) pushes: usize,
     /// How long steady counts.
     pub(crate) seconds: u64,
+    /// Polls of the simulated day.
+    pub(crate) polls: usize,
 }
 
 impl Default for Options {
@@ -30,6 +32,8 @@ impl Default for Options {
             objects: 10,
             pushes: 20,
             seconds: 300,
+            // Every 3 minutes of 24 hours.
+            polls: 480,
         }
     }
 }
@@ -141,6 +145,20 @@ pub(crate) struct Rig {
 impl Rig {
     /// Starts everything and waits until every application is Synced.
     pub(crate) async fn start(binary: &Path, apps: usize, objects: usize) -> Result<Self> {
+        Self::start_with(binary, apps, objects, true).await
+    }
+
+    /// The same with directories of plain manifests, without kustomize.
+    pub(crate) async fn start_plain(binary: &Path, apps: usize, objects: usize) -> Result<Self> {
+        Self::start_with(binary, apps, objects, false).await
+    }
+
+    async fn start_with(
+        binary: &Path,
+        apps: usize,
+        objects: usize,
+        kustomize: bool,
+    ) -> Result<Self> {
         eprintln!("starting a lab with {apps} applications of {objects} objects ...");
         let guardian = Guardian::start()?;
         let control_plane = ControlPlane::start(&guardian, &tools()?).await?;
@@ -162,7 +180,9 @@ impl Rig {
         for app in 0..apps {
             let resources: Vec<_> = (0..objects).map(|n| format!("m{n}.yaml")).collect();
             let text = format!("resources: [{}]\n", resources.join(", "));
-            files.push((format!("apps/{app}/kustomization.yaml"), text));
+            if kustomize {
+                files.push((format!("apps/{app}/kustomization.yaml"), text));
+            }
             for n in 0..objects {
                 files.push((format!("apps/{app}/m{n}.yaml"), manifest(app, n, "0")));
             }
@@ -214,9 +234,26 @@ impl Rig {
     }
 
     /// Another run of the agent, after the one before has ended.
-    pub(crate) async fn start_agent(&self) -> Result<Agent> {
-        let options = AgentOptions::new(&self.binary);
+    pub(crate) async fn start_agent(&self, poll_interval: &str) -> Result<Agent> {
+        let options = AgentOptions {
+            poll_interval: poll_interval.to_owned(),
+            ..AgentOptions::new(&self.binary)
+        };
         Agent::start(&self.guardian, &self.control_plane, &options).await
+    }
+
+    /// Waits until a value is live.
+    pub(crate) async fn value_live(&self, app: usize, value: &str) -> Result<()> {
+        let path = format!("/api/v1/namespaces/bench/configmaps/app-{app}-m0");
+        eventually("a push is live", Duration::from_secs(60), || async {
+            let live = self.control_plane.cluster.get(&path).await?["data"]["value"].take();
+            Ok(if live == value {
+                Expectation::Met(())
+            } else {
+                Expectation::Pending(live.to_string())
+            })
+        })
+        .await
     }
 
     /// Commits a new value for one object of one application.

@@ -69,7 +69,7 @@ pub(crate) async fn restart(rig: &mut Rig) -> Result<Vec<Row>> {
     eprintln!("restarting ...");
     rig.agent.process.kill();
     let started = Instant::now();
-    rig.agent = rig.start_agent().await?;
+    rig.agent = rig.start_agent("180s").await?;
     let ready = started.elapsed();
     // Every application is looked at once its source was.
     tokio::time::sleep(Duration::from_secs(10)).await;

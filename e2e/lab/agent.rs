@@ -211,13 +211,19 @@ impl Agent {
 
     /// Resident memory in KiB: all of it, and what is not backed by a file.
     pub(crate) fn memory(&self) -> Result<(u64, u64)> {
+        Ok((self.kib("VmRSS:")?, self.kib("RssAnon:")?))
+    }
+
+    /// The most resident memory that it ever had, in KiB.
+    pub(crate) fn peak(&self) -> Result<u64> {
+        self.kib("VmHWM:")
+    }
+
+    fn kib(&self, name: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let field = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name));
-            line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
-                .unwrap_or(0)
-        };
-        Ok((field("VmRSS:"), field("RssAnon:")))
+        let line = status.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+            .with_context(|| format!("{name} in the status of the agent"))
     }
 }
 
