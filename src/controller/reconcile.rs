@@ -23,11 +23,14 @@ use crate::diff::IgnoreRules;
 use crate::object::Object;
 use crate::plan::{Action, Reason, Retry, Situation, decide};
 use crate::sync::{Comparison, Source, compare, desire};
-use crate::trigger::Following;
+use crate::trigger::{Cause, Following};
 
 /// Applications that are looked at side by side: what each has at hand meanwhile, its manifests and
 /// connections, is most of the memory that the agent ever needs.
 static TURNS: Semaphore = Semaphore::const_new(16);
+/// Turns of those whose source was just pushed to: somebody waits for them, and they do not wait
+/// for a first sync of many others.
+static TURNS_OF_PUSHES: Semaphore = Semaphore::const_new(16);
 /// How long one look holds its turn: one that waits for something slow keeps no other waiting.
 const TURN: Duration = Duration::from_secs(5);
 
@@ -60,13 +63,15 @@ pub(super) async fn run(context: Arc<Context>, key: ApplicationKey, mailbox: Arc
             tracing::info!(app = %key, "the Application is gone");
             return;
         }
+        let pushed = matches!(&inbox.revision, Some(it) if matches!(it.cause, Cause::Push(_)));
         state.absorb(inbox);
         let Some(application) = state.application.clone() else {
             continue;
         };
         // Boxed: a task that waits holds only what it remembers.
         let looking = Box::pin(look(&context, &mut state, &application, &mailbox));
-        let looked = in_turn(looking).await;
+        let turns = if pushed { &TURNS_OF_PUSHES } else { &TURNS };
+        let looked = in_turn(turns, looking).await;
         mailbox.set_codes(report::codes(&state.written));
         gates::tell(&context, &state, &application, false);
         let done = match looked {
@@ -81,8 +86,8 @@ pub(super) async fn run(context: Arc<Context>, key: ApplicationKey, mailbox: Arc
 }
 
 /// Waits for a turn, and gives it back when the work is done or takes long.
-async fn in_turn<T>(mut work: impl Future<Output = T> + Unpin) -> T {
-    let turn = TURNS.acquire().await;
+async fn in_turn<T>(turns: &Semaphore, mut work: impl Future<Output = T> + Unpin) -> T {
+    let turn = turns.acquire().await;
     match tokio::time::timeout(TURN, &mut work).await {
         Ok(done) => done,
         Err(_) => {
