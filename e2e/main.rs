@@ -19,6 +19,7 @@ mod cli;
 mod control;
 mod counts;
 mod deletion;
+mod deliveries;
 mod drift;
 mod faults;
 mod hooks;

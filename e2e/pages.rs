@@ -8,7 +8,7 @@ use crate::lab::browser::{Browser, Look};
 use crate::people::token;
 
 /// A window in which one of the chart's accounts is logged in.
-async fn logged_in(lab: &Lab, account: &str, look: Look) -> Result<(Browser, String)> {
+pub(crate) async fn logged_in(lab: &Lab, account: &str, look: Look) -> Result<(Browser, String)> {
     let browser = Browser::open(&lab.guardian, look).await?;
     // Cookies that only https may set are taken from localhost as well.
     let base = format!("http://localhost:{}", lab.agent.people.port());

@@ -105,6 +105,8 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("get", "/api/v1/about", "stranger"),
     ("get", "/api/v1/applications", "stranger"),
     ("get", "/api/v1/stream", "stranger"),
+    ("get", "/api/v1/repositories", "stranger"),
+    ("get", "/api/v1/receivers", "viewer"),
     ("post", "/api/v1/applications", "admin"),
     ("get", "/api/v1/applications/{namespace}/{name}", "viewer"),
     ("put", "/api/v1/applications/{namespace}/{name}", "admin"),
@@ -117,6 +119,11 @@ const ROUTES: &[(&str, &str, &str)] = &[
     (
         "get",
         "/api/v1/applications/{namespace}/{name}/diff",
+        "viewer",
+    ),
+    (
+        "get",
+        "/api/v1/applications/{namespace}/{name}/timings",
         "viewer",
     ),
     (

@@ -10,10 +10,12 @@ mod live;
 mod openapi;
 mod permission;
 mod problem;
+mod repositories;
 mod routes;
 mod sessions;
 mod stream;
 mod tree;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -22,6 +24,9 @@ use tokio::sync::watch;
 use crate::cluster::{Applications, Cluster};
 use crate::controller::Registry;
 use crate::crd::{Application, ApplicationKey};
+use crate::source::SourceLoop;
+use crate::telemetry::Metrics;
+use crate::trigger::Journal;
 use identity::Authenticator;
 use permission::Permissions;
 
@@ -31,15 +36,30 @@ pub(crate) use identity::{AUDIENCE, Identity};
 pub(crate) use live::{EventRow, ObjectQuery};
 pub(crate) use permission::Need;
 pub(crate) use problem::{Problem, random_hex};
+pub(crate) use repositories::RepositoryRow;
 pub(crate) use routes::{Route, mount, routes};
 pub(crate) use sessions::{COOKIE_NAME, LIFETIME, Sessions};
 pub(crate) use tree::Node;
+pub(crate) use webhooks::{DeliveryRow, ReceiverRow};
+
+/// The parts of the agent that the API looks at.
+pub(crate) struct Parts {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) applications: Applications,
+    pub(crate) cluster: Cluster,
+    pub(crate) sources: Arc<SourceLoop>,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) metrics: Arc<Metrics>,
+}
 
 /// What the API works with.
 pub(crate) struct Api {
     registry: Arc<Registry>,
     applications: Applications,
     cluster: Cluster,
+    sources: Arc<SourceLoop>,
+    journal: Arc<Journal>,
+    metrics: Arc<Metrics>,
     /// Host names under which it may be reached, besides addresses and localhost.
     hosts: Vec<String>,
     authenticator: Authenticator,
@@ -56,6 +76,8 @@ pub(crate) struct Api {
 pub(crate) struct About {
     pub(crate) version: String,
     pub(crate) kube_version: String,
+    /// The agent's own namespace.
+    pub(crate) home: String,
     /// The namespaces whose Applications it keeps.
     pub(crate) namespaces: Vec<String>,
     /// The API group of its Applications.
@@ -64,16 +86,18 @@ pub(crate) struct About {
 
 impl Api {
     pub(crate) fn new(
-        registry: Arc<Registry>,
-        applications: Applications,
-        cluster: Cluster,
+        parts: Parts,
         hosts: Vec<String>,
         stopped: watch::Receiver<bool>,
         about: About,
     ) -> Self {
+        let cluster = parts.cluster;
         Self {
-            registry,
-            applications,
+            registry: parts.registry,
+            applications: parts.applications,
+            sources: parts.sources,
+            journal: parts.journal,
+            metrics: parts.metrics,
             hosts,
             authenticator: Authenticator::new(cluster.clone()),
             permissions: Permissions::new(cluster.clone(), &about.group),

@@ -15,7 +15,10 @@ use serde_json::Value;
 
 use crate::crd::{RollbackOperation, SyncOperation};
 
-use super::{Api, Need, Problem, actions, applications, guard, live, openapi, stream, tree};
+use super::{
+    Api, Need, Problem, actions, applications, guard, live, openapi, repositories, stream, tree,
+    webhooks,
+};
 
 /// Bytes of the body of a request; manifests to compare are the largest.
 const BODY: usize = 4 << 20;
@@ -139,6 +142,22 @@ fn general() -> Vec<Route> {
         .answer::<applications::List>(),
         Route::new(
             get.clone(),
+            "/api/v1/repositories",
+            LoggedIn,
+            "Repositories of applications that the caller may list",
+            repositories::list,
+        )
+        .answer::<Vec<repositories::RepositoryRow>>(),
+        Route::new(
+            get.clone(),
+            "/api/v1/receivers",
+            LoggedIn,
+            "Receivers of webhooks with their last deliveries; needs `list` in the agent's namespace",
+            webhooks::list,
+        )
+        .answer::<Vec<webhooks::ReceiverRow>>(),
+        Route::new(
+            get.clone(),
             "/api/v1/stream",
             LoggedIn,
             "Changes of what is listed, as server-sent events: `application` with a summary, \
@@ -180,6 +199,14 @@ fn reading() -> Vec<Route> {
         )
         .query(applications::DIFF)
         .answer::<applications::Visible>(),
+        Route::new(
+            get.clone(),
+            "/api/v1/applications/{namespace}/{name}/timings",
+            Application("get"),
+            "How long each stage of the last changes took",
+            webhooks::timings,
+        )
+        .answer::<Vec<webhooks::TimingRow>>(),
         Route::new(
             get.clone(),
             "/api/v1/applications/{namespace}/{name}/resource",

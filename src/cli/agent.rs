@@ -18,7 +18,7 @@ use tokio::{
 
 use super::Outcome;
 use super::hooks::Receivers;
-use crate::api::{About, Api};
+use crate::api::{self, About, Api};
 use crate::bundle::Bundles;
 use crate::cluster::{
     Applications, ClientOptions, Cluster, Mode, Selection, Served, WatchEvent, connect,
@@ -37,6 +37,7 @@ use crate::server::{ServeLimits, WebhookLimits, operations, serve, webhooks};
 use crate::source::{Credentials, Options, SourceLoop};
 use crate::sync::Engine;
 use crate::telemetry::{self, Metrics};
+use crate::trigger::Journal;
 use crate::ui::site;
 
 /// Keep this cluster as Git says
@@ -145,6 +146,7 @@ async fn run(args: Args) -> Result<()> {
         api,
         registry,
         projects,
+        journal,
     } = tokio::select! {
         built = build(&args, &settings, &metrics, &pending, stopped.clone()) => built?,
         () = terminated() => return Ok(()),
@@ -157,13 +159,9 @@ async fn run(args: Args) -> Result<()> {
     };
     let router = site(&api);
     let mut people = tokio::spawn(serve(port, router, limits, ended(stopped.clone())));
-    let receivers = Arc::new(Receivers::new(&settings, Arc::clone(&sources))?);
-    let take_projects = move |settings: &Settings| {
-        let account = settings.default_service_account_name.clone();
-        if projects.set(settings.projects.clone(), account) {
-            registry.wake_all();
-        }
-    };
+    let receivers = Receivers::new(&settings, Arc::clone(&sources), journal)?;
+    let receivers = Arc::new(receivers);
+    let take_projects = taker(projects, registry);
     let taking = take_settings(following, sources, Arc::clone(&receivers), take_projects);
     tokio::spawn(taking);
     let limits = WebhookLimits {
@@ -186,6 +184,16 @@ async fn run(args: Args) -> Result<()> {
     stop.send_replace(true);
     let _ = tokio::join!(hooks, operations, people);
     Ok(())
+}
+
+/// Takes new projects; all applications look whether they may still do what they do.
+fn taker(projects: Arc<ProjectsInForce>, registry: Arc<Registry>) -> impl Fn(&Settings) {
+    move |settings: &Settings| {
+        let account = settings.default_service_account_name.clone();
+        if projects.set(settings.projects.clone(), account) {
+            registry.wake_all();
+        }
+    }
 }
 
 async fn ended(mut stopped: watch::Receiver<bool>) {
@@ -252,6 +260,7 @@ struct Parts {
     api: Arc<Api>,
     registry: Arc<Registry>,
     projects: Arc<ProjectsInForce>,
+    journal: Arc<Journal>,
 }
 
 async fn build(
@@ -274,7 +283,8 @@ async fn build(
     let credentials = Arc::new(Credentials::default());
     watch_secrets(&cluster, &args.namespace, &credentials).await?;
     let registry = Arc::new(Registry::default());
-    let sources = source_loop(args, settings, credentials, &registry, metrics);
+    let journal = Arc::new(Journal::default());
+    let sources = source_loop(args, settings, credentials, &registry, metrics, &journal);
     let live = {
         let registry = Arc::clone(&registry);
         LiveTable::new(cluster.clone(), move |application| {
@@ -305,6 +315,7 @@ async fn build(
         }),
         live,
         announcer,
+        journal: Arc::clone(&journal),
         projects: Arc::clone(&projects),
         claims: Claims::default(),
         dependencies: Dependencies::default(),
@@ -314,16 +325,16 @@ async fn build(
         },
     }));
     let namespaces = namespaces(args);
-    let about = About {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        kube_version: cluster.version().await?,
-        namespaces: namespaces.clone(),
-        group: args.application_group.clone(),
-    };
+    let about = about(args, &cluster, &namespaces).await?;
     let api = Arc::new(Api::new(
-        Arc::clone(&registry),
-        applications,
-        cluster.clone(),
+        api::Parts {
+            registry: Arc::clone(&registry),
+            applications,
+            cluster: cluster.clone(),
+            sources: Arc::clone(&sources),
+            journal: Arc::clone(&journal),
+            metrics: Arc::clone(metrics),
+        },
         args.host.clone(),
         stopped,
         about,
@@ -334,6 +345,17 @@ async fn build(
         api,
         registry,
         projects,
+        journal,
+    })
+}
+
+async fn about(args: &Args, cluster: &Cluster, namespaces: &[String]) -> Result<About> {
+    Ok(About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kube_version: cluster.version().await?,
+        home: args.namespace.clone(),
+        namespaces: namespaces.to_owned(),
+        group: args.application_group.clone(),
     })
 }
 
@@ -343,6 +365,7 @@ fn source_loop(
     credentials: Arc<Credentials>,
     registry: &Arc<Registry>,
     metrics: &Arc<Metrics>,
+    journal: &Arc<Journal>,
 ) -> Arc<SourceLoop> {
     Arc::new(SourceLoop::new(
         Options {
@@ -356,6 +379,7 @@ fn source_loop(
         credentials,
         Arc::clone(registry) as _,
         Arc::clone(metrics),
+        Arc::clone(journal),
     ))
 }
 

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use http::HeaderMap;
@@ -13,13 +13,15 @@ use http::HeaderMap;
 use crate::config::{Provider, Receiver, Settings};
 use crate::reload::{self, Content, Reloaded};
 use crate::server::{Full, Hooks, Refused, Verified};
-use crate::source::{Pushed, SourceLoop};
+use crate::source::{Pushed, SourceLoop, rfc3339};
+use crate::trigger::{Delivery, Journal, ReceiverName};
 use crate::webhook::{Event, Secret, Secrets, receive};
 
 /// The receivers that are configured now.
 pub(super) struct Receivers {
     all: RwLock<HashMap<String, (Provider, Reloaded<Secrets>)>>,
     sources: Arc<SourceLoop>,
+    journal: Arc<Journal>,
 }
 
 impl Receivers {
@@ -28,10 +30,12 @@ impl Receivers {
     pub(super) fn new(
         settings: &Settings,
         sources: Arc<SourceLoop>,
+        journal: Arc<Journal>,
     ) -> Result<Self, reload::Error> {
         let receivers = Self {
             all: RwLock::default(),
             sources,
+            journal,
         };
         receivers.set(settings)?;
         Ok(receivers)
@@ -46,6 +50,11 @@ impl Receivers {
             tokio::spawn(following);
             all.insert(receiver.name.clone(), (receiver.provider, secrets));
         }
+        let names = settings.receivers.iter().map(|receiver| ReceiverName {
+            name: receiver.name.clone(),
+            provider: receiver.provider.name(),
+        });
+        self.journal.set_receivers(names.collect());
         *self.all.write().unwrap_or_else(PoisonError::into_inner) = all;
         Ok(())
     }
@@ -124,9 +133,24 @@ impl Hooks for Receivers {
             delivery: delivery.id,
             received,
         };
+        let note = |event: &str| {
+            self.journal.delivered(Delivery {
+                receiver: receiver.to_owned(),
+                id: id.clone(),
+                event: event.to_owned(),
+                at: rfc3339(Duration::ZERO),
+                ..Delivery::default()
+            });
+        };
         Ok(match delivery.event {
-            Event::Ping => Verified::Ping,
-            Event::Ignored(_) => Verified::Ignored,
+            Event::Ping => {
+                note("ping");
+                Verified::Ping
+            }
+            Event::Ignored(event) => {
+                note(&event);
+                Verified::Ignored
+            }
             Event::Refresh => Verified::Work {
                 id,
                 work: work(Vec::new(), None),
@@ -140,7 +164,7 @@ impl Hooks for Receivers {
 
     fn hand_on(&self, receiver: &str, work: Pushed, received: Instant) -> Result<(), Full> {
         let pushed = Pushed { received, ..work };
-        let woken = self.sources.pushed(&pushed);
+        let woken = self.sources.pushed(receiver, &pushed);
         tracing::debug!(receiver, delivery = pushed.delivery, woken, "a push");
         Ok(())
     }

@@ -61,6 +61,16 @@ pub(crate) enum Provider {
     GitLab,
 }
 
+impl Provider {
+    /// As people call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::GitHub => "GitHub",
+            Self::GitLab => "GitLab",
+        }
+    }
+}
+
 /// Caps and deadlines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {

@@ -14,6 +14,7 @@ mod project;
 mod reconcile;
 mod registry;
 mod report;
+mod rest;
 mod rollback;
 mod running;
 mod state;
@@ -30,7 +31,7 @@ use crate::cluster::{Announcer, Applications};
 use crate::crd::ApplicationKey;
 use crate::git::Mirror;
 use crate::sync::Engine;
-use crate::trigger::Sources;
+use crate::trigger::{Journal, Sources};
 
 pub(crate) use claims::Claims;
 pub(crate) use dependencies::Dependencies;
@@ -65,4 +66,5 @@ pub(crate) struct Context {
     /// Wakes an application.
     pub(crate) wake: Box<dyn Fn(&ApplicationKey) + Send + Sync>,
     pub(crate) announcer: Announcer,
+    pub(crate) journal: Arc<Journal>,
 }

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use super::advance::{Hands, advance};
 use super::finalize::finalize;
 use super::registry::Mailbox;
-use super::state::State;
+use super::state::{State, rendered_spec};
 use super::syncing::End;
 use super::{Context, fights, gates, project, report, rollback, suspicion, syncing};
 use crate::cluster::{Cluster, Error as ClusterError};
@@ -36,7 +36,8 @@ const TURN: Duration = Duration::from_secs(5);
 
 /// Runs until the Application is gone.
 pub(super) async fn run(context: Arc<Context>, key: ApplicationKey, mailbox: Arc<Mailbox>) {
-    let mut state = State::default();
+    // Boxed: a task that waits is small, and there are thousands.
+    let mut state = Box::new(State::default());
     loop {
         let due = state.due.take();
         let timer = async {
@@ -50,18 +51,9 @@ pub(super) async fn run(context: Arc<Context>, key: ApplicationKey, mailbox: Arc
             () = timer => {}
         }
         let inbox = mailbox.take();
+        state.wake();
         if inbox.gone {
-            context.dependencies.remove(&key);
-            for waiting in context.claims.remove(&key) {
-                (context.wake)(&waiting);
-            }
-            context.sources.forget(&key);
-            context.live.watch_for(&key, &Default::default()).await;
-            if let Some(application) = &state.application {
-                context.engine.bundles.remove(&application.uid);
-            }
-            tracing::info!(app = %key, "the Application is gone");
-            return;
+            return Box::pin(let_go(&context, &state, &key)).await;
         }
         let pushed = matches!(&inbox.revision, Some(it) if matches!(it.cause, Cause::Push(_)));
         state.absorb(inbox);
@@ -82,7 +74,23 @@ pub(super) async fn run(context: Arc<Context>, key: ApplicationKey, mailbox: Arc
             tracing::warn!(app = %key, %error, "tried again in a moment");
             state.look_again_in(super::PAUSE);
         }
+        state.rest();
     }
+}
+
+/// Forgets an Application that is gone.
+async fn let_go(context: &Context, state: &State, key: &ApplicationKey) {
+    context.dependencies.remove(key);
+    for waiting in context.claims.remove(key) {
+        (context.wake)(&waiting);
+    }
+    context.sources.forget(key);
+    context.journal.forget(key);
+    context.live.watch_for(key, &Default::default()).await;
+    if let Some(application) = &state.application {
+        context.engine.bundles.remove(&application.uid);
+    }
+    tracing::info!(app = %key, "the Application is gone");
 }
 
 /// Waits for a turn, and gives it back when the work is done or takes long.
@@ -410,7 +418,7 @@ async fn update_desired(context: &Context, state: &mut State, application: &Appl
         }
         return;
     };
-    let spec = application.rendered_spec();
+    let spec = rendered_spec(application);
     let same_commit = state
         .desired
         .as_ref()

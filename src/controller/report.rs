@@ -71,6 +71,17 @@ pub(super) async fn write(
         return Ok(());
     };
     write_status(context, application, &patch).await?;
+    if let Some(timing) = next
+        .timing
+        .as_ref()
+        .filter(|_| next.timing != state.written.timing)
+    {
+        let delivery = match state.revision.as_ref().map(|revision| &revision.cause) {
+            Some(Cause::Push(delivery)) => delivery,
+            _ => "",
+        };
+        context.journal.timed(&application.key, delivery, timing);
+    }
     let before = codes(&state.written);
     let after = codes(&next);
     if before != after {

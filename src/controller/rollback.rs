@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::state::State;
+use super::state::{State, rendered_spec};
 use super::{Context, report, syncing};
 use crate::cluster::Error as ClusterError;
 use crate::crd::{Application, Pin, RollbackOperation, SyncOperation};
@@ -110,7 +110,7 @@ async fn pin(
     tracing::info!(app = %application.key, id = deployment.id, "rolled back until the next commit");
     state.desired = Some(desired);
     state.manifests = Some(manifests);
-    state.rendered_spec = Some(application.rendered_spec());
+    state.rendered_spec = Some(rendered_spec(application));
     state.compare_error = None;
     Ok(())
 }
@@ -124,7 +124,7 @@ pub(super) fn is_pinned(state: &mut State, application: &Application) -> bool {
         .revision
         .as_ref()
         .is_some_and(|revision| revision.commit_id != pin.until);
-    let spec = application.rendered_spec();
+    let spec = rendered_spec(application);
     let other_spec = state.rendered_spec.as_ref().is_some_and(|it| *it != spec);
     if newer || other_spec {
         tracing::info!(app = %application.key, id = pin.id, "the rollback is over");

@@ -9,13 +9,14 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 
 use super::fights::Fights;
 use super::registry::Inbox;
+use super::rest::Resting;
 use super::running::Running;
 use super::suspicion::Settled;
 use crate::crd::{
     Application, ApplicationStatus, Attempt, HookPhase, HookResult, HookStatus, Inventory,
     InventoryEntry, OperationState, Pin, Timing,
 };
-use crate::diff::{Baseline, IgnoreRules};
+use crate::diff::{Baseline, Digest, IgnoreRules};
 use crate::object::{Kind, ResourceKey};
 use crate::sync::{Desired, DesiredHook, Manifests};
 use crate::telemetry::Trigger;
@@ -34,6 +35,8 @@ pub(super) struct Held {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) application: Option<Application>,
+    /// The Application and its status while nothing is to be done.
+    pub(super) resting: Option<Resting>,
     /// The status as it was written last.
     pub(super) written: ApplicationStatus,
     pub(super) following: Option<Following>,
@@ -46,7 +49,7 @@ pub(super) struct State {
     /// The newest revision could not be rendered or compared.
     pub(super) compare_error: Option<String>,
     /// What the desired state was made from, apart from the commit.
-    pub(super) rendered_spec: Option<serde_json::Value>,
+    pub(super) rendered_spec: Option<Digest>,
     pub(super) inventory: BTreeMap<ResourceKey, Held>,
     pub(super) baselines: HashMap<ResourceKey, Baseline>,
     /// Every object is asked about once, whatever the watches showed.
@@ -261,6 +264,11 @@ impl State {
     }
 }
 
+/// What the desired state is made from, apart from the commit.
+pub(super) fn rendered_spec(application: &Application) -> Digest {
+    Digest::of(&application.rendered_spec())
+}
+
 /// The desired state that a person ended the sync of.
 fn held(operation: Option<&OperationState>) -> Option<String> {
     let operation = operation.filter(|operation| !operation.terminated_by.is_empty())?;
@@ -273,7 +281,6 @@ mod tests {
 
     use super::*;
     use crate::crd::read;
-    use crate::diff::Digest;
     use crate::object::Object;
 
     fn application(version: u64, operation: serde_json::Value) -> Application {

@@ -12,7 +12,6 @@ pub(crate) struct Digest(pub(crate) [u8; 10]);
 
 impl Digest {
     /// The digest of one value.
-    #[cfg(test)]
     pub(crate) fn of(value: &Value) -> Self {
         let mut hasher = Hasher::default();
         hasher.value(value);

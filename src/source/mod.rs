@@ -18,12 +18,15 @@ use std::{
 
 use crate::crd::ApplicationKey;
 use crate::git::{Limits, Mirror, RepositoryUrl, Transport};
-use crate::object::RepositoryKey;
+use crate::object::{RepositoryKey, redact_url};
 use crate::telemetry::Metrics;
-use crate::trigger::{Cause, Following, Inputs, Listener, News, Sources};
+use crate::trigger::{
+    Cause, Delivery, Following, Inputs, Journal, Listener, News, Sources, Verdict, concerns,
+};
 
 pub(crate) use credentials::Credentials;
-use repository::Repository;
+pub(crate) use repository::Look;
+use repository::{Repository, Shared};
 
 /// What the loop runs with.
 pub(crate) struct Options {
@@ -36,11 +39,7 @@ pub(crate) struct Options {
 pub(crate) struct SourceLoop {
     options: Options,
     transport: Transport,
-    credentials: Arc<Credentials>,
-    listener: Arc<dyn Listener>,
-    metrics: Arc<Metrics>,
-    /// In milliseconds; read before every wait, so that new settings hold from the next one on.
-    poll_interval: Arc<AtomicU64>,
+    shared: Shared,
     state: Mutex<State>,
 }
 
@@ -68,44 +67,89 @@ impl SourceLoop {
         credentials: Arc<Credentials>,
         listener: Arc<dyn Listener>,
         metrics: Arc<Metrics>,
+        journal: Arc<Journal>,
     ) -> Self {
         let transport = Transport::new();
         let poll_interval = Arc::new(AtomicU64::new(millis(options.poll_interval)));
         Self {
             options,
             transport,
-            credentials,
-            listener,
-            metrics,
-            poll_interval,
+            shared: Shared {
+                poll_interval,
+                credentials,
+                listener,
+                metrics,
+                journal,
+            },
             state: Mutex::default(),
         }
     }
 
     pub(crate) fn set_poll_interval(&self, interval: Duration) {
-        self.poll_interval
+        self.shared
+            .poll_interval
             .store(millis(interval), Ordering::Relaxed);
     }
 
-    /// Wakes the repositories that a push may have moved; returns how many.
-    pub(crate) fn pushed(&self, pushed: &Pushed) -> usize {
+    /// Wakes the repositories that a push may have moved, and notes it; returns how many.
+    pub(crate) fn pushed(&self, receiver: &str, pushed: &Pushed) -> usize {
         let keys: Vec<_> = pushed
             .urls
             .iter()
             .filter_map(|url| RepositoryKey::parse(url))
             .collect();
-        let repositories: Vec<_> = self.state().repositories.values().cloned().collect();
+        let mut repositories: Vec<_> = self.state().repositories.values().cloned().collect();
+        repositories.retain(|repository| pushed.urls.is_empty() || keys.contains(repository.key()));
+        self.note(receiver, pushed, &repositories);
         let concerned = repositories.iter().filter(|repository| {
-            (pushed.urls.is_empty() || keys.contains(repository.key()))
-                && pushed
-                    .reference
-                    .as_ref()
-                    .is_none_or(|reference| repository.concerns(reference))
+            let reference = pushed.reference.as_ref();
+            reference.is_none_or(|reference| repository.concerns(reference))
         });
         let cause = Cause::Push(pushed.delivery.clone());
         concerned
             .map(|repository| repository.wake(cause.clone(), pushed.received))
             .count()
+    }
+
+    /// Notes a delivery with everybody whose repository it is about.
+    fn note(&self, receiver: &str, pushed: &Pushed, repositories: &[Arc<Repository>]) {
+        let reference = pushed.reference.clone().unwrap_or_default();
+        let mut verdicts: Vec<_> = repositories
+            .iter()
+            .flat_map(|repository| repository.followers())
+            .map(|(application, revision)| {
+                let follows = reference.is_empty() || concerns(&reference, &[revision].into());
+                let verdict = if follows {
+                    Verdict::Waiting
+                } else {
+                    Verdict::OtherRevision
+                };
+                (application, verdict)
+            })
+            .collect();
+        verdicts.sort_by(|a, b| a.0.cmp(&b.0));
+        self.shared.journal.delivered(Delivery {
+            receiver: receiver.to_owned(),
+            id: pushed.delivery.clone(),
+            event: "push".to_owned(),
+            at: rfc3339(pushed.received.elapsed()),
+            repository: pushed
+                .urls
+                .first()
+                .map(|url| redact_url(url))
+                .unwrap_or_default(),
+            reference,
+            verdicts,
+            more: 0,
+        });
+    }
+
+    /// Every repository that is followed, by address.
+    pub(crate) fn looks(&self) -> Vec<Look> {
+        let repositories: Vec<_> = self.state().repositories.values().cloned().collect();
+        let mut looks: Vec<_> = repositories.iter().map(|it| it.last_look()).collect();
+        looks.sort_by(|a, b| a.url.cmp(&b.url));
+        looks
     }
 
     /// The mirror that an application's source is read from.
@@ -154,15 +198,7 @@ impl SourceLoop {
             self.transport.clone(),
             self.options.limits,
         );
-        let repository = Repository::start(
-            key,
-            url.to_owned(),
-            mirror,
-            Arc::clone(&self.poll_interval),
-            Arc::clone(&self.credentials),
-            Arc::clone(&self.listener),
-            Arc::clone(&self.metrics),
-        );
+        let repository = Repository::start(key, url.to_owned(), mirror, self.shared.clone());
         state
             .repositories
             .insert(url.to_owned(), Arc::clone(&repository));
@@ -202,7 +238,9 @@ impl Sources for SourceLoop {
             }
             Err(message) => {
                 drop(state);
-                self.listener.hear(application, News::Failed(message));
+                self.shared
+                    .listener
+                    .hear(application, News::Failed(message));
             }
         }
     }
@@ -223,6 +261,14 @@ impl Sources for SourceLoop {
             repository.rendered(application, inputs);
         }
     }
+}
+
+/// RFC 3339 in whole seconds, this long ago.
+pub(crate) fn rfc3339(ago: Duration) -> String {
+    let now = jiff::Timestamp::now();
+    let ago = jiff::SignedDuration::try_from(ago).unwrap_or_default();
+    let then = now.checked_sub(ago).unwrap_or(now);
+    then.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -11,24 +11,50 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::Credentials;
+use super::{Credentials, rfc3339};
 use crate::crd::ApplicationKey;
 use crate::git::{Fetched, Mirror};
-use crate::object::RepositoryKey;
+use crate::object::{RepositoryKey, redact_url};
 use crate::telemetry::{Answer, GitRequest, Metrics};
-use crate::trigger::{Cause, Inputs, Listener, News, Revision, concerns};
+use crate::trigger::{Cause, Inputs, Journal, Listener, News, Revision, Verdict, concerns};
+
+/// Deliveries that wait for one look, besides the one that asked for it.
+const JOINED: usize = 32;
+
+/// How a repository does, for people.
+#[derive(Clone, Debug)]
+pub(crate) struct Look {
+    /// Without a login that may be in it.
+    pub(crate) url: String,
+    /// When it was asked last and will be asked next; none before the first answer.
+    pub(crate) last: Option<Instant>,
+    pub(crate) next: Option<Instant>,
+    /// Since when it cannot be read (RFC 3339), and why.
+    pub(crate) stale_since: Option<String>,
+    pub(crate) error: Option<String>,
+    /// Who follows which revision, and the commit that it was at.
+    pub(crate) followers: Vec<(ApplicationKey, String, Option<String>)>,
+}
 
 /// The longest pause after failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(180);
+
+/// What all repositories work with.
+#[derive(Clone)]
+pub(super) struct Shared {
+    /// In milliseconds; read before every wait, so that new settings hold from the next one on.
+    pub(super) poll_interval: Arc<AtomicU64>,
+    pub(super) credentials: Arc<Credentials>,
+    pub(super) listener: Arc<dyn Listener>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) journal: Arc<Journal>,
+}
 
 pub(super) struct Repository {
     key: RepositoryKey,
     url: String,
     mirror: Mirror,
-    poll_interval: Arc<AtomicU64>,
-    credentials: Arc<Credentials>,
-    listener: Arc<dyn Listener>,
-    metrics: Arc<Metrics>,
+    shared: Shared,
     state: Mutex<State>,
     woken: Notify,
 }
@@ -38,6 +64,12 @@ struct State {
     followers: HashMap<ApplicationKey, Follower>,
     /// What asked for the next look, and when: the first one that is not served yet.
     asked: Option<(Cause, Instant)>,
+    /// Deliveries that are served by the same look.
+    joined: Vec<String>,
+    last: Option<Instant>,
+    next: Option<Instant>,
+    /// Since when it cannot be read, and why.
+    failure: Option<(String, String)>,
     stopped: bool,
 }
 
@@ -57,19 +89,13 @@ impl Repository {
         key: RepositoryKey,
         url: String,
         mirror: Mirror,
-        poll_interval: Arc<AtomicU64>,
-        credentials: Arc<Credentials>,
-        listener: Arc<dyn Listener>,
-        metrics: Arc<Metrics>,
+        shared: Shared,
     ) -> Arc<Self> {
         let repository = Arc::new(Self {
             key,
             url,
             mirror,
-            poll_interval,
-            credentials,
-            listener,
-            metrics,
+            shared,
             state: Mutex::default(),
             woken: Notify::new(),
         });
@@ -92,7 +118,7 @@ impl Repository {
 
     /// Fetches one revision, whoever follows it.
     pub(super) async fn fetch(&self, revision: String) -> Result<String, String> {
-        let credential = self.credentials.for_url(&self.url);
+        let credential = self.shared.credentials.for_url(&self.url);
         let wanted = BTreeSet::from([revision.clone()]);
         let fetched = self.mirror.fetch(&wanted, credential.as_ref()).await;
         match fetched
@@ -108,8 +134,47 @@ impl Repository {
 
     /// Asks for a look now. Several requests before it are one.
     pub(super) fn wake(&self, cause: Cause, received: Instant) {
-        self.state().asked.get_or_insert((cause, received));
+        let mut state = self.state();
+        if let Cause::Push(delivery) = &cause
+            && state.joined.len() < JOINED
+        {
+            state.joined.push(delivery.clone());
+        }
+        state.asked.get_or_insert((cause, received));
+        drop(state);
         self.woken.notify_one();
+    }
+
+    /// Who follows it, and what.
+    pub(super) fn followers(&self) -> Vec<(ApplicationKey, String)> {
+        let state = self.state();
+        let followers = state.followers.iter();
+        followers
+            .map(|(application, follower)| (application.clone(), follower.target_revision.clone()))
+            .collect()
+    }
+
+    /// How it does.
+    pub(super) fn last_look(&self) -> Look {
+        let state = self.state();
+        let mut followers: Vec<_> = state
+            .followers
+            .iter()
+            .map(|(application, follower)| {
+                let revision = follower.target_revision.clone();
+                (application.clone(), revision, follower.told.clone())
+            })
+            .collect();
+        followers.sort();
+        let (stale_since, error) = state.failure.clone().unzip();
+        Look {
+            url: redact_url(&self.url),
+            last: state.last,
+            next: state.next,
+            stale_since,
+            error,
+            followers,
+        }
     }
 
     pub(super) fn follow(&self, application: &ApplicationKey, target_revision: String) {
@@ -176,16 +241,17 @@ impl Repository {
             } else {
                 pause_after(failures)
             };
+            self.state().next = Some(Instant::now() + pause);
             tokio::select! {
                 () = self.woken.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
-            let asked = {
+            let (asked, joined) = {
                 let mut state = self.state();
                 if state.stopped {
                     return;
                 }
-                state.asked.take()
+                (state.asked.take(), std::mem::take(&mut state.joined))
             };
             // Several applications that start at once ask one after the other: one look for all.
             if matches!(asked, Some((Cause::Manual, _))) {
@@ -195,7 +261,7 @@ impl Repository {
                     .take_if(|(cause, _)| *cause == Cause::Manual);
             }
             let (cause, received) = asked.unwrap_or((Cause::Poll, Instant::now()));
-            let failed = self.look(&cause, received).await;
+            let failed = self.look(&cause, received, &joined).await;
             failures = if failed {
                 failures.saturating_add(1)
             } else {
@@ -210,7 +276,7 @@ impl Repository {
 
     /// Replaces the mirror, which grows with every fetch, by a fresh one. Fetches go on meanwhile.
     async fn tidy(self: Arc<Self>) {
-        let credential = self.credentials.for_url(&self.url);
+        let credential = self.shared.credentials.for_url(&self.url);
         if let Err(error) = self.mirror.tidy(&self.wanted(), credential.as_ref()).await {
             tracing::warn!(repository = %self.key, %error, "could not tidy the mirror");
         }
@@ -220,23 +286,23 @@ impl Repository {
     fn interval(&self, last_look: Option<Instant>) -> Duration {
         use std::hash::{BuildHasher, RandomState};
         let random = RandomState::new().hash_one(last_look.map(|look| look.elapsed())) % 2001;
-        let interval = Duration::from_millis(self.poll_interval.load(Ordering::Relaxed));
+        let interval = Duration::from_millis(self.shared.poll_interval.load(Ordering::Relaxed));
         let tenth = interval / 10;
         let shift = tenth.mul_f64(f64::from(u32::try_from(random).unwrap_or(0)) / 1000.0);
         interval - tenth + shift
     }
 
     /// Looks at the repository once. Returns whether it failed as a whole.
-    async fn look(&self, cause: &Cause, received: Instant) -> bool {
+    async fn look(&self, cause: &Cause, received: Instant, deliveries: &[String]) -> bool {
         let wanted = self.wanted();
         if wanted.is_empty() {
             return false;
         }
-        let credential = self.credentials.for_url(&self.url);
+        let credential = self.shared.credentials.for_url(&self.url);
         let started = Instant::now();
         let result = self.mirror.fetch(&wanted, credential.as_ref()).await;
         let transferred = result.as_ref().is_ok_and(|fetched| fetched.fetched);
-        self.metrics.git_request(
+        self.shared.metrics.git_request(
             if transferred {
                 GitRequest::Fetch
             } else {
@@ -249,15 +315,26 @@ impl Repository {
             },
             started.elapsed(),
         );
+        self.state().last = Some(Instant::now());
         match result {
             Ok(fetched) => {
-                self.tell(&fetched, cause, received);
+                self.state().failure = None;
+                let changed = self.tell(&fetched, cause, received);
+                self.judge(deliveries, |application| match changed.get(application) {
+                    Some(News::Revision(_)) => Verdict::Changed,
+                    Some(News::Failed(_)) => Verdict::Failed,
+                    Some(News::Unchanged) | None => Verdict::Unchanged,
+                });
                 false
             }
             Err(error) => {
                 tracing::warn!(repository = %self.key, %error, "could not read the repository");
+                self.judge(deliveries, |_| Verdict::Failed);
                 let failed: Vec<_> = {
                     let mut state = self.state();
+                    let since = state.failure.take().map(|(since, _)| since);
+                    let since = since.unwrap_or_else(|| rfc3339(Duration::ZERO));
+                    state.failure = Some((since, error.to_string()));
                     state
                         .followers
                         .values_mut()
@@ -265,7 +342,8 @@ impl Repository {
                     state.followers.keys().cloned().collect()
                 };
                 for application in failed {
-                    self.listener
+                    self.shared
+                        .listener
                         .hear(&application, News::Failed(error.to_string()));
                 }
                 true
@@ -273,8 +351,27 @@ impl Repository {
         }
     }
 
+    /// Notes what deliveries came to for everybody who follows.
+    fn judge(&self, deliveries: &[String], verdict: impl Fn(&ApplicationKey) -> Verdict) {
+        if deliveries.is_empty() {
+            return;
+        }
+        for (application, _) in self.followers() {
+            for delivery in deliveries {
+                self.shared
+                    .journal
+                    .judged(delivery, &application, verdict(&application));
+            }
+        }
+    }
+
     /// Tells each follower what is new for it, and nothing to the others.
-    fn tell(&self, fetched: &Fetched, cause: &Cause, received: Instant) {
+    fn tell(
+        &self,
+        fetched: &Fetched,
+        cause: &Cause,
+        received: Instant,
+    ) -> BTreeMap<ApplicationKey, News> {
         let at = Instant::now();
         let mut news = BTreeMap::new();
         let mut state = self.state();
@@ -315,9 +412,10 @@ impl Repository {
             news.insert(application.clone(), item);
         }
         drop(state);
-        for (application, item) in news {
-            self.listener.hear(&application, item);
+        for (application, item) in &news {
+            self.shared.listener.hear(application, item.clone());
         }
+        news
     }
 
     /// Whether a commit leaves everything as it is that the last render read.

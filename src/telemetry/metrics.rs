@@ -150,6 +150,13 @@ impl Metrics {
         self.deliveries.get_or_create(&labels).inc();
     }
 
+    /// How many deliveries to a receiver were answered so.
+    pub(crate) fn deliveries(&self, receiver: &str, result: Delivery) -> u64 {
+        let receiver = receiver.to_owned();
+        let labels = DeliveryLabels { receiver, result };
+        self.deliveries.get(&labels).map_or(0, |count| count.get())
+    }
+
     pub(crate) fn git_request(&self, kind: GitRequest, result: Answer, elapsed: Duration) {
         self.git_requests
             .get_or_create(&GitLabels { kind, result })

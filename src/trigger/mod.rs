@@ -1,10 +1,14 @@
 //! What wakes an application: the words that the source loop and the controller share, and the
 //! decision whether a push concerns a repository.
 
+mod journal;
+
 use std::{collections::BTreeSet, time::Instant};
 
 use crate::crd::ApplicationKey;
 use crate::telemetry;
+
+pub(crate) use journal::{Delivery, Journal, ReceiverName, Timed, Verdict};
 
 /// Why the source was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,10 +11,10 @@ use axum::{
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::{address, difference, graph, html as page_of, layout, words};
+use super::{address, difference, graph, html as page_of, layout, waterfall, words};
 use crate::api::{Api, DiffQuery, EventRow, Identity, ObjectQuery, Problem, explain};
 use crate::controller::Against;
-use crate::crd::{Application, ApplicationKey, Deployment, OperationPhase, Timing};
+use crate::crd::{Application, ApplicationKey, Deployment, OperationPhase};
 use crate::diff::as_manifest;
 use crate::object::{redact_url, to_yaml};
 
@@ -261,44 +261,9 @@ pub(super) async fn objects(
         @if tree.nodes.is_empty() { p .empty { "No objects." } }
         @else if as_list { (graph::list(&base, &tree.nodes)) }
         @else { (graph::tree(&base, &head.application.key.name, &tree.nodes)) }
-        (timing(head.application.status.timing.as_ref()))
+        (waterfall::last(head.application.status.timing.as_ref()))
     };
     Ok(head.show("Objects", &content))
-}
-
-/// How long each stage of the last change took, as bars on one scale.
-fn timing(timing: Option<&Timing>) -> Markup {
-    let Some(timing) = timing else {
-        return Markup::default();
-    };
-    let stages = [
-        ("fetched", Some(timing.fetched_ms)),
-        ("rendered", Some(timing.rendered_ms)),
-        ("applied", Some(timing.applied_ms)),
-        ("healthy", timing.healthy_ms),
-    ];
-    let end = stages
-        .iter()
-        .filter_map(|(_, ms)| *ms)
-        .max()
-        .unwrap_or(1)
-        .max(1);
-    let mut from = 0;
-    html! {
-        h2 { "Last change" }
-        p .dim { "By " (timing.trigger) ", received " (words::ago(&timing.received_at)) }
-        table .waterfall {
-            @for (stage, ms) in stages {
-                @if let Some(ms) = ms {
-                    tr { th scope="row" { (stage) } td { (ms) " ms" }
-                        td .bars { svg viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true" {
-                            rect x=(from * 100 / end) y="0" height="4"
-                                width=(((ms - from).max(0) * 100 / end).max(1)) {} } } }
-                    ({ from = ms; "" })
-                }
-            }
-        }
-    }
 }
 
 pub(super) async fn diff(
@@ -385,6 +350,22 @@ pub(super) async fn history(
                 }
             } }
         } }
+        @let timings = api.timings(&head.application.key);
+        @if !timings.is_empty() {
+            h2 { "How long the last changes took" }
+            div .scroll { table {
+                thead { tr { th scope="col" { "Commit" } th scope="col" { "Received" }
+                    th scope="col" { "Stages, since it was received" } } }
+                tbody { @for row in &timings {
+                    tr {
+                        td { (words::commit(&row.timing.revision, &repository)) }
+                        td { (words::ago(&row.timing.received_at)) div .message { "by " (row.timing.trigger)
+                            @if !row.delivery.is_empty() { " " (row.delivery) } } }
+                        td { (waterfall::bars(&row.timing)) }
+                    }
+                } }
+            } }
+        }
         h2 { "Last syncs" }
         div .scroll { table {
             thead { tr { th scope="col" { "When" } th scope="col" { "By" } th scope="col" { "Commit" }

@@ -17,6 +17,8 @@ pub(super) fn page(title: &str, user: &str, live: Option<&str>, content: &Markup
                     a .brand href="/" { "Trimtab" }
                     nav aria-label="Main" {
                         a href="/" { "Applications" }
+                        a href="/repositories" { "Repositories" }
+                        a href="/webhooks" { "Webhooks" }
                         a href="/new" { "New" }
                         a href="/about" { "About" }
                     }

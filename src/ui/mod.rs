@@ -8,7 +8,10 @@ mod graph;
 mod layout;
 mod list;
 mod login;
+mod repositories;
 mod settings;
+mod waterfall;
+mod webhooks;
 mod words;
 
 use std::sync::Arc;
@@ -36,13 +39,13 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// The API and the pages, as one router for one port.
 pub(crate) fn site(api: &Arc<Api>) -> Router {
     let mut all = routes();
-    all.extend(pages());
+    all.extend(general_pages());
+    all.extend(application_pages());
     mount(api, all).layer(from_fn(dress))
 }
 
-fn pages() -> Vec<Route> {
-    use Need::{Application, LoggedIn, Public};
-    let application = Application("get");
+fn general_pages() -> Vec<Route> {
+    use Need::{LoggedIn, Public};
     vec![
         Route::new(Method::GET, "/", LoggedIn, "Applications", list::page),
         Route::new(
@@ -59,6 +62,20 @@ fn pages() -> Vec<Route> {
             "About",
             settings::about_page,
         ),
+        Route::new(
+            Method::GET,
+            "/repositories",
+            LoggedIn,
+            "Repositories",
+            repositories::page,
+        ),
+        Route::new(
+            Method::GET,
+            "/webhooks",
+            LoggedIn,
+            "Webhooks",
+            webhooks::page,
+        ),
         Route::new(Method::GET, "/login", Public, "Log in", login::page),
         Route::new(Method::POST, "/login", Public, "Log in", login::log_in),
         Route::new(Method::POST, "/logout", Public, "Log out", login::log_out),
@@ -69,6 +86,12 @@ fn pages() -> Vec<Route> {
             "Script and style",
             assets::get,
         ),
+    ]
+}
+
+fn application_pages() -> Vec<Route> {
+    let application = Need::Application("get");
+    vec![
         Route::new(
             Method::GET,
             "/applications/{namespace}/{name}",

@@ -1,0 +1,153 @@
+//! What the task of an application holds while it waits: the Application and its status as JSON,
+//! a fraction of what they are when they are worked with. A thousand tasks wait, a few work.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::state::State;
+use crate::crd::{Application, ApplicationStatus, Attempt, Operation, OperationState, read};
+use crate::object::Object;
+
+/// An Application and what was written of it, packed.
+pub(super) struct Resting(Box<[u8]>);
+
+/// What differs from what the object and the status say themselves is named apart.
+#[derive(Serialize, Deserialize)]
+struct Packed {
+    object: Value,
+    operation: Option<Operation>,
+    faults: Vec<String>,
+    inventory_unknown: bool,
+    written: ApplicationStatus,
+    /// Whether the two below are as they were written, and left out.
+    as_written: bool,
+    operation_state: Option<OperationState>,
+    attempts: Vec<Attempt>,
+}
+
+impl State {
+    /// Packs what is not needed to wait. Not while a sync runs, which is looked at again and again.
+    pub(super) fn rest(&mut self) {
+        if self.running.is_some() {
+            return;
+        }
+        let Some(application) = self.application.take() else {
+            return;
+        };
+        let written = std::mem::take(&mut self.written);
+        let mut operation_state = self.operation.take();
+        let mut attempts = std::mem::take(&mut self.attempts);
+        let as_written = operation_state == written.operation_state && attempts == written.attempts;
+        if as_written {
+            operation_state = None;
+            attempts.clear();
+        }
+        let packed = Packed {
+            object: application.object.into_value(),
+            operation: application.operation,
+            faults: application.faults,
+            inventory_unknown: application.inventory_unknown,
+            as_written,
+            operation_state,
+            attempts,
+            written,
+        };
+        let bytes = serde_json::to_vec(&packed).expect("names are texts and numbers are finite");
+        self.resting = Some(Resting(bytes.into_boxed_slice()));
+    }
+
+    /// Unpacks what [`State::rest`] packed.
+    pub(super) fn wake(&mut self) {
+        let Some(Resting(bytes)) = self.resting.take() else {
+            return;
+        };
+        let packed: Packed = serde_json::from_slice(&bytes).expect("it was written by `rest`");
+        let object = Object::new(packed.object).expect("it was an object before");
+        self.application = Some(Application {
+            operation: packed.operation,
+            faults: packed.faults,
+            inventory_unknown: packed.inventory_unknown,
+            ..read(object)
+        });
+        self.written = packed.written;
+        (self.operation, self.attempts) = if packed.as_written {
+            let written = &self.written;
+            (written.operation_state.clone(), written.attempts.clone())
+        } else {
+            (packed.operation_state, packed.attempts)
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::controller::registry::Inbox;
+
+    fn state(object: Value) -> State {
+        let mut state = State::default();
+        state.absorb(Inbox {
+            application: Some(read(Object::new(object).unwrap())),
+            ..Inbox::default()
+        });
+        state
+    }
+
+    fn application(spec: Value, operation: Value) -> Value {
+        json!({
+            "apiVersion": "trimtab.dev/v1alpha1", "kind": "Application",
+            "metadata": {"uid": "u", "namespace": "a", "name": "b", "resourceVersion": "7",
+                "annotations": {"trimtab.dev/refresh": "hard"}, "finalizers": ["x.dev/y"]},
+            "spec": spec, "operation": operation,
+            "status": {
+                "sync": {"status": "OutOfSync", "revision": "0123"},
+                "operationState": {"phase": "Failed", "startedAt": "s", "message": "no"},
+                "attempts": [{"at": "t", "by": "poll", "result": "Failed"}],
+                "inventory": {"entries": [{"id": "/ConfigMap:a/b", "v": "v1"}]},
+            },
+        })
+    }
+
+    #[test]
+    fn what_rests_wakes_as_it_was() {
+        let good =
+            json!({"source": {"repoURL": "https://e.com/a"}, "destination": {"namespace": "n"}});
+        for (spec, operation) in [
+            (good.clone(), Value::Null),
+            (good.clone(), json!({"sync": {"prune": true}})),
+            (json!({"sources": [7]}), Value::Null),
+            (good, json!({"sync": 7})),
+        ] {
+            let mut rested = state(application(spec.clone(), operation.clone()));
+            let waking = state(application(spec, operation));
+            rested.rest();
+            assert!(rested.application.is_none() && rested.attempts.is_empty());
+            rested.wake();
+            assert_eq!(
+                format!("{:?}", rested.application),
+                format!("{:?}", waking.application)
+            );
+            let object = |state: &State| state.application.as_ref().unwrap().object.clone();
+            assert_eq!(object(&rested).fields(), object(&waking).fields());
+            assert_eq!(rested.written, waking.written);
+            assert_eq!(rested.operation, waking.operation);
+            assert_eq!(rested.attempts, waking.attempts);
+        }
+    }
+
+    #[test]
+    fn what_was_taken_up_or_is_not_written_yet_is_kept() {
+        let spec = json!({"source": {"repoURL": "https://e.com/a"}});
+        let mut state = state(application(spec, json!({"sync": {}})));
+        state.application.as_mut().unwrap().operation = None;
+        state.operation = None;
+        state.attempts.clear();
+        state.rest();
+        state.wake();
+        assert!(state.application.as_ref().unwrap().operation.is_none());
+        assert!(state.operation.is_none() && state.attempts.is_empty());
+        assert!(state.written.operation_state.is_some());
+    }
+}
