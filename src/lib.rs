@@ -46,6 +46,11 @@
     )
 )]
 
+/// Counts what tests allocate; the program has the same one.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 mod api;
 mod bundle;
 mod cli;
@@ -57,6 +62,8 @@ mod diff;
 mod exec;
 mod git;
 mod health;
+#[cfg(any(test, feature = "micro"))]
+pub mod micro;
 mod object;
 mod plan;
 mod reload;

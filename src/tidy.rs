@@ -16,6 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["api"],
     &["ui"],
     &["cli"],
+    &["micro"],
 ];
 
 /// Paths that decide and never touch the world, and the words that they may not say.

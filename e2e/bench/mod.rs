@@ -21,7 +21,7 @@ use serde_json::json;
 use rig::{Options, Row};
 
 const USAGE: &str = "\
-Usage: hack/bench [all|push|drift|memory|steady|sync|scale|start|ui|size] [--apps N] [--objects M]
+Usage: hack/bench [all|push|drift|memory|steady|sync|scale|start|ui|size|micro] [--apps N] [--objects M]
                   [--pushes K] [--seconds S] [--polls P] [-o table|json]
 
 Measures the dist build on a real control plane and a real Git server, on loopback.
@@ -36,7 +36,8 @@ Measures the dist build on a real control plane and a real Git server, on loopba
   scale    1,000 applications: first sync, a push to one, a push to all, a restart
   start    an agent without applications until it is ready
   ui       the pages with 1,000 applications, in plain requests and in Chromium; open streams
-  size     the binary, and the crates with the largest share
+  size     the binary, the image, and the crates with the largest share
+  micro    single units of work, with what they allocate (takes names, no other options)
 
   --apps N     applications in the repository (default: 1 and 100)
   --objects M  objects of each application (default: 10)

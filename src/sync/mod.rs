@@ -32,7 +32,7 @@ pub(crate) use execute::{Change, Execution, Outcome, check, execute};
 pub(crate) use history::{keep, recall};
 pub(crate) use hooks::{key_of_run, start_hook};
 pub(crate) use namespace::{ensure_namespace, namespace_key};
-#[cfg(test)]
+#[cfg(any(test, feature = "micro"))]
 pub(crate) use prepare::DesiredObject;
 pub(crate) use prepare::{Desired, DesiredHook, Manifests, prepare};
 pub(crate) use preview::{Preview, Scene, preview};
