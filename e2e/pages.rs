@@ -3,8 +3,9 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use crate::given::{Lab, config_map, story};
+use crate::given::{Lab, SOON, config_map, story};
 use crate::lab::browser::{Browser, Look};
+use crate::lab::{Expectation, eventually};
 use crate::people::token;
 
 /// A window in which one of the chart's accounts is logged in.
@@ -142,5 +143,68 @@ fn pages_are_read_on_a_phone_in_the_dark_and_without_script() {
             .await?;
         plain.shows("ConfigMap").await?;
         plain.close().await
+    });
+}
+
+const DEPLOYMENT: &str = "\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: main, image: registry.example/web}, {name: side, image: registry.example/side}]}
+";
+
+#[test]
+fn trees_fold_lists_become_tiles_and_workloads_are_scaled() {
+    story(|lab| async move {
+        let app = lab.given("folded").await?;
+        let mut manifest = app.application();
+        manifest["spec"]["syncPolicy"] = json!({"automated": {}});
+        let commit_id = app.commit(&[("web.yaml", Some(DEPLOYMENT))])?;
+        app.create(&manifest).await?;
+        app.synced(&commit_id).await?;
+        let (browser, base) = logged_in(lab, "trimtab-admin", Look::default()).await?;
+        let page = format!("{base}/applications/trimtab/{}", app.name);
+        browser.visit(&page).await?;
+        browser.shows("ReplicaSet").await?;
+        browser.click("a.fold").await?;
+        browser
+            .becomes("a folded tree", |page| !page.contains("ReplicaSet"))
+            .await?;
+        browser.shows("+2").await?;
+        browser.click("a.fold").await?;
+        browser.shows("ReplicaSet").await?;
+        browser
+            .visit(&format!("{base}/tiles?q={}&sort=worst", app.name))
+            .await?;
+        let tiles = "return document.querySelectorAll('.tiles li').length";
+        ensure!(browser.run(tiles).await? == 1, "not one tile");
+        let object = "group=apps&version=v1&kind=Deployment&resource=web";
+        browser
+            .visit(&format!(
+                "{page}/resource?{object}&resourceNamespace={}",
+                app.name
+            ))
+            .await?;
+        browser.press("Scale…").await?;
+        let field = "document.querySelector('dialog[open] input[name=replicas]').value = '3'";
+        browser.run(field).await?;
+        browser.click("dialog[open] button.go").await?;
+        let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", app.name);
+        eventually("three replicas", SOON, || async {
+            let replicas = app.cluster.get(&path).await?["spec"]["replicas"].clone();
+            Ok(if replicas == 3 {
+                Expectation::Met(())
+            } else {
+                Expectation::Pending(replicas.to_string())
+            })
+        })
+        .await?;
+        let complaints = browser.complaints().await?;
+        ensure!(complaints.is_empty(), "{complaints:?}");
+        browser.close().await
     });
 }

@@ -103,8 +103,6 @@ impl Agent {
             ])
             .args(["--log-format", "json"])
             .args(&options.arguments)
-            // As in the chart.
-            .env("MALLOC_ARENA_MAX", "1")
             .env_remove("RUST_LOG");
         // A log of its own, whatever ran under this name before.
         let log = format!("{}-{}", options.name, NEXT.fetch_add(1, Ordering::Relaxed));

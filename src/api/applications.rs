@@ -1,6 +1,6 @@
 //! Applications: the list, one of them, and what differs.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use axum::{
     Extension, Json,
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{About, Api, Explanation, Identity, Problem, explain};
 use crate::controller::{Against, Inspection, Summary};
-use crate::crd::{Application, ApplicationKey};
+use crate::crd::{Application, ApplicationKey, SyncCode};
 use crate::object::{Object, ResourceKey, redact_url};
 
 /// Applications of one answer.
@@ -31,6 +31,10 @@ pub(super) const FILTERS: &[(&str, &str)] = &[
     ("project", "the project"),
     ("label", "name=value"),
     ("paused", "true or false"),
+    (
+        "sort",
+        "by name when not given; `worst` health and sync first, or the most `recent` sync",
+    ),
     ("offset", "how many to pass over"),
     ("limit", "how many to answer with, at most 5000"),
 ];
@@ -55,6 +59,7 @@ pub(crate) struct Filter {
     pub(crate) project: String,
     pub(crate) label: String,
     pub(crate) paused: Option<bool>,
+    pub(crate) sort: String,
     pub(crate) offset: usize,
     pub(crate) limit: Option<usize>,
 }
@@ -209,6 +214,7 @@ impl Api {
             *health.entry(health_name(summary)).or_default() += 1;
         }
         all.retain(|summary| filter.takes(summary));
+        filter.order(&mut all)?;
         let total = all.len();
         let limit = filter.limit.unwrap_or(MOST).min(MOST);
         let items = all.into_iter().skip(filter.offset).take(limit).collect();
@@ -324,6 +330,21 @@ fn health_name(summary: &Summary) -> String {
 }
 
 impl Filter {
+    /// Brings applications, which come by name, into the order that is asked for.
+    fn order(&self, all: &mut [Arc<Summary>]) -> Result<(), Problem> {
+        match self.sort.as_str() {
+            "" | "name" => {}
+            "worst" => all.sort_by_key(|it| Reverse((it.health, it.sync != SyncCode::Synced))),
+            "recent" => all.sort_by(|a, b| b.operated_at.cmp(&a.operated_at)),
+            other => {
+                return Err(Problem::wrong(format!(
+                    "sort is name, worst or recent, not \"{other}\""
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether an application is meant.
     fn takes(&self, summary: &Summary) -> bool {
         let is = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
@@ -345,5 +366,27 @@ impl Filter {
                 || found(&summary.repository)
                 || found(&summary.path)
                 || found(&summary.destination))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_that_nobody_knows_is_refused() {
+        for (sort, known) in [
+            ("", true),
+            ("name", true),
+            ("worst", true),
+            ("recent", true),
+            ("x", false),
+        ] {
+            let filter = Filter {
+                sort: sort.to_owned(),
+                ..Filter::default()
+            };
+            assert_eq!(filter.order(&mut []).is_ok(), known, "{sort}");
+        }
     }
 }

@@ -13,6 +13,7 @@ mod history;
 mod hooks;
 mod link;
 mod list;
+mod man;
 mod operate;
 mod output;
 mod pause;
@@ -77,6 +78,7 @@ enum Command {
     Delete(delete::Args),
     Crd(crd::Args),
     Completion(completion::Args),
+    Man(man::Args),
     Version(version::Args),
 }
 
@@ -125,6 +127,7 @@ fn dispatch(command: Command) -> Result<Outcome> {
         Command::Delete(args) => wait_for(delete::run(args)),
         Command::Crd(args) => crd::run(&args),
         Command::Completion(args) => completion::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Version(args) => version::run(&args),
     }
 }

@@ -10,13 +10,14 @@ use axum::{
 };
 use maud::{Markup, html};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{address, difference, graph, html as page_of, layout, waterfall, words};
 use crate::api::{Api, DiffQuery, EventRow, Identity, ObjectQuery, Problem, explain};
 use crate::controller::Against;
 use crate::crd::{Application, ApplicationKey, Deployment, OperationPhase};
 use crate::diff::as_manifest;
-use crate::object::{redact_url, to_yaml};
+use crate::object::{Object, redact_url, to_yaml};
 
 type Named = Path<(String, String)>;
 
@@ -225,6 +226,8 @@ pub(super) struct ObjectsQuery {
     view: String,
     /// Part of a kind or name.
     q: String,
+    /// Ids of nodes whose children are folded away, with commas between.
+    fold: String,
 }
 
 pub(super) async fn objects(
@@ -260,7 +263,7 @@ pub(super) async fn objects(
         }
         @if tree.nodes.is_empty() { p .empty { "No objects." } }
         @else if as_list { (graph::list(&base, &tree.nodes)) }
-        @else { (graph::tree(&base, &head.application.key.name, &tree.nodes)) }
+        @else { (graph::tree(&base, &head.application.key.name, &tree.nodes, &query.fold)) }
         (waterfall::last(head.application.status.timing.as_ref()))
     };
     Ok(head.show("Objects", &content))
@@ -424,12 +427,16 @@ pub(super) async fn resource(
         @if let Some(message) = health.map(|health| health.message).filter(|it| !it.is_empty()) {
             p { (message) }
         }
+        p { a href={ (head.page("diff")) "?all=true&kind=" (key.kind) "&resource=" (key.name) } {
+            "What differs of it" } }
         div .actions {
             @if workload && may.patch { (layout::button("Restart", &target, r#"{"restart":{}}"#)) }
+            @if scales(&key.kind) && may.patch { (scale_dialog(&target, &live)) }
             @if may.delete { (delete_live(&target, &key.name)) }
         }
         @if key.kind == "Pod" {
             h3 { "Log" }
+            (log_choices(&live))
             pre .log tabindex="0" aria-label="Log" data-log={ (head.action("logs"))
                 "?follow=true&resourceNamespace=" (key.namespace) "&resource=" (key.name) } {}
             noscript { p { "The log needs the script; " code { "kubectl logs" } " does not." } }
@@ -443,6 +450,59 @@ pub(super) async fn resource(
         }
     };
     Ok(head.show("Objects", &content))
+}
+
+/// Which log is shown: the script puts these into its request.
+fn log_choices(pod: &Object) -> Markup {
+    let names = |pointer: &str| {
+        let containers = pod
+            .get(pointer)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        let names = containers.filter_map(|it| it["name"].as_str());
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut containers = names("/spec/containers");
+    containers.extend(names("/spec/initContainers"));
+    html! {
+        form .filters .scripted data-log-choices {
+            label { "Container" select name="container" {
+                @for name in &containers { option value=(name) { (name) } }
+            } }
+            label { "Last lines" select name="tail" {
+                @for lines in ["500", "100", "2000"] { option { (lines) } }
+            } }
+            label { "Younger than" select name="since" {
+                option value="" { "any" } option value="300" { "5 min" } option value="3600" { "1 h" }
+            } }
+            label .check { input type="checkbox" name="previous" value="true";
+                "before the last restart" }
+        }
+    }
+}
+
+fn scales(kind: &str) -> bool {
+    matches!(kind, "Deployment" | "StatefulSet" | "ReplicaSet")
+}
+
+fn scale_dialog(target: &str, live: &Object) -> Markup {
+    let send = layout::Send {
+        title: "Scale",
+        go: "Scale",
+        method: "POST",
+        to: target,
+    };
+    let now = live
+        .get("/spec/replicas")
+        .and_then(Value::as_i64)
+        .unwrap_or(1);
+    let fields = html! {
+        label { "Replicas" input type="number" name="replicas" min="0" max="10000" required
+            value=(now) data-inside="scale"; }
+        p .dim { "With self-heal, what the source says about replicas is put back at once." }
+    };
+    layout::dialog("scale", "Scale…", &send, &fields)
 }
 
 fn delete_live(target: &str, name: &str) -> Markup {

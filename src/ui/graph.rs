@@ -1,6 +1,6 @@
 //! The objects of an application as a tree (SVG) and as a list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 
@@ -59,7 +59,53 @@ struct Place {
     row: usize,
 }
 
-pub(super) fn tree(base: &str, root: &str, nodes: &[Node]) -> Markup {
+/// Nodes without what is below the folded ones, and how many each of these hides.
+fn folded<'a>(nodes: &'a [Node], fold: &str) -> (Vec<Node>, BTreeMap<&'a str, usize>) {
+    let fold: BTreeSet<&str> = fold.split(',').filter(|id| !id.is_empty()).collect();
+    let mut hidden: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut shown = Vec::new();
+    // Parents come before their children.
+    for node in nodes {
+        let parent = node.parent.as_deref();
+        let by = parent.and_then(|parent| {
+            let folded = nodes
+                .iter()
+                .find(|it| it.id == parent && fold.contains(parent));
+            hidden
+                .get(parent)
+                .copied()
+                .or(folded.map(|it| it.id.as_str()))
+        });
+        match by {
+            Some(by) => {
+                hidden.insert(&node.id, by);
+                *counts.entry(by).or_default() += 1;
+            }
+            None => shown.push(node.clone()),
+        }
+    }
+    (shown, counts)
+}
+
+/// The address with one more node folded, or one less.
+fn fold_address(base: &str, fold: &str, id: &str) -> String {
+    let mut ids: Vec<&str> = fold.split(',').filter(|it| !it.is_empty()).collect();
+    match ids.iter().position(|it| *it == id) {
+        Some(at) => drop(ids.remove(at)),
+        None => ids.push(id),
+    }
+    if ids.is_empty() {
+        return base.to_owned();
+    }
+    let query = serde_urlencoded::to_string([("fold", ids.join(","))]);
+    format!("{base}?{}", query.unwrap_or_default())
+}
+
+pub(super) fn tree(base: &str, root: &str, nodes: &[Node], fold: &str) -> Markup {
+    let parents: BTreeSet<&str> = nodes.iter().filter_map(|it| it.parent.as_deref()).collect();
+    let (shown, counts) = folded(nodes, fold);
+    let nodes = shown.as_slice();
     if nodes.len() > MOST {
         return html! {
             p .dim { "A tree of " (nodes.len()) " objects is too large to read; this is the list." }
@@ -96,6 +142,10 @@ pub(super) fn tree(base: &str, root: &str, nodes: &[Node]) -> Markup {
                 }
                 @for (node, place) in nodes.iter().zip(&places) {
                     (drawn(base, node, x(place), y(place)))
+                    @if parents.contains(node.id.as_str()) {
+                        (fold_sign(&fold_address(base, fold, &node.id), counts.get(node.id.as_str()),
+                            &node.name, x(place) + WIDTH, y(place) + HEIGHT / 2))
+                    }
                 }
             }
         }
@@ -130,6 +180,18 @@ fn drawn(base: &str, node: &Node, x: usize, y: usize) -> Markup {
                 text x=(x + 12) y=(y + 36) { (cut(&node.name)) }
                 text .sign x=(x + WIDTH - 22) y=(y + 29) { (sign) }
             }
+        }
+    }
+}
+
+/// Folds what is below a node, or unfolds it.
+fn fold_sign(to: &str, hidden: Option<&usize>, name: &str, x: usize, y: usize) -> Markup {
+    let text = hidden.map_or_else(|| "−".to_owned(), |count| format!("+{count}"));
+    let what = if hidden.is_some() { "Unfold" } else { "Fold" };
+    html! {
+        a .fold href=(to) aria-label={ (what) " " (name) } {
+            rect x=(x - 14) y=(y - 11) width="28" height="22" rx="11" {}
+            text x=(x) y=(y + 4) text-anchor="middle" { (text) }
         }
     }
 }
@@ -210,7 +272,23 @@ mod tests {
         places.sort_unstable();
         places.dedup();
         assert_eq!(places.len(), nodes.len());
-        let text = tree("/applications/a/b", "root", &nodes).into_string();
+        let text = tree("/applications/a/b", "root", &nodes, "").into_string();
         assert!(!text.contains("<script>"), "{text}");
+    }
+
+    #[test]
+    fn what_is_folded_is_counted_and_can_be_unfolded() {
+        let nodes = [
+            node("a", None),
+            node("a1", Some("a")),
+            node("a1x", Some("a1")),
+            node("b", None),
+        ];
+        let (shown, counts) = folded(&nodes, "a,gone");
+        let ids: Vec<_> = shown.iter().map(|node| node.id.as_str()).collect();
+        assert_eq!(ids, ["a", "b"]);
+        assert_eq!(counts, BTreeMap::from([("a", 2)]));
+        assert_eq!(fold_address("/x", "", "a/K:n/m"), "/x?fold=a%2FK%3An%2Fm");
+        assert_eq!(fold_address("/x", "a", "a"), "/x");
     }
 }

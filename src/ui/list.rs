@@ -1,4 +1,4 @@
-//! All applications: counts, filters that live in the address, and a table.
+//! All applications: counts, filters that live in the address, and a table or tiles.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,31 +13,65 @@ use super::{address, html as page_of, layout, words};
 use crate::api::{Api, Filter, Identity, List, Problem};
 use crate::controller::Summary;
 
-/// Rows of one page.
-const ROWS: usize = 250;
+/// Applications of one page: a change reads the page again, so it is kept small.
+const ROWS: usize = 100;
+
+/// How applications are shown; each has an address of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum View {
+    Table,
+    Tiles,
+}
+
+impl View {
+    fn address(self) -> &'static str {
+        match self {
+            Self::Table => "/",
+            Self::Tiles => "/tiles",
+        }
+    }
+}
 
 pub(super) async fn page(
+    api: State<Arc<Api>>,
+    identity: Extension<Identity>,
+    filter: Query<Filter>,
+) -> Result<Response, Problem> {
+    show(api, identity, filter, View::Table).await
+}
+
+pub(super) async fn tiles_page(
+    api: State<Arc<Api>>,
+    identity: Extension<Identity>,
+    filter: Query<Filter>,
+) -> Result<Response, Problem> {
+    show(api, identity, filter, View::Tiles).await
+}
+
+async fn show(
     State(api): State<Arc<Api>>,
     Extension(identity): Extension<Identity>,
     Query(mut filter): Query<Filter>,
+    view: View,
 ) -> Result<Response, Problem> {
     let limit = filter.limit.unwrap_or(ROWS).min(ROWS);
     filter.limit = Some(limit);
     let list = api.list(&identity, &filter).await?;
-    let content = content(&list, &filter, limit);
+    let content = content(&list, &filter, limit, view);
     let markup = layout::page("Applications", identity.name(), Some(""), &content);
     Ok(page_of(markup))
 }
 
-fn content(list: &List, filter: &Filter, limit: usize) -> Markup {
+fn content(list: &List, filter: &Filter, limit: usize, view: View) -> Markup {
     let all: usize = list.sync.values().sum();
+    let base = view.address();
     html! {
         h1 { "Applications" }
         div .counts {
-            (counts("sync", &list.sync, &filter.sync))
-            (counts("health", &list.health, &filter.health))
+            (counts(base, "sync", &list.sync, &filter.sync))
+            (counts(base, "health", &list.health, &filter.health))
         }
-        form .filters method="get" action="/" role="search" data-filters {
+        form .filters method="get" action=(base) role="search" data-filters {
             label { "Search" input type="search" name="q" value=(filter.q) placeholder="name, repository, namespace"; }
             (choice("Sync", "sync", &filter.sync, &["Synced", "OutOfSync", "Unknown"]))
             (choice("Health", "health", &filter.health,
@@ -45,12 +79,11 @@ fn content(list: &List, filter: &Filter, limit: usize) -> Markup {
             label { "Label" input name="label" value=(filter.label) placeholder="team=shop"; }
             (choice("Paused", "paused", &filter.paused.map(|it| it.to_string()).unwrap_or_default(),
                 &["true", "false"]))
-            @for (name, value) in [("repository", &filter.repository), ("namespace", &filter.namespace),
-                ("destination", &filter.destination), ("project", &filter.project)] {
-                @if !value.is_empty() { input type="hidden" name=(name) value=(value); }
-            }
+            (choice("Order", "sort", &filter.sort, &["worst", "recent"]))
+            (more_filters(filter))
             button type="submit" { "Filter" }
-            @if list.total != all { a href="/" { "Show all" } }
+            @if list.total != all { a href=(base) { "Show all" } }
+            (other_view(view, filter))
         }
         @if all == 0 {
             div .empty {
@@ -60,17 +93,81 @@ fn content(list: &List, filter: &Filter, limit: usize) -> Markup {
         } @else if list.items.is_empty() {
             p .empty { "No application matches." }
         } @else {
-            (table(&list.items))
-            (paging(list.total, filter, limit))
+            @if view == View::Table { (table(&list.items)) } @else { (tiles(&list.items)) }
+            (paging(base, list.total, filter, limit))
         }
     }
 }
 
-fn counts(name: &str, counts: &BTreeMap<String, usize>, chosen: &str) -> Markup {
+/// The filters that few need, folded away while they are empty.
+fn more_filters(filter: &Filter) -> Markup {
+    let fields = [
+        ("Repository", "repository", &filter.repository),
+        ("Namespace", "namespace", &filter.namespace),
+        ("Goes to", "destination", &filter.destination),
+        ("Project", "project", &filter.project),
+    ];
+    let used = fields.iter().any(|(_, _, value)| !value.is_empty());
+    html! {
+        details open[used] { summary { "More filters" }
+            div .filters { @for (label, name, value) in fields {
+                label { (label) input name=(name) value=(value); }
+            } }
+        }
+    }
+}
+
+/// Leads to the other way to show the same applications.
+fn other_view(view: View, filter: &Filter) -> Markup {
+    let (other, text) = match view {
+        View::Table => (View::Tiles, "As tiles"),
+        View::Tiles => (View::Table, "As a table"),
+    };
+    let filter = Filter {
+        limit: None,
+        ..filter.clone()
+    };
+    html! { a href=(with(other.address(), &filter)) { (text) } }
+}
+
+/// An address with what of a filter is chosen.
+fn with(base: &str, filter: &Filter) -> String {
+    let query = serde_urlencoded::to_string(filter).unwrap_or_default();
+    let chosen: Vec<&str> = query
+        .split('&')
+        .filter(|pair| !pair.ends_with('=') && *pair != "offset=0")
+        .collect();
+    match chosen.is_empty() {
+        true => base.to_owned(),
+        false => format!("{base}?{}", chosen.join("&")),
+    }
+}
+
+fn tiles(rows: &[Arc<Summary>]) -> Markup {
+    html! {
+        ul .tiles { @for row in rows {
+            li data-app={ (row.namespace) "/" (row.name) } class=(tone(row)) {
+                h2 { a href=(address(&row.namespace, &row.name, "")) { (row.name) } }
+                p { (words::sync(row.sync)) " " (words::health(row.health)) }
+                @if row.paused { span .badge .dim { "paused" } }
+                @if !row.message.is_empty() { p .message { (row.message) } }
+                p .source { (row.repository) " " (row.path) }
+                p .source { "→ " (row.destination) " " (words::commit(&row.revision, &row.repository)) }
+            }
+        } }
+    }
+}
+
+fn tone(row: &Summary) -> &'static str {
+    row.health
+        .map_or("dim", |health| words::health_sign(health).0)
+}
+
+fn counts(base: &str, name: &str, counts: &BTreeMap<String, usize>, chosen: &str) -> Markup {
     html! {
         ul aria-label={ "By " (name) } {
             @for (state, count) in counts {
-                li { a href={ "/?" (name) "=" (state) } .chosen[state == chosen]
+                li { a href={ (base) "?" (name) "=" (state) } .chosen[state == chosen]
                     aria-current=[(state == chosen).then_some("true")] {
                     strong { (count) } " " (state)
                 } }
@@ -129,7 +226,7 @@ fn row(summary: &Summary) -> Markup {
     }
 }
 
-fn paging(total: usize, filter: &Filter, limit: usize) -> Markup {
+fn paging(base: &str, total: usize, filter: &Filter, limit: usize) -> Markup {
     let (from, to) = (filter.offset, (filter.offset + limit).min(total));
     let link = |offset: usize| {
         let filter = Filter {
@@ -137,10 +234,7 @@ fn paging(total: usize, filter: &Filter, limit: usize) -> Markup {
             limit: None,
             ..filter.clone()
         };
-        format!(
-            "/?{}",
-            serde_urlencoded::to_string(filter).unwrap_or_default()
-        )
+        with(base, &filter)
     };
     html! {
         @if total > limit {

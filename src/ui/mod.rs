@@ -64,6 +64,13 @@ fn general_pages() -> Vec<Route> {
         ),
         Route::new(
             Method::GET,
+            "/tiles",
+            LoggedIn,
+            "Applications",
+            list::tiles_page,
+        ),
+        Route::new(
+            Method::GET,
             "/repositories",
             LoggedIn,
             "Repositories",

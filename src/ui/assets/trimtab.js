@@ -53,8 +53,13 @@
     }
     begin();
   }
-  let soon;
-  const refreshSoon = () => { clearTimeout(soon); soon = setTimeout(refresh, 40); };
+  // At once when nothing was read lately; a burst of changes is read once more at its end.
+  let soon, last = 0;
+  const refreshSoon = () => {
+    clearTimeout(soon);
+    if (performance.now() - last > 250) { last = performance.now(); refresh(); return; }
+    soon = setTimeout(() => { last = performance.now(); refresh(); }, 120);
+  };
 
   function listen() {
     const about = document.body.dataset.live;
@@ -87,6 +92,7 @@
           resources.push({ group, kind, namespace, name });
         }
       } else if (field.dataset.query !== undefined) query.set(field.name, field.value);
+      else if (field.dataset.inside) body[field.dataset.inside] = { [field.name]: Number(field.value) };
       else if (field.dataset.json !== undefined) body[field.name] = JSON.parse(field.value);
       else if (field.type === "checkbox") body[field.name] = field.checked;
       else if (field.name) body[field.name] = field.value;
@@ -138,6 +144,7 @@
   let typing;
   addEventListener("input", (event) => {
     const form = event.target.closest("form");
+    if (form?.dataset.logChoices !== undefined) { chooseLog(form); return; }
     if (form?.dataset.new !== undefined) { draft(form); return; }
     if (form?.dataset.filters === undefined) return;
     clearTimeout(typing);
@@ -159,6 +166,21 @@
     svg.setAttribute("height", (width * h) / w);
   }
 
+  // Another container, or another part of its log: the reading begins anew.
+  let reader;
+  function chooseLog(form) {
+    const box = $("[data-log]");
+    const to = new URL(box.dataset.log, location.href);
+    for (const name of ["container", "tail", "since", "previous"]) to.searchParams.delete(name);
+    for (const [name, value] of new FormData(form)) if (value) to.searchParams.set(name, value);
+    to.searchParams.set("follow", String(!to.searchParams.has("previous")));
+    reader?.cancel();
+    box.dataset.log = to.pathname + to.search;
+    delete box.dataset.began;
+    box.textContent = "";
+    follow(box);
+  }
+
   // The log of a container, as it is written. Old lines go when there are too many.
   async function follow(box) {
     if (box.dataset.began) return;
@@ -166,9 +188,10 @@
     try {
       const answer = await fetch(box.dataset.log);
       if (!answer.ok) { box.textContent = (await answer.json()).error; return; }
-      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      const mine = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      reader = mine;
       for (;;) {
-        const { done, value } = await reader.read();
+        const { done, value } = await mine.read();
         if (done) return;
         const end = box.scrollTop + box.clientHeight >= box.scrollHeight - 20;
         box.append(value);
