@@ -12,6 +12,7 @@
 mod given;
 mod lab;
 
+mod access;
 mod adoption;
 mod bad_input;
 mod chart;
