@@ -132,6 +132,22 @@ mod tests {
         assert_eq!(tracked_by(&object), None);
     }
 
+    /// An object that is served in two groups, such as an Event, has one uid in both: once it is
+    /// applied in the new one, nothing that looks at it in the old one takes it for its own.
+    #[test]
+    fn an_object_that_moved_to_another_group_is_not_ours_in_the_old_one() {
+        let mut object = Object::new(json!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event",
+            "metadata": {"namespace": "shop", "name": "a"},
+        }))
+        .unwrap();
+        let id = tracking_id("trimtab", "shop", &object.key());
+        object.set_annotation(TRACKING_ANNOTATION, &id);
+        assert!(tracked_by(&object).is_some());
+        object.fields_mut().insert("apiVersion".into(), "v1".into());
+        assert_eq!(tracked_by(&object), None);
+    }
+
     #[test]
     fn our_spelling_wins() {
         let object = Object::new(json!({

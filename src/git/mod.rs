@@ -9,6 +9,7 @@ mod client;
 mod credential;
 mod fetch;
 mod generation;
+mod ids;
 mod mirror;
 mod names;
 mod read;
@@ -28,6 +29,7 @@ pub(crate) use checkout::CheckoutLimits;
 pub(crate) use client::Transport;
 pub(crate) use credential::Credential;
 pub(crate) use fetch::Fetched;
+pub(crate) use ids::TreeIds;
 pub(crate) use mirror::Mirror;
 pub(crate) use url::RepositoryUrl;
 

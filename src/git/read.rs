@@ -40,10 +40,7 @@ impl Snapshot<'_> {
 
     /// Mode and id of what is at a path; the root is a tree. Links on the way are not followed.
     pub(super) fn find(&self, path: &str) -> Result<Option<(EntryMode, ObjectId)>, Error> {
-        let parts = names::parts(path).ok_or_else(|| Error::Path {
-            path: super::one_line(path),
-            problem: "has a part that no repository may have",
-        })?;
+        let parts = parts(path)?;
         let mut found = (EntryMode::from(EntryKind::Tree), self.root);
         let mut buffer = Vec::new();
         for part in parts {
@@ -98,12 +95,6 @@ impl Mirror {
         })
     }
 
-    /// The id of the tree or file at a path: equal ids, equal content. None when nothing is there.
-    pub(crate) fn tree_id(&self, commit: &str, path: &str) -> Result<Option<String>, Error> {
-        let found = self.snapshot(commit)?.find(path)?;
-        Ok(found.map(|(_, id)| id.to_string()))
-    }
-
     pub(crate) fn is_directory(&self, commit: &str, path: &str) -> Result<bool, Error> {
         let found = self.snapshot(commit)?.find(path)?;
         Ok(found.is_some_and(|(mode, _)| mode.is_tree()))
@@ -139,6 +130,14 @@ impl Mirror {
             time: committer.seconds(),
         })
     }
+}
+
+/// A path as its parts, if a repository may have it.
+pub(super) fn parts(path: &str) -> Result<Vec<&str>, Error> {
+    names::parts(path).ok_or_else(|| Error::Path {
+        path: super::one_line(path),
+        problem: "has a part that no repository may have",
+    })
 }
 
 /// Text that cannot move a cursor or hide what follows it.

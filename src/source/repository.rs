@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::{Credentials, rfc3339};
 use crate::crd::ApplicationKey;
-use crate::git::{Fetched, Mirror};
+use crate::git::{Fetched, Mirror, TreeIds};
 use crate::object::{RepositoryKey, redact_url};
 use crate::telemetry::{Answer, GitRequest, Metrics};
 use crate::trigger::{Cause, Inputs, Journal, Listener, News, Revision, Verdict, concerns};
@@ -374,6 +374,8 @@ impl Repository {
     ) -> BTreeMap<ApplicationKey, News> {
         let at = Instant::now();
         let mut news = BTreeMap::new();
+        // One for each commit: a thousand followers mostly ask about the same.
+        let mut opened: HashMap<&str, Option<TreeIds<'_>>> = HashMap::new();
         let mut state = self.state();
         for (application, follower) in &mut state.followers {
             let item = match fetched.commits.get(&follower.target_revision) {
@@ -390,8 +392,12 @@ impl Repository {
                 Some(Ok(commit_id)) => {
                     let recovered = std::mem::take(&mut follower.failed);
                     let asked = std::mem::take(&mut follower.asked);
-                    let known = follower.told.as_ref() == Some(commit_id)
-                        || self.reads_same(follower, commit_id);
+                    let known = follower.told.as_ref() == Some(commit_id) || {
+                        let ids = opened
+                            .entry(commit_id)
+                            .or_insert_with(|| self.mirror.tree_ids(commit_id).ok());
+                        ids.as_mut().is_some_and(|ids| reads_same(follower, ids))
+                    };
                     if known && !asked {
                         follower.told = Some(commit_id.clone());
                         if !recovered {
@@ -417,17 +423,14 @@ impl Repository {
         }
         news
     }
+}
 
-    /// Whether a commit leaves everything as it is that the last render read.
-    fn reads_same(&self, follower: &Follower, commit_id: &str) -> bool {
-        follower.inputs.as_ref().is_some_and(|inputs| {
-            inputs.iter().all(|(path, id)| {
-                self.mirror
-                    .tree_id(commit_id, path)
-                    .is_ok_and(|found| found == *id)
-            })
-        })
-    }
+/// Whether a commit leaves everything as it is that the last render read.
+fn reads_same(follower: &Follower, ids: &mut TreeIds<'_>) -> bool {
+    follower.inputs.as_ref().is_some_and(|inputs| {
+        let mut inputs = inputs.iter();
+        inputs.all(|(path, id)| ids.id(path).is_ok_and(|found| found == *id))
+    })
 }
 
 /// 5 s, 10 s, ... up to [`LONGEST_PAUSE`].

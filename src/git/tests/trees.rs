@@ -48,6 +48,19 @@ async fn ids_are_those_of_git() {
         let found = given.mirror.tree_id(&given.first, path).unwrap();
         assert_eq!(found, Some(expected), "{path:?}");
     }
+    // Asked one after the other, each directory is read once and the answers are the same.
+    let mut ids = given.mirror.tree_ids(&given.first).unwrap();
+    for path in [
+        "apps/web/a.yaml",
+        "apps",
+        "",
+        "README/x",
+        "apps/nowhere",
+        "apps/web",
+    ] {
+        let alone = given.mirror.tree_id(&given.first, path).unwrap();
+        assert_eq!(ids.id(path).unwrap(), alone, "{path:?}");
+    }
     for path in [".", "./", "/"] {
         let root = given.mirror.tree_id(&given.first, "").unwrap();
         assert_eq!(given.mirror.tree_id(&given.first, path).unwrap(), root);
