@@ -19,18 +19,23 @@ pub(crate) async fn measure(rig: &Rig, pushes: usize) -> Result<Vec<Row>> {
     let mut changes = watch(rig)?;
     let baseline = Baseline::prepare(rig)?;
     let (mut ours, mut floor, mut shell) = (Vec::new(), Vec::new(), Vec::new());
+    let mut used = 0.0;
     // One of each is not counted: it warms caches and connections.
     for n in 0..=pushes {
         progress(n, pushes)?;
         let app = n % rig.apps;
         let value = format!("push {n}");
         let commit_id = rig.commit(app, &value)?;
+        let before = rig.agent.processor_seconds()?;
         let started = Instant::now();
         match rig.agent.push_github(&rig.url, "main", &commit_id).await? {
             202 => {}
             status => bail!("the push was answered with {status}"),
         }
         let live = wait(&mut changes, &value).await?;
+        // What comes after, the status and the bundle, belongs to the push as well.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let took = rig.agent.processor_seconds()? - before;
         // By hand it goes to a namespace that the agent does not keep, and back in Git.
         let by_hand = rig.commit(app, &format!("floor {n}"))?;
         let floor_took = baseline.floor(rig, app, &by_hand).await?;
@@ -38,6 +43,7 @@ pub(crate) async fn measure(rig: &Rig, pushes: usize) -> Result<Vec<Row>> {
         let shell_took = baseline.shell(rig, app, &by_hand)?;
         rig.commit(app, &value)?;
         if n > 0 {
+            used += took;
             ours.push(live.duration_since(started));
             floor.push(floor_took);
             shell.push(shell_took);
@@ -47,6 +53,9 @@ pub(crate) async fn measure(rig: &Rig, pushes: usize) -> Result<Vec<Row>> {
     let name = |what: &str| format!("push, {} applications: {what}", rig.apps);
     let mut row = Row::of_times(name("accepted → live"), &ours);
     row.ratio_to_floor = Some(percentile(&ours, 50) / percentile(&floor, 50));
+    #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
+    let each = used / pushes.max(1) as f64;
+    row.cpu_seconds = Some(each);
     row.ratio_to_shell = Some(percentile(&ours, 50) / percentile(&shell, 50));
     let mut rows = vec![row];
     rows.push(Row::of_times(name("floor"), &floor));

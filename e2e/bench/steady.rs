@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::rig::{Rig, Row};
 use crate::lab::Agent;
@@ -22,22 +22,6 @@ async fn requests(agent: &Agent, verbs: &[&str]) -> Result<f64> {
     Ok(sum)
 }
 
-/// Seconds of processor time so far.
-fn processor_seconds(agent: &Agent) -> Result<f64> {
-    let path = format!("/proc/{}/stat", agent.process.id());
-    let text = std::fs::read_to_string(path)?;
-    // The name may hold spaces; fields 14 and 15 of the whole are 12 and 13 after it.
-    let (_, rest) = text.rsplit_once(')').context("a process name")?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    let ticks: f64 = fields
-        .get(11..13)
-        .context("times")?
-        .iter()
-        .filter_map(|ticks| ticks.parse::<f64>().ok())
-        .sum();
-    Ok(ticks / 100.0)
-}
-
 /// Counts over a time in which nobody changes anything.
 pub(crate) async fn measure(rig: &Rig, time: Duration) -> Result<Row> {
     eprintln!("counting for {} s ...", time.as_secs());
@@ -47,7 +31,7 @@ pub(crate) async fn measure(rig: &Rig, time: Duration) -> Result<Row> {
     let before = (
         requests(agent, &WRITES).await?,
         requests(agent, &READS).await?,
-        processor_seconds(agent)?,
+        agent.processor_seconds()?,
     );
     tokio::time::sleep(time).await;
     Ok(Row {
@@ -59,7 +43,7 @@ pub(crate) async fn measure(rig: &Rig, time: Duration) -> Result<Row> {
         ),
         writes: Some(requests(agent, &WRITES).await? - before.0),
         reads: Some(requests(agent, &READS).await? - before.1),
-        cpu_seconds: Some(processor_seconds(agent)? - before.2),
+        cpu_seconds: Some(agent.processor_seconds()? - before.2),
         ..Row::default()
     })
 }

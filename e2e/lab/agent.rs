@@ -212,6 +212,18 @@ impl Agent {
         Ok((self.kib("VmRSS:")?, self.kib("RssAnon:")?))
     }
 
+    /// Seconds of processor time so far, with those of its children that have ended.
+    pub(crate) fn processor_seconds(&self) -> Result<f64> {
+        let path = format!("/proc/{}/stat", self.process.id());
+        let text = fs::read_to_string(path)?;
+        // The name may hold spaces; fields 14 to 17 of the whole are 12 to 15 after it.
+        let (_, rest) = text.rsplit_once(')').context("a process name")?;
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        let times = fields.get(11..15).context("times")?;
+        let ticks: f64 = times.iter().filter_map(|it| it.parse::<f64>().ok()).sum();
+        Ok(ticks / 100.0)
+    }
+
     /// The most resident memory that it ever had, in KiB.
     pub(crate) fn peak(&self) -> Result<u64> {
         self.kib("VmHWM:")

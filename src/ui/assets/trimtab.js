@@ -53,12 +53,16 @@
     }
     begin();
   }
-  // At once when nothing was read lately; a burst of changes is read once more at its end.
-  let soon, last = 0;
+  // At once when nothing was read just now; in a storm of changes the page reads a third of the time.
+  let soon, rested = 0;
+  async function read() {
+    soon = undefined;
+    const began = performance.now();
+    await refresh();
+    rested = performance.now() + Math.max(30, 2 * (performance.now() - began));
+  }
   const refreshSoon = () => {
-    clearTimeout(soon);
-    if (performance.now() - last > 250) { last = performance.now(); refresh(); return; }
-    soon = setTimeout(() => { last = performance.now(); refresh(); }, 120);
+    if (soon === undefined) soon = setTimeout(read, Math.max(0, rested - performance.now()));
   };
 
   function listen() {
