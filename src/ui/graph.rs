@@ -144,7 +144,7 @@ pub(super) fn tree(base: &str, root: &str, nodes: &[Node], fold: &str) -> Markup
                     (drawn(base, node, x(place), y(place)))
                     @if parents.contains(node.id.as_str()) {
                         (fold_sign(&fold_address(base, fold, &node.id), counts.get(node.id.as_str()),
-                            &node.name, x(place) + WIDTH, y(place) + HEIGHT / 2))
+                            &node.name, x(place) + WIDTH + 14, y(place) + HEIGHT / 2))
                     }
                 }
             }

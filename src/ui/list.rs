@@ -73,13 +73,13 @@ fn content(list: &List, filter: &Filter, limit: usize, view: View) -> Markup {
         }
         form .filters method="get" action=(base) role="search" data-filters {
             label { "Search" input type="search" name="q" value=(filter.q) placeholder="name, repository, namespace"; }
-            (choice("Sync", "sync", &filter.sync, &["Synced", "OutOfSync", "Unknown"]))
-            (choice("Health", "health", &filter.health,
+            (choice("Sync", "sync", &filter.sync, "any", &["Synced", "OutOfSync", "Unknown"]))
+            (choice("Health", "health", &filter.health, "any",
                 &["Healthy", "Progressing", "Degraded", "Missing", "Suspended", "Unknown"]))
             label { "Label" input name="label" value=(filter.label) placeholder="team=shop"; }
-            (choice("Paused", "paused", &filter.paused.map(|it| it.to_string()).unwrap_or_default(),
+            (choice("Paused", "paused", &filter.paused.map(|it| it.to_string()).unwrap_or_default(), "any",
                 &["true", "false"]))
-            (choice("Order", "sort", &filter.sort, &["worst", "recent"]))
+            (choice("Order", "sort", &filter.sort, "by name", &["worst", "recent"]))
             (more_filters(filter))
             button type="submit" { "Filter" }
             @if list.total != all { a href=(base) { "Show all" } }
@@ -176,11 +176,11 @@ fn counts(base: &str, name: &str, counts: &BTreeMap<String, usize>, chosen: &str
     }
 }
 
-fn choice(label: &str, name: &str, chosen: &str, values: &[&str]) -> Markup {
+fn choice(label: &str, name: &str, chosen: &str, none: &str, values: &[&str]) -> Markup {
     html! {
         label { (label)
             select name=(name) {
-                option value="" { "any" }
+                option value="" { (none) }
                 @for value in values {
                     option value=(value) selected[*value == chosen] { (value) }
                 }
