@@ -88,7 +88,7 @@ pub(crate) async fn run(arguments: &[&str]) -> Result<()> {
             }
             if wants("steady") {
                 let time = Duration::from_secs(options.seconds);
-                rows.push(steady::measure(&rig, time).await?);
+                rows.extend(steady::measure(&rig, time).await?);
                 rows.extend(steady::restart(&mut rig).await?);
             }
             if wants("memory") {

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::Path, process::Command};
 use anyhow::{Context as _, Result};
 
 use super::rig::Row;
+use crate::lab::tools;
 
 /// Crates that are named.
 const LARGEST: usize = 12;
@@ -14,6 +15,12 @@ const LARGEST: usize = 12;
 /// shares, not sums.
 pub(crate) fn measure(binary: &Path) -> Result<Vec<Row>> {
     let mut rows = vec![row("binary".to_owned(), std::fs::metadata(binary)?.len())];
+    rows.push(row(
+        "image, unpacked: with kustomize and helm".to_owned(),
+        std::fs::metadata(binary)?.len()
+            + std::fs::metadata(tools()?.join("kustomize"))?.len()
+            + std::fs::metadata(tools()?.join("helm"))?.len(),
+    ));
     let Some(symbols) = std::env::var_os("TRIMTAB_SYMBOLS") else {
         return Ok(rows);
     };

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use http::Request;
 
 use super::rig::{Rig, Row};
 use crate::lab::Agent;
@@ -23,7 +24,7 @@ async fn requests(agent: &Agent, verbs: &[&str]) -> Result<f64> {
 }
 
 /// Counts over a time in which nobody changes anything.
-pub(crate) async fn measure(rig: &Rig, time: Duration) -> Result<Row> {
+pub(crate) async fn measure(rig: &Rig, time: Duration) -> Result<Vec<Row>> {
     eprintln!("counting for {} s ...", time.as_secs());
     // What the last sync reports is over.
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -33,8 +34,15 @@ pub(crate) async fn measure(rig: &Rig, time: Duration) -> Result<Row> {
         requests(agent, &READS).await?,
         agent.processor_seconds()?,
     );
+    let asked = agent.metric("trimtab_git_requests_total", &[]).await?;
+    let counted = counted(rig).await?;
     tokio::time::sleep(time).await;
-    Ok(Row {
+    let counted = {
+        let after = self::counted(rig).await?;
+        (after.0 - counted.0, after.1 - counted.1)
+    };
+    let asked = agent.metric("trimtab_git_requests_total", &[]).await? - asked;
+    let row = Row {
         measurement: format!(
             "steady for {} s, {} applications, {} objects",
             time.as_secs(),
@@ -45,7 +53,41 @@ pub(crate) async fn measure(rig: &Rig, time: Duration) -> Result<Row> {
         reads: Some(requests(agent, &READS).await? - before.1),
         cpu_seconds: Some(agent.processor_seconds()? - before.2),
         ..Row::default()
-    })
+    };
+    let by_server = Row {
+        measurement: format!("the same as the API server counted it; {asked:.0} requests at Git"),
+        writes: Some(counted.0),
+        reads: Some(counted.1),
+        ..Row::default()
+    };
+    Ok(vec![row, by_server])
+}
+
+/// Writes and reads of what only the agent touches here, as the API server counted them; watches
+/// apart.
+async fn counted(rig: &Rig) -> Result<(f64, f64)> {
+    let request = Request::get("/metrics").body(Vec::new())?;
+    let client = rig.control_plane.cluster.client();
+    let text = client.request_text(request).await?;
+    let (mut writes, mut reads) = (0.0, 0.0);
+    for line in text.lines() {
+        let Some(labels) = line.strip_prefix("apiserver_request_total{") else {
+            continue;
+        };
+        let says = |label: &str| labels.contains(label);
+        let ours = ["applications", "configmaps", "secrets"]
+            .iter()
+            .any(|resource| says(&format!("resource=\"{resource}\"")));
+        if !ours || says("verb=\"WATCH\"") {
+            continue;
+        }
+        let value = line.rsplit(' ').next().and_then(|it| it.parse().ok());
+        match says("verb=\"GET\"") || says("verb=\"LIST\"") {
+            true => reads += value.unwrap_or(0.0),
+            false => writes += value.unwrap_or(0.0),
+        }
+    }
+    Ok((writes, reads))
 }
 
 /// Ends the agent and starts it again: how long until it is ready, and what it applies.
