@@ -9,13 +9,12 @@ use std::{
 
 use tokio::{sync::Notify, task::JoinHandle};
 
+use super::seen::{Name, Seen, SeenObjects};
 use crate::cluster::{Cluster, Error, Selection, Served, WatchEvent};
-use crate::crd::names::{FIELD_MANAGER, TRACKING_LABEL, tracked_by};
-use crate::crd::options::{is_extraneous, prune_consent};
-use crate::crd::{ApplicationKey, Consent, Health};
-use crate::diff::{Observation, observe};
-use crate::health;
-use crate::object::{Kind, Object, ResourceKey};
+use crate::crd::names::TRACKING_LABEL;
+use crate::crd::{ApplicationKey, Health};
+use crate::diff::Observation;
+use crate::object::{Kind, ResourceKey};
 use crate::sync::{Live, Lookup};
 
 /// How long the first list of a kind may take before a sync goes on without it.
@@ -40,24 +39,9 @@ struct Table {
 
 #[derive(Default)]
 struct TableState {
-    objects: HashMap<Name, Seen>,
-    /// Names that the running list did not show yet; none when no list is running.
-    unconfirmed: Option<HashSet<Name>>,
+    objects: SeenObjects,
     listed: bool,
     users: BTreeSet<ApplicationKey>,
-}
-
-type Name = (String, String);
-
-struct Seen {
-    owner: Option<ApplicationKey>,
-    prune: Option<Consent>,
-    extraneous: bool,
-    observation: Observation,
-    health: Option<Health>,
-    /// Every write to it matters, not only those that show in the observation: what somebody
-    /// took from us is out of our sight.
-    suspect: bool,
 }
 
 impl LiveTable {
@@ -137,10 +121,7 @@ impl LiveTable {
             };
         };
         let state = lock(&table.state);
-        let Some(seen) = state
-            .objects
-            .get(&(key.namespace.clone(), key.name.clone()))
-        else {
+        let Some(seen) = state.objects.get(Name::new(&key.namespace, &key.name)) else {
             return if state.listed {
                 Lookup::Absent
             } else {
@@ -149,12 +130,12 @@ impl LiveTable {
         };
         let ours = seen.owner.as_ref() == Some(application);
         Lookup::Found(Live {
-            observation: seen.observation.clone(),
-            health: seen.health.clone(),
+            observation: seen.observation,
+            health: seen.health,
             ours,
             prune: seen.prune,
             extraneous: seen.extraneous,
-            other_owner: seen.owner.clone().filter(|_| !ours),
+            other_owner: seen.owner.filter(|_| !ours),
         })
     }
 
@@ -170,19 +151,19 @@ impl LiveTable {
         let Some(table) = lock(&self.tables).get(kind).cloned() else {
             return;
         };
-        let name = (key.namespace.clone(), key.name.clone());
+        let name = Name::new(&key.namespace, &key.name);
         let mut state = lock(&table.state);
-        let before = state.objects.get(&name);
+        let before = state.objects.get(name);
         let seen = Seen {
             owner: Some(application.clone()),
             // The watch says what the object says about these.
-            prune: before.and_then(|seen| seen.prune),
+            prune: before.as_ref().and_then(|seen| seen.prune),
             extraneous: before.is_some_and(|seen| seen.extraneous),
             observation,
             health,
             suspect: false,
         };
-        insert(&mut state, name, seen);
+        state.objects.insert(name, seen);
     }
 
     /// Wakes the application at every write to this object until it is applied again.
@@ -190,10 +171,8 @@ impl LiveTable {
         let Some(table) = lock(&self.tables).get(kind).cloned() else {
             return;
         };
-        let name = (key.namespace.clone(), key.name.clone());
-        if let Some(seen) = lock(&table.state).objects.get_mut(&name) {
-            seen.suspect = true;
-        }
+        let name = Name::new(&key.namespace, &key.name);
+        lock(&table.state).objects.suspect(name);
     }
 
     /// How many objects are remembered.
@@ -251,35 +230,20 @@ impl LiveTable {
             let mut state = lock(&table.state);
             match event {
                 WatchEvent::Listing => {
-                    state.unconfirmed = Some(state.objects.keys().cloned().collect());
+                    state.objects.begin_list();
                     Vec::new()
                 }
                 WatchEvent::Applied(object) => {
-                    let name = name_of(&object);
-                    if let Some(unconfirmed) = &mut state.unconfirmed {
-                        unconfirmed.remove(&name);
-                    }
-                    insert(&mut state, name, see(&object))
+                    state.objects.insert(Name::of(&object), Seen::of(&object))
                 }
                 WatchEvent::Deleted(object) => {
-                    let name = name_of(&object);
-                    let newer = state.objects.get(&name).is_some_and(|seen| {
-                        is_newer(
-                            &seen.observation.resource_version,
-                            object.resource_version(),
-                        )
-                    });
-                    let removed = if newer {
-                        None
-                    } else {
-                        state.objects.remove(&name)
-                    };
-                    removed.and_then(|seen| seen.owner).into_iter().collect()
+                    let owner = state
+                        .objects
+                        .remove(Name::of(&object), object.resource_version());
+                    owner.into_iter().collect()
                 }
                 WatchEvent::Listed => {
-                    let gone = state.unconfirmed.take().unwrap_or_default();
-                    let gone = gone.iter().filter_map(|name| state.objects.remove(name));
-                    let owners: Vec<_> = gone.filter_map(|seen| seen.owner).collect();
+                    let owners = state.objects.end_list();
                     state.listed = true;
                     table.listed.notify_waiters();
                     owners
@@ -296,119 +260,6 @@ impl LiveTable {
     }
 }
 
-fn see(object: &Object) -> Seen {
-    Seen {
-        owner: tracked_by(object).map(|(namespace, name)| ApplicationKey { namespace, name }),
-        prune: prune_consent(object),
-        extraneous: is_extraneous(object),
-        observation: observe(object, FIELD_MANAGER),
-        health: health::assess(object),
-        suspect: false,
-    }
-}
-
-/// Remembers what a watch showed unless something newer is known. Returns whom it matters to.
-fn insert(state: &mut TableState, name: Name, mut seen: Seen) -> Vec<ApplicationKey> {
-    let mut owners: Vec<ApplicationKey> = Vec::new();
-    if let Some(before) = state.objects.get(&name) {
-        let (old, new) = (&before.observation, &seen.observation);
-        if is_newer(&old.resource_version, &new.resource_version) {
-            return owners;
-        }
-        let same = before.owner == seen.owner
-            && before.health == seen.health
-            && before.prune == seen.prune
-            && before.extraneous == seen.extraneous
-            && old.entry == new.entry
-            && old.projection == new.projection
-            && old.terminating == new.terminating
-            && old.by_kubectl == new.by_kubectl
-            && old.uid == new.uid
-            && !(before.suspect && old.resource_version != new.resource_version);
-        seen.suspect = before.suspect;
-        if !same {
-            owners.extend(before.owner.clone());
-            owners.extend(seen.owner.clone());
-        }
-    } else {
-        owners.extend(seen.owner.clone());
-    }
-    state.objects.insert(name, seen);
-    owners
-}
-
-/// Whether one resourceVersion is surely newer than another. They are compared as numbers, which
-/// Kubernetes promises since 1.35 (KEP-5504); anything else counts as not newer.
-fn is_newer(one: &str, other: &str) -> bool {
-    match (one.parse::<u128>(), other.parse::<u128>()) {
-        (Ok(one), Ok(other)) => one > other,
-        _ => false,
-    }
-}
-
-fn name_of(object: &Object) -> Name {
-    (
-        object.namespace().unwrap_or_default().to_owned(),
-        object.name().to_owned(),
-    )
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn seen(version: &str, health: Option<Health>) -> Seen {
-        let object = Object::new(json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"resourceVersion": version},
-        }))
-        .unwrap();
-        let owner = ApplicationKey {
-            namespace: "trimtab".into(),
-            name: "shop".into(),
-        };
-        Seen {
-            owner: Some(owner),
-            prune: None,
-            extraneous: false,
-            observation: observe(&object, FIELD_MANAGER),
-            health,
-            suspect: false,
-        }
-    }
-
-    #[test]
-    fn only_what_matters_wakes_and_what_is_older_is_dropped() {
-        let mut state = TableState::default();
-        let name = || ("shop".to_owned(), "a".to_owned());
-        assert_eq!(insert(&mut state, name(), seen("7", None)).len(), 1, "new");
-        assert_eq!(
-            insert(&mut state, name(), seen("8", None)).len(),
-            0,
-            "churn"
-        );
-        let healthy = || Some(Health::healthy());
-        assert_eq!(
-            insert(&mut state, name(), seen("9", healthy())).len(),
-            2,
-            "health"
-        );
-        assert_eq!(
-            insert(&mut state, name(), seen("8", None)).len(),
-            0,
-            "older"
-        );
-        assert_eq!(state.objects[&name()].observation.resource_version, "9");
-        state.objects.get_mut(&name()).unwrap().suspect = true;
-        assert_eq!(
-            insert(&mut state, name(), seen("10", healthy())).len(),
-            2,
-            "suspect"
-        );
-    }
 }

@@ -17,6 +17,7 @@ mod report;
 mod rest;
 mod rollback;
 mod running;
+mod seen;
 mod state;
 mod status;
 mod summary;

@@ -1,12 +1,19 @@
-//! What the task of an application holds while it waits: the Application and its status as JSON,
-//! a fraction of what they are when they are worked with. A thousand tasks wait, a few work.
+//! What the task of an application holds while it waits: the Application, its status, inventory
+//! and desired state as compressed JSON, a fraction of what they are when they are worked with. A
+//! thousand tasks wait, a few work.
 
+use std::io::Read;
+
+use ruzstd::{decoding::StreamingDecoder, encoding};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::state::State;
-use crate::crd::{Application, ApplicationStatus, Attempt, Operation, OperationState, read};
+use crate::crd::{
+    Application, ApplicationStatus, Attempt, Inventory, Operation, OperationState, read,
+};
 use crate::object::Object;
+use crate::sync::Desired;
 
 /// An Application and what was written of it, packed.
 pub(super) struct Resting(Box<[u8]>);
@@ -23,6 +30,9 @@ struct Packed {
     as_written: bool,
     operation_state: Option<OperationState>,
     attempts: Vec<Attempt>,
+    /// None where it is as it was written.
+    inventory: Option<Inventory>,
+    desired: Option<Desired>,
 }
 
 impl State {
@@ -42,6 +52,9 @@ impl State {
             operation_state = None;
             attempts.clear();
         }
+        let inventory = self.inventory_status();
+        let inventory = (inventory != written.inventory).then_some(inventory);
+        (self.inventory, self.baselines) = Default::default();
         let packed = Packed {
             object: application.object.into_value(),
             operation: application.operation,
@@ -50,9 +63,13 @@ impl State {
             as_written,
             operation_state,
             attempts,
+            inventory,
+            desired: self.desired.take(),
             written,
         };
-        let bytes = serde_json::to_vec(&packed).expect("names are texts and numbers are finite");
+        let json = serde_json::to_vec(&packed).expect("names are texts and numbers are finite");
+        let level = encoding::CompressionLevel::Fastest;
+        let bytes = encoding::compress_to_vec(json.as_slice(), level);
         self.resting = Some(Resting(bytes.into_boxed_slice()));
     }
 
@@ -61,7 +78,10 @@ impl State {
         let Some(Resting(bytes)) = self.resting.take() else {
             return;
         };
-        let packed: Packed = serde_json::from_slice(&bytes).expect("it was written by `rest`");
+        let mut json = Vec::new();
+        let unpacked = StreamingDecoder::new(&bytes[..]).map(|mut it| it.read_to_end(&mut json));
+        assert!(matches!(unpacked, Ok(Ok(_))), "it was packed by `rest`");
+        let packed: Packed = serde_json::from_slice(&json).expect("it was written by `rest`");
         let object = Object::new(packed.object).expect("it was an object before");
         self.application = Some(Application {
             operation: packed.operation,
@@ -70,6 +90,10 @@ impl State {
             ..read(object)
         });
         self.written = packed.written;
+        self.desired = packed.desired;
+        let inventory = packed.inventory.as_ref();
+        let inventory = inventory.unwrap_or(&self.written.inventory).clone();
+        self.take_inventory(&inventory);
         (self.operation, self.attempts) = if packed.as_written {
             let written = &self.written;
             (written.operation_state.clone(), written.attempts.clone())
@@ -81,10 +105,17 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::json;
 
     use super::*;
     use crate::controller::registry::Inbox;
+    use crate::crd::{HookPhase, SyncOptions};
+    use crate::diff::{Baseline, Digest};
+    use crate::object::{Kind, ResourceKey};
+    use crate::plan::Place;
+    use crate::sync::DesiredObject;
 
     fn state(object: Value) -> State {
         let mut state = State::default();
@@ -134,6 +165,53 @@ mod tests {
             assert_eq!(rested.written, waking.written);
             assert_eq!(rested.operation, waking.operation);
             assert_eq!(rested.attempts, waking.attempts);
+        }
+    }
+
+    #[test]
+    fn inventory_and_desired_state_rest_too() {
+        let spec = json!({"source": {"repoURL": "https://e.com/a"}});
+        let mut state = state(application(spec, Value::Null));
+        let digest = Digest::of(&json!(1));
+        let key = ResourceKey::parse("apps/Deployment:shop/web").unwrap();
+        let kind = Kind {
+            group: "apps".into(),
+            version: "v1".into(),
+            kind: "Deployment".into(),
+        };
+        let object = DesiredObject {
+            kind,
+            digest,
+            ignores_health: true,
+            place: Place::of_wave(HookPhase::Sync, -3),
+            options: SyncOptions {
+                force: true,
+                ..SyncOptions::default()
+            },
+        };
+        let desired = Desired {
+            digest: "ab".into(),
+            objects: BTreeMap::from([(key, object)]),
+            ..Desired::default()
+        };
+        state.desired = Some(desired.clone());
+        for written in ["/ConfigMap:a/b", "/ConfigMap:a/c"] {
+            let key = ResourceKey::parse(written).unwrap();
+            let baseline = Baseline {
+                desired: digest,
+                entry: digest,
+                projection: digest,
+            };
+            state.baselines.insert(key, baseline);
+            let before = (state.inventory.clone(), state.baselines.clone());
+            state.rest();
+            assert!(state.inventory.is_empty() && state.desired.is_none());
+            state.wake();
+            let known = |key: &ResourceKey| before.0.contains_key(key);
+            assert_eq!(state.inventory, before.0);
+            assert_eq!(state.baselines.len(), 1, "only of what is in the inventory");
+            assert!(state.baselines.keys().all(known));
+            assert_eq!(state.desired.as_ref(), Some(&desired));
         }
     }
 

@@ -146,7 +146,13 @@ impl State {
             timing: status.timing.clone(),
             ..Self::default()
         };
-        for entry in &status.inventory.entries {
+        state.take_inventory(&status.inventory);
+        state
+    }
+
+    /// Takes in an inventory as it is written.
+    pub(super) fn take_inventory(&mut self, inventory: &Inventory) {
+        for entry in &inventory.entries {
             let Some(key) = ResourceKey::parse(&entry.id) else {
                 continue;
             };
@@ -157,7 +163,7 @@ impl State {
             };
             let baseline = STANDARD_NO_PAD.decode(&entry.h).ok();
             if let Some(baseline) = baseline.and_then(|bytes| Baseline::from_bytes(&bytes)) {
-                state.baselines.insert(key.clone(), baseline);
+                self.baselines.insert(key.clone(), baseline);
             }
             let held = Held {
                 kind,
@@ -165,9 +171,8 @@ impl State {
                 last: entry.last,
                 hook: entry.hook,
             };
-            state.inventory.insert(key, held);
+            self.inventory.insert(key, held);
         }
-        state
     }
 
     /// The inventory as it is written.

@@ -3,11 +3,13 @@
 //! The application lists them (`syncOptions`) and an object carries them in an annotation
 //! (`sync-options`, comma-separated), which wins.
 
+use serde::{Deserialize, Serialize};
+
 use super::names::{COMPARE_OPTIONS, SYNC_OPTIONS, annotation};
 use crate::object::Object;
 
 /// Whether something may be done to an object.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Consent {
     #[default]
     Yes,
@@ -17,7 +19,7 @@ pub(crate) enum Consent {
 }
 
 /// What becomes of the objects that a deleted object owns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Propagation {
     #[default]
     Background,
@@ -37,7 +39,7 @@ impl Propagation {
 }
 
 /// The options that are in force for one object, or for a whole application.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SyncOptions {
     /// Written whole instead of merged: fields of others go.
     pub(crate) replace: bool,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -25,8 +27,30 @@ impl Digest {
         hasher.finish()
     }
 
+    /// The digest of a sequence of texts.
+    pub(crate) fn of_texts(texts: &[&str]) -> Self {
+        let mut hasher = Hasher::default();
+        texts.iter().for_each(|text| hasher.text(b's', text));
+        hasher.finish()
+    }
+
     pub(crate) fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD_NO_PAD.encode(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = STANDARD_NO_PAD.decode(text).ok();
+        let digest = bytes.and_then(|bytes| Self::from_slice(&bytes));
+        digest.ok_or_else(|| D::Error::custom("a digest of 10 bytes is expected"))
     }
 }
 

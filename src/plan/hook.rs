@@ -1,5 +1,7 @@
 //! What a manifest is in a sync: an ordinary object, a hook, or nothing at all.
 
+use serde::{Deserialize, Serialize};
+
 use crate::crd::HookPhase;
 use crate::crd::names::{HOOK, HOOK_DELETE_POLICY, SYNC_WAVE, annotation};
 use crate::object::Object;
@@ -16,7 +18,7 @@ pub(crate) enum Role {
 }
 
 /// When a hook runs and when its object goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hook {
     /// In order, without repetition; never empty.
     pub(crate) phases: Vec<HookPhase>,

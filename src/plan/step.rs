@@ -1,12 +1,14 @@
 //! The next thing to do in a sync, from how far each of its tasks came. Called anew after every
 //! change, so that nothing but the tasks' own progress has to survive a restart.
 
+use serde::{Deserialize, Serialize};
+
 use crate::crd::HookPhase;
 use crate::object::ResourceKey;
 
 /// When a task is done: phase by phase, in each first what is applied by rising wave, then what
 /// is deleted by falling wave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Place {
     pub(crate) phase: HookPhase,
     pub(crate) deletes: bool,

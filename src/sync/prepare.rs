@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{Engine, Error};
@@ -19,7 +20,7 @@ use crate::plan::{Hook, Needed, Place, Role, pull_up, role, wave};
 use crate::trigger::Inputs;
 
 /// The desired state of an application, without the manifests themselves.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Desired {
     pub(crate) commit_id: String,
     pub(crate) inputs: Inputs,
@@ -28,6 +29,7 @@ pub(crate) struct Desired {
     /// Digest of all objects and hooks, as hex: equal for equal desired states, whatever commit
     /// they come from.
     pub(crate) digest: String,
+    #[serde(with = "pairs")]
     pub(crate) objects: BTreeMap<ResourceKey, DesiredObject>,
     pub(crate) hooks: Vec<DesiredHook>,
     /// Manifests that the same source describes twice; the last one counts.
@@ -37,7 +39,7 @@ pub(crate) struct Desired {
 }
 
 /// What is remembered of one desired object.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DesiredObject {
     pub(crate) kind: Kind,
     pub(crate) digest: Digest,
@@ -54,7 +56,7 @@ impl DesiredObject {
 }
 
 /// What is remembered of one hook.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DesiredHook {
     /// Without a name where one is generated.
     pub(crate) key: ResourceKey,
@@ -76,6 +78,29 @@ impl DesiredHook {
             && key.group == self.key.group
             && key.kind == self.key.kind
             && key.namespace == self.key.namespace
+    }
+}
+
+/// A map whose keys are no texts, as a list of pairs.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
     }
 }
 

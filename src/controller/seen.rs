@@ -1,0 +1,354 @@
+//! What is remembered of every live object of one kind, in few bytes: there are as many of these
+//! as there are managed objects.
+
+use std::{
+    collections::{HashMap, HashSet},
+    mem::take,
+    sync::Arc,
+};
+
+use crate::crd::names::{FIELD_MANAGER, tracked_by};
+use crate::crd::options::{is_extraneous, prune_consent};
+use crate::crd::{ApplicationKey, Consent, Health, HealthCode};
+use crate::diff::{Digest, Observation, observe};
+use crate::health;
+use crate::object::Object;
+
+/// One live object as a watch or the answer to an apply showed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) owner: Option<ApplicationKey>,
+    pub(super) prune: Option<Consent>,
+    pub(super) extraneous: bool,
+    pub(super) observation: Observation,
+    pub(super) health: Option<Health>,
+    /// Every write to it matters, not only those that show in the observation: what somebody
+    /// took from us is out of our sight.
+    pub(super) suspect: bool,
+}
+
+impl Seen {
+    pub(super) fn of(object: &Object) -> Self {
+        Self {
+            owner: tracked_by(object).map(|(namespace, name)| ApplicationKey { namespace, name }),
+            prune: prune_consent(object),
+            extraneous: is_extraneous(object),
+            observation: observe(object, FIELD_MANAGER),
+            health: health::assess(object),
+            suspect: false,
+        }
+    }
+}
+
+/// Namespace and name, as a digest: the words themselves are with the application.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Name(Digest);
+
+impl Name {
+    pub(super) fn new(namespace: &str, name: &str) -> Self {
+        Self(Digest::of_texts(&[namespace, name]))
+    }
+
+    pub(super) fn of(object: &Object) -> Self {
+        Self::new(object.namespace().unwrap_or_default(), object.name())
+    }
+}
+
+/// The objects of one kind.
+#[derive(Default)]
+pub(super) struct SeenObjects {
+    packed: HashMap<Name, Packed>,
+    owners: HashSet<Arc<ApplicationKey>>,
+    /// Names that the running list did not show yet; none when no list is running.
+    unconfirmed: Option<HashSet<Name>>,
+}
+
+impl SeenObjects {
+    pub(super) fn len(&self) -> usize {
+        self.packed.len()
+    }
+
+    pub(super) fn get(&self, name: Name) -> Option<Seen> {
+        self.packed.get(&name).map(Packed::unpack)
+    }
+
+    /// Remembers what a watch showed unless something newer is known. Returns whom it matters to.
+    pub(super) fn insert(&mut self, name: Name, mut seen: Seen) -> Vec<ApplicationKey> {
+        if let Some(unconfirmed) = &mut self.unconfirmed {
+            unconfirmed.remove(&name);
+        }
+        let mut owners: Vec<ApplicationKey> = Vec::new();
+        if let Some(before) = self.get(name) {
+            if is_newer(&before.observation, &seen.observation.resource_version) {
+                return owners;
+            }
+            let written = before.observation.resource_version != seen.observation.resource_version;
+            let same = looks_the_same(&before, &seen) && !(before.suspect && written);
+            seen.suspect = before.suspect;
+            if !same {
+                owners.extend(before.owner);
+                owners.extend(seen.owner.clone());
+            }
+        } else {
+            owners.extend(seen.owner.clone());
+        }
+        self.put(name, seen);
+        owners
+    }
+
+    /// Every write to this object matters from now on.
+    pub(super) fn suspect(&mut self, name: Name) {
+        if let Some(packed) = self.packed.get_mut(&name) {
+            packed.suspect = true;
+        }
+    }
+
+    /// Forgets an object that a watch showed as deleted, unless something newer is known. Returns
+    /// whom it matters to.
+    pub(super) fn remove(&mut self, name: Name, version: &str) -> Option<ApplicationKey> {
+        if is_newer(&self.get(name)?.observation, version) {
+            return None;
+        }
+        self.packed.remove(&name)?.unpack().owner
+    }
+
+    /// A list begins: what it does not show is gone.
+    pub(super) fn begin_list(&mut self) {
+        self.unconfirmed = Some(self.packed.keys().copied().collect());
+    }
+
+    /// A list is complete. Returns whose objects are gone.
+    pub(super) fn end_list(&mut self) -> Vec<ApplicationKey> {
+        let gone = self.unconfirmed.take().unwrap_or_default();
+        let gone = gone.iter().filter_map(|name| self.packed.remove(name));
+        let owners = gone.filter_map(|packed| packed.unpack().owner).collect();
+        self.owners.retain(|owner| Arc::strong_count(owner) > 1);
+        owners
+    }
+
+    fn put(&mut self, name: Name, mut seen: Seen) {
+        let owner = seen
+            .owner
+            .take()
+            .map(|owner| match self.owners.get(&owner) {
+                Some(known) => Arc::clone(known),
+                None => {
+                    let owner = Arc::new(owner);
+                    self.owners.insert(Arc::clone(&owner));
+                    owner
+                }
+            });
+        self.packed.insert(name, Packed::new(seen, owner));
+    }
+}
+
+/// Whether two looks at one object tell the same, whatever was written in between.
+fn looks_the_same(one: &Seen, other: &Seen) -> bool {
+    let (old, new) = (&one.observation, &other.observation);
+    one.owner == other.owner
+        && one.health == other.health
+        && one.prune == other.prune
+        && one.extraneous == other.extraneous
+        && old.entry == new.entry
+        && old.projection == new.projection
+        && old.terminating == new.terminating
+        && old.by_kubectl == new.by_kubectl
+        && old.uid == new.uid
+}
+
+/// Whether an observation is surely newer than a resourceVersion. They are compared as numbers,
+/// which Kubernetes promises since 1.35 (KEP-5504); anything else counts as not newer.
+fn is_newer(observation: &Observation, version: &str) -> bool {
+    match (
+        observation.resource_version.parse::<u128>(),
+        version.parse::<u128>(),
+    ) {
+        (Ok(one), Ok(other)) => one > other,
+        _ => false,
+    }
+}
+
+/// [`Seen`] in few bytes: uid and resourceVersion as the numbers that they are almost always.
+struct Packed {
+    owner: Option<Arc<ApplicationKey>>,
+    uid: [u8; 16],
+    version: u64,
+    /// uid and resourceVersion where one of them is something else.
+    odd: Option<Box<(String, String)>>,
+    message: Option<Box<str>>,
+    health: Option<HealthCode>,
+    entry: Option<Digest>,
+    projection: Digest,
+    prune: Option<Consent>,
+    extraneous: bool,
+    terminating: bool,
+    by_kubectl: bool,
+    suspect: bool,
+}
+
+impl Packed {
+    /// `owner` stands for the one of `seen`.
+    fn new(mut seen: Seen, owner: Option<Arc<ApplicationKey>>) -> Self {
+        let observation = seen.observation;
+        let (uid, version) = (&observation.uid, &observation.resource_version);
+        let numbers = number_of_uid(uid).zip(number_of_version(version));
+        let odd = numbers.is_none();
+        let (uid, version) = numbers.unwrap_or_default();
+        let message = seen.health.as_mut().map(|health| take(&mut health.message));
+        Self {
+            owner,
+            uid,
+            version,
+            odd: odd.then(|| Box::new((observation.uid, observation.resource_version))),
+            message: message.filter(|text| !text.is_empty()).map(Into::into),
+            health: seen.health.map(|health| health.status),
+            entry: observation.entry,
+            projection: observation.projection,
+            prune: seen.prune,
+            extraneous: seen.extraneous,
+            terminating: observation.terminating,
+            by_kubectl: observation.by_kubectl,
+            suspect: seen.suspect,
+        }
+    }
+
+    fn unpack(&self) -> Seen {
+        let numbers = || (uid_of_number(&self.uid), self.version.to_string());
+        let (uid, resource_version) = match &self.odd {
+            None => numbers(),
+            Some(odd) => (**odd).clone(),
+        };
+        let message = || self.message.as_deref().unwrap_or_default();
+        Seen {
+            owner: self.owner.as_deref().cloned(),
+            prune: self.prune,
+            extraneous: self.extraneous,
+            observation: Observation {
+                uid,
+                resource_version,
+                entry: self.entry,
+                projection: self.projection,
+                terminating: self.terminating,
+                by_kubectl: self.by_kubectl,
+            },
+            health: self.health.map(|status| Health::new(status, message())),
+            suspect: self.suspect,
+        }
+    }
+}
+
+/// The number in a uid of the usual form (RFC 9562, small letters); none for any other.
+fn number_of_uid(uid: &str) -> Option<[u8; 16]> {
+    let mut number = [0; 16];
+    hex::decode_to_slice(uid.replace('-', ""), &mut number).ok()?;
+    (uid_of_number(&number) == uid).then_some(number)
+}
+
+fn uid_of_number(number: &[u8; 16]) -> String {
+    let mut text = hex::encode(number);
+    for at in [20, 16, 12, 8] {
+        text.insert(at, '-');
+    }
+    text
+}
+
+fn number_of_version(version: &str) -> Option<u64> {
+    let number: u64 = version.parse().ok()?;
+    (number.to_string() == version).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const UID: &str = "5b0c8b43-5c1f-4a07-9a55-0d6a2b3a1f10";
+
+    fn seen(version: &str, health: Option<Health>) -> Seen {
+        let object = Object::new(json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"uid": UID, "resourceVersion": version},
+        }))
+        .unwrap();
+        let owner = ApplicationKey {
+            namespace: "trimtab".into(),
+            name: "shop".into(),
+        };
+        Seen {
+            owner: Some(owner),
+            health,
+            ..Seen::of(&object)
+        }
+    }
+
+    fn healthy() -> Option<Health> {
+        Some(Health::healthy())
+    }
+
+    #[test]
+    fn only_what_matters_wakes_and_what_is_older_is_dropped() {
+        let mut objects = SeenObjects::default();
+        let name = Name::new("shop", "a");
+        let insert = |objects: &mut SeenObjects, seen| objects.insert(name, seen).len();
+        assert_eq!(insert(&mut objects, seen("7", None)), 1, "new");
+        assert_eq!(insert(&mut objects, seen("8", None)), 0, "churn");
+        assert_eq!(insert(&mut objects, seen("9", healthy())), 2, "health");
+        assert_eq!(insert(&mut objects, seen("8", None)), 0, "older");
+        let version = objects.get(name).unwrap().observation.resource_version;
+        assert_eq!(version, "9");
+        objects.suspect(name);
+        assert_eq!(insert(&mut objects, seen("10", healthy())), 2, "suspect");
+        assert_eq!(objects.remove(name, "9"), None, "deleted before");
+        assert!(objects.remove(name, "11").is_some() && objects.len() == 0);
+    }
+
+    #[test]
+    fn what_a_list_does_not_show_is_gone() {
+        let mut objects = SeenObjects::default();
+        let (stays, goes) = (Name::new("shop", "a"), Name::new("shop", "b"));
+        objects.insert(stays, seen("1", None));
+        objects.insert(goes, seen("2", None));
+        objects.begin_list();
+        objects.insert(stays, seen("1", None));
+        assert_eq!(objects.end_list().len(), 1);
+        assert!(objects.get(stays).is_some() && objects.get(goes).is_none());
+        assert_eq!(objects.owners.len(), 1);
+        objects.begin_list();
+        objects.end_list();
+        assert!(objects.owners.is_empty(), "owners without objects go");
+    }
+
+    #[test]
+    fn what_is_packed_unpacks_as_it_was() {
+        let mut odd = seen("7", Some(Health::new(HealthCode::Degraded, "why")));
+        odd.owner = None;
+        odd.prune = Some(Consent::Confirm);
+        for (uid, version) in [
+            (UID, "18446744073709551615"),
+            (UID, "18446744073709551616"),
+            (UID, "007"),
+            (UID, ""),
+            ("", "7"),
+            ("5B0C8B43-5C1F-4A07-9A55-0D6A2B3A1F10", "7"),
+            ("5b0c8b435c1f4a079a550d6a2b3a1f10", "7"),
+            ("name", "a"),
+        ] {
+            for mut seen in [odd.clone(), seen("1", healthy()), seen("1", None)] {
+                uid.clone_into(&mut seen.observation.uid);
+                version.clone_into(&mut seen.observation.resource_version);
+                let mut objects = SeenObjects::default();
+                let name = Name::new("a", "b");
+                objects.insert(name, seen.clone());
+                assert_eq!(objects.get(name), Some(seen));
+            }
+        }
+    }
+
+    #[test]
+    fn a_healthy_object_of_the_usual_kind_takes_little() {
+        assert!(size_of::<(Name, Packed)>() <= 112);
+        let packed = Packed::new(seen("7", healthy()), None);
+        assert!(packed.odd.is_none() && packed.message.is_none());
+    }
+}
