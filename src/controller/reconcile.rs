@@ -50,32 +50,46 @@ pub(super) async fn run(context: Arc<Context>, key: ApplicationKey, mailbox: Arc
             () = mailbox.woken.notified() => {}
             () = timer => {}
         }
-        let inbox = mailbox.take();
-        state.wake();
-        if inbox.gone {
-            return Box::pin(let_go(&context, &state, &key)).await;
-        }
-        let pushed = matches!(&inbox.revision, Some(it) if matches!(it.cause, Cause::Push(_)));
-        state.absorb(inbox);
-        let Some(application) = state.application.clone() else {
-            continue;
-        };
         // Boxed: a task that waits holds only what it remembers.
-        let looking = Box::pin(look(&context, &mut state, &application, &mailbox));
-        let turns = if pushed { &TURNS_OF_PUSHES } else { &TURNS };
-        let looked = in_turn(turns, looking).await;
-        mailbox.set_codes(report::codes(&state.written));
-        gates::tell(&context, &state, &application, false);
-        let done = match looked {
-            Ok(()) => Box::pin(end_refresh(&context, &mut state)).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = done {
-            tracing::warn!(app = %key, %error, "tried again in a moment");
-            state.look_again_in(super::PAUSE);
+        if !Box::pin(turn(&context, &mut state, &key, &mailbox)).await {
+            return;
         }
         state.rest();
     }
+}
+
+/// Takes in the news and looks once. Returns whether the Application is still there.
+async fn turn(
+    context: &Context,
+    state: &mut State,
+    key: &ApplicationKey,
+    mailbox: &Mailbox,
+) -> bool {
+    let inbox = mailbox.take();
+    state.wake();
+    if inbox.gone {
+        let_go(context, state, key).await;
+        return false;
+    }
+    let pushed = matches!(&inbox.revision, Some(it) if matches!(it.cause, Cause::Push(_)));
+    state.absorb(inbox);
+    let Some(application) = state.application.clone() else {
+        return true;
+    };
+    let looking = Box::pin(look(context, state, &application, mailbox));
+    let turns = if pushed { &TURNS_OF_PUSHES } else { &TURNS };
+    let looked = in_turn(turns, looking).await;
+    mailbox.set_codes(report::codes(&state.written));
+    gates::tell(context, state, &application, false);
+    let done = match looked {
+        Ok(()) => end_refresh(context, state).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = done {
+        tracing::warn!(app = %key, %error, "tried again in a moment");
+        state.look_again_in(super::PAUSE);
+    }
+    true
 }
 
 /// Forgets an Application that is gone.

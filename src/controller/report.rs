@@ -87,7 +87,7 @@ pub(super) async fn write(
     if before != after {
         tracing::info!(app = %application.key, sync = %after.0, health = after.1.map_or("-".to_owned(), |h| h.to_string()), "state");
     }
-    state.written = next;
+    *state.written = next;
     Ok(())
 }
 

@@ -44,7 +44,7 @@ impl State {
         let Some(application) = self.application.take() else {
             return;
         };
-        let written = std::mem::take(&mut self.written);
+        let written = *std::mem::take(&mut self.written);
         let mut operation_state = self.operation.take();
         let mut attempts = std::mem::take(&mut self.attempts);
         let as_written = operation_state == written.operation_state && attempts == written.attempts;
@@ -83,13 +83,13 @@ impl State {
         assert!(matches!(unpacked, Ok(Ok(_))), "it was packed by `rest`");
         let packed: Packed = serde_json::from_slice(&json).expect("it was written by `rest`");
         let object = Object::new(packed.object).expect("it was an object before");
-        self.application = Some(Application {
+        self.application = Some(Box::new(Application {
             operation: packed.operation,
             faults: packed.faults,
             inventory_unknown: packed.inventory_unknown,
             ..read(object)
-        });
-        self.written = packed.written;
+        }));
+        *self.written = packed.written;
         self.desired = packed.desired;
         let inventory = packed.inventory.as_ref();
         let inventory = inventory.unwrap_or(&self.written.inventory).clone();
@@ -120,7 +120,7 @@ mod tests {
     fn state(object: Value) -> State {
         let mut state = State::default();
         state.absorb(Inbox {
-            application: Some(read(Object::new(object).unwrap())),
+            application: Some(Box::new(read(Object::new(object).unwrap()))),
             ..Inbox::default()
         });
         state

@@ -168,14 +168,21 @@ fn is_newer(observation: &Observation, version: &str) -> bool {
     }
 }
 
+#[derive(Clone, Default, PartialEq)]
+struct Rare {
+    /// uid and resourceVersion where one of them is no such number.
+    texts: Option<(String, String)>,
+    /// Why it is not well.
+    message: String,
+}
+
 /// [`Seen`] in few bytes: uid and resourceVersion as the numbers that they are almost always.
 struct Packed {
     owner: Option<Arc<ApplicationKey>>,
     uid: [u8; 16],
     version: u64,
-    /// uid and resourceVersion where one of them is something else.
-    odd: Option<Box<(String, String)>>,
-    message: Option<Box<str>>,
+    /// What most objects do not have.
+    rare: Option<Box<Rare>>,
     health: Option<HealthCode>,
     entry: Option<Digest>,
     projection: Digest,
@@ -192,15 +199,20 @@ impl Packed {
         let observation = seen.observation;
         let (uid, version) = (&observation.uid, &observation.resource_version);
         let numbers = number_of_uid(uid).zip(number_of_version(version));
-        let odd = numbers.is_none();
         let (uid, version) = numbers.unwrap_or_default();
         let message = seen.health.as_mut().map(|health| take(&mut health.message));
+        let rare = Rare {
+            texts: match numbers {
+                None => Some((observation.uid, observation.resource_version)),
+                Some(_) => None,
+            },
+            message: message.unwrap_or_default(),
+        };
         Self {
             owner,
             uid,
             version,
-            odd: odd.then(|| Box::new((observation.uid, observation.resource_version))),
-            message: message.filter(|text| !text.is_empty()).map(Into::into),
+            rare: (rare != Rare::default()).then(|| Box::new(rare)),
             health: seen.health.map(|health| health.status),
             entry: observation.entry,
             projection: observation.projection,
@@ -214,11 +226,8 @@ impl Packed {
 
     fn unpack(&self) -> Seen {
         let numbers = || (uid_of_number(&self.uid), self.version.to_string());
-        let (uid, resource_version) = match &self.odd {
-            None => numbers(),
-            Some(odd) => (**odd).clone(),
-        };
-        let message = || self.message.as_deref().unwrap_or_default();
+        let Rare { texts, message } = self.rare.as_deref().cloned().unwrap_or_default();
+        let (uid, resource_version) = texts.unwrap_or_else(numbers);
         Seen {
             owner: self.owner.as_deref().cloned(),
             prune: self.prune,
@@ -231,7 +240,7 @@ impl Packed {
                 terminating: self.terminating,
                 by_kubectl: self.by_kubectl,
             },
-            health: self.health.map(|status| Health::new(status, message())),
+            health: self.health.map(|status| Health::new(status, message)),
             suspect: self.suspect,
         }
     }
@@ -347,8 +356,8 @@ mod tests {
 
     #[test]
     fn a_healthy_object_of_the_usual_kind_takes_little() {
-        assert!(size_of::<(Name, Packed)>() <= 112);
+        assert!(size_of::<(Name, Packed)>() <= 88);
         let packed = Packed::new(seen("7", healthy()), None);
-        assert!(packed.odd.is_none() && packed.message.is_none());
+        assert!(packed.rare.is_none());
     }
 }

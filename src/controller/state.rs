@@ -34,11 +34,11 @@ pub(super) struct Held {
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) application: Option<Application>,
+    pub(super) application: Option<Box<Application>>,
     /// The Application and its status while nothing is to be done.
     pub(super) resting: Option<Resting>,
     /// The status as it was written last.
-    pub(super) written: ApplicationStatus,
+    pub(super) written: Box<ApplicationStatus>,
     pub(super) following: Option<Following>,
     /// The newest revision of the source.
     pub(super) revision: Option<Revision>,
@@ -110,7 +110,7 @@ impl State {
         self.next_attempt = None;
     }
 
-    fn take_application(&mut self, mut application: Application) {
+    fn take_application(&mut self, mut application: Box<Application>) {
         if self
             .application
             .as_ref()
@@ -137,7 +137,7 @@ impl State {
     /// What a status that was written earlier says.
     pub(super) fn from_status(status: &ApplicationStatus) -> Self {
         let mut state = Self {
-            written: status.clone(),
+            written: Box::new(status.clone()),
             operation: status.operation_state.clone(),
             hooks: status.hooks.clone(),
             held: held(status.operation_state.as_ref()),
@@ -336,7 +336,7 @@ mod tests {
         let mut state = State::default();
         let asked = json!({"sync": {}});
         let arrive = |application| Inbox {
-            application: Some(application),
+            application: Some(Box::new(application)),
             ..Inbox::default()
         };
         state.absorb(arrive(application(7, asked.clone())));
