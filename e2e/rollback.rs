@@ -75,6 +75,64 @@ fn a_deployment_comes_back_and_stays_until_the_next_commit() {
 }
 
 #[test]
+fn a_revision_that_a_person_names_stays_until_the_next_commit() {
+    story(|lab| async move {
+        let app = lab.given("sync-revision").await?;
+        let first = app.commit(&[("map.yaml", Some(&config_map("map", "1")))])?;
+        app.create(&app.application()).await?;
+        app.synced(&first).await?;
+        let second = app
+            .push(&lab.agent, &[("map.yaml", Some(&config_map("map", "2")))])
+            .await?;
+        app.synced(&second).await?;
+        let ask = async |sync: Value| {
+            let operation =
+                json!({"operation": {"sync": sync, "initiatedBy": {"username": "alice"}}});
+            app.cluster.patch(&app.path(), &operation).await.map(drop)
+        };
+        ask(json!({"revision": first})).await?;
+        app.value("map", Some("1")).await?;
+        let status = app.synced(&first).await?;
+        assert_eq!(status["pin"]["by"], "alice");
+        assert_eq!(status["pin"]["id"], Value::Null);
+        app.condition("RolledBack", "to revision").await?;
+        // Against hands as well, and after a look at Git.
+        let edit = json!({"data": {"value": "hand"}});
+        app.cluster.patch(&app.map("map"), &edit).await?;
+        app.value("map", Some("1")).await?;
+        app.refresh().await?;
+        // What is not there is refused and changes nothing.
+        for (wish, why) in [
+            (json!({"revision": "no-such-branch"}), "no-such-branch"),
+            (json!({"revision": second, "dryRun": true}), "dry run"),
+        ] {
+            ask(wish).await?;
+            app.becomes("refused", |status| {
+                status["operationState"]["message"]
+                    .as_str()
+                    .is_some_and(|message| message.contains(why))
+            })
+            .await?;
+        }
+        app.value("map", Some("1")).await?;
+        // The newest one ends it, and so does a commit.
+        ask(json!({"revision": "main"})).await?;
+        app.value("map", Some("2")).await?;
+        let status = app.synced(&second).await?;
+        assert_eq!(status["pin"], Value::Null);
+        ask(json!({"revision": first})).await?;
+        app.value("map", Some("1")).await?;
+        let third = app
+            .push(&lab.agent, &[("map.yaml", Some(&config_map("map", "3")))])
+            .await?;
+        app.value("map", Some("3")).await?;
+        let status = app.synced(&third).await?;
+        assert_eq!(status["pin"], Value::Null);
+        Ok(())
+    });
+}
+
+#[test]
 fn without_git_and_disk_drift_is_repaired_and_a_deployment_comes_back() {
     story(|lab| async move {
         let app = lab.given_in("no-git", "home-no-git").await?;

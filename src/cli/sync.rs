@@ -20,6 +20,7 @@ Examples:
   trimtab sync shop --wait --timeout 10m
   trimtab sync shop --prune --wait    also delete what is no longer desired
   trimtab sync shop --dry-run         say what would be done and do nothing
+  trimtab sync shop --revision v1.2   until the next commit; `trimtab rollback shop --undo` ends it
   trimtab sync shop --resource apps:Deployment:web --resource :ConfigMap:shop/settings
   trimtab sync shop --replace --resource apps:Deployment:web")]
 pub(super) struct Args {
@@ -31,6 +32,14 @@ pub(super) struct Args {
     /// Say what would be done and do nothing; waits for the answer
     #[arg(long)]
     dry_run: bool,
+    /// A branch, tag or commit instead of the newest; it stays until the source has a newer commit
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        conflicts_with = "dry_run"
+    )]
+    revision: String,
     /// Only this object: GROUP:KIND:NAME or GROUP:KIND:NAMESPACE/NAME, the group empty for the
     /// core; `*` stands for any
     #[arg(long, value_name = "OBJECT", value_parser = selector)]
@@ -59,6 +68,7 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
         sync: Some(SyncOperation {
             prune: args.prune,
             dry_run: args.dry_run,
+            revision: args.revision,
             resources: args.resource,
             sync_options,
         }),

@@ -59,9 +59,12 @@ fn rolled_back(pin: &Pin) -> String {
         "" => "somebody",
         by => by,
     };
+    let to = match pin.id {
+        None => "revision".to_owned(),
+        Some(id) => format!("deployment {id}"),
+    };
     format!(
-        "to deployment {} ({}) by {by} at {}; the first commit after {} ends it",
-        pin.id,
+        "to {to} ({}) by {by} at {}; the first commit after {} ends it",
         short(&pin.revision),
         pin.at,
         short(&pin.until)

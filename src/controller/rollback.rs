@@ -1,13 +1,13 @@
-//! Going back: an earlier deployment counts as desired until the next commit. Needs neither Git
-//! nor a renderer.
+//! Going back: an earlier deployment, or a revision that a person names, counts as desired until
+//! the next commit. An earlier deployment needs neither Git nor a renderer.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::state::{State, rendered_spec};
 use super::{Context, report, syncing};
 use crate::cluster::Error as ClusterError;
 use crate::crd::{Application, Pin, RollbackOperation, SyncOperation};
-use crate::sync::recall;
+use crate::sync::{Desired, Manifests, Source, desire, keep, recall};
 
 /// Takes up a rollback that a person asked for: pins the deployment and turns the request into a
 /// sync of it. What cannot be done is refused.
@@ -16,18 +16,20 @@ pub(super) async fn take_up(
     state: &mut State,
     application: &mut Application,
 ) -> Result<(), ClusterError> {
-    let operation = application.operation.as_ref();
-    let Some(wish) = operation.and_then(|operation| operation.rollback.clone()) else {
+    let Some(operation) = application.operation.clone() else {
         return Ok(());
     };
-    let outcome = if wish.undo {
-        undo(state)
-    } else {
-        pin(context, state, application, &wish).await
+    let revision = operation.sync.filter(|sync| !sync.revision.is_empty());
+    let outcome = match (&operation.rollback, &revision) {
+        (Some(wish), _) if wish.undo => undo(state),
+        (Some(wish), _) => pin(context, state, application, wish).await,
+        (None, Some(sync)) => pin_revision(context, state, application, sync).await,
+        (None, None) => return Ok(()),
     };
     match outcome {
         Ok(()) => {
-            if let Some(operation) = &mut application.operation {
+            if let (Some(wish), Some(operation)) = (operation.rollback, &mut application.operation)
+            {
                 operation.sync = Some(SyncOperation {
                     prune: wish.prune,
                     ..SyncOperation::default()
@@ -93,6 +95,70 @@ async fn pin(
                 deployment.id
             )
         })?;
+    tracing::info!(app = %application.key, id = deployment.id, "rolled back until the next commit");
+    let pin = Pin {
+        id: Some(deployment.id),
+        bundle: deployment.bundle,
+        ..Pin::default()
+    };
+    hold(state, application, pin, desired, manifests);
+    Ok(())
+}
+
+/// Pins a branch, tag or commit. Its bundle is kept first, so that a restart finds it again.
+async fn pin_revision(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+    wish: &SyncOperation,
+) -> Result<(), String> {
+    if wish.dry_run {
+        return Err(
+            "a dry run is of the newest revision; a diff shows what another one would change"
+                .to_owned(),
+        );
+    }
+    let fetched = (context.fetch)(application.key.clone(), wish.revision.clone());
+    let commit_id = fetched.await?;
+    let newest = state.revision.as_ref().map(|it| &it.commit_id);
+    if newest == Some(&commit_id) {
+        if state.pin.is_some() {
+            undo(state)?;
+        }
+        return Ok(());
+    }
+    let mirror = (context.mirror_of)(&application.key)
+        .ok_or_else(|| "the repository was not read yet".to_owned())?;
+    let source = Source {
+        mirror: &mirror,
+        commit_id: &commit_id,
+    };
+    let engine = &context.engine;
+    let rendered = desire(engine, application, &source).await;
+    let (desired, manifests) = rendered.map_err(|error| error.to_string())?;
+    let history = &state.written.history;
+    let deployed = history.iter().map(|deployment| deployment.bundle.clone());
+    let wanted: BTreeSet<_> = deployed.chain([desired.digest.clone()]).collect();
+    keep(engine, application, &desired, &manifests, &wanted)
+        .await
+        .map_err(|error| error.to_string())?;
+    tracing::info!(app = %application.key, revision = commit_id, "syncs to it until the next commit");
+    let pin = Pin {
+        bundle: desired.digest.clone(),
+        ..Pin::default()
+    };
+    hold(state, application, pin, desired, manifests);
+    Ok(())
+}
+
+/// From now on this is what is desired, until the source has something newer.
+fn hold(
+    state: &mut State,
+    application: &Application,
+    pin: Pin,
+    desired: Desired,
+    manifests: Manifests,
+) {
     let newest = state.revision.as_ref().map(|it| it.commit_id.clone());
     let until = newest
         .or_else(|| state.pin.as_ref().map(|pin| pin.until.clone()))
@@ -100,19 +166,16 @@ async fn pin(
     let operation = application.operation.as_ref();
     let by = operation.and_then(|operation| operation.initiated_by.as_ref());
     state.pin = Some(Pin {
-        id: deployment.id,
-        revision: deployment.revision,
-        bundle: deployment.bundle,
+        revision: desired.commit_id.clone(),
         until,
         by: by.map(|by| by.username.clone()).unwrap_or_default(),
         at: report::timestamp(Duration::ZERO),
+        ..pin
     });
-    tracing::info!(app = %application.key, id = deployment.id, "rolled back until the next commit");
     state.desired = Some(desired);
     state.manifests = Some(manifests);
     state.rendered_spec = Some(rendered_spec(application));
     state.compare_error = None;
-    Ok(())
 }
 
 /// Whether a rollback is in force. A newer commit or another spec ends it.
@@ -127,7 +190,7 @@ pub(super) fn is_pinned(state: &mut State, application: &Application) -> bool {
     let spec = rendered_spec(application);
     let other_spec = state.rendered_spec.as_ref().is_some_and(|it| *it != spec);
     if newer || other_spec {
-        tracing::info!(app = %application.key, id = pin.id, "the rollback is over");
+        tracing::info!(app = %application.key, revision = pin.revision, "the rollback is over");
         state.pin = None;
         state.desired = None;
         return false;

@@ -353,6 +353,10 @@ pub(crate) struct SyncOperation {
     /// Say what would be done and do nothing.
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) dry_run: bool,
+    /// A branch, tag or commit instead of the newest one; it counts as desired until the source
+    /// has a newer commit, as after a rollback.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) revision: String,
     /// Only these objects, and no hooks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) resources: Vec<ResourceSelector>,

@@ -289,8 +289,9 @@ pub(crate) struct Attempt {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct Pin {
-    /// The id of the deployment in the history.
-    pub(crate) id: i64,
+    /// The id of the deployment in the history, none for a revision that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<i64>,
     pub(crate) revision: String,
     /// Digest that names the rendered bundle.
     pub(crate) bundle: String,
