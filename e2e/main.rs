@@ -13,6 +13,7 @@ mod given;
 mod lab;
 
 mod access;
+mod acting;
 mod adoption;
 mod bad_input;
 mod chart;

@@ -108,6 +108,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("get", "/api/v1/repositories", "stranger"),
     ("get", "/api/v1/receivers", "viewer"),
     ("post", "/api/v1/applications", "admin"),
+    ("post", "/api/v1/applications/preview", "admin"),
     ("get", "/api/v1/applications/{namespace}/{name}", "viewer"),
     ("put", "/api/v1/applications/{namespace}/{name}", "admin"),
     ("delete", "/api/v1/applications/{namespace}/{name}", "admin"),
@@ -144,6 +145,11 @@ const ROUTES: &[(&str, &str, &str)] = &[
     (
         "get",
         "/api/v1/applications/{namespace}/{name}/events",
+        "viewer",
+    ),
+    (
+        "get",
+        "/api/v1/applications/{namespace}/{name}/desired",
         "viewer",
     ),
     (
@@ -225,14 +231,14 @@ fn every_route_lets_in_who_may_and_nobody_else() {
                     .replace("{namespace}", "trimtab")
                     .replace("{name}", "none");
                 match path.rsplit('/').next() {
-                    Some("resource") => url.push_str(pod),
+                    Some("resource" | "desired") => url.push_str(pod),
                     Some("logs") => url.push_str(logs),
                     _ => {}
                 }
                 let body = match (path.rsplit('/').next(), *method) {
                     (Some("resource"), "post") => json!({"delete": {}}),
                     (Some("diff"), "post") => json!([]),
-                    (Some("applications"), "post") => json!({
+                    (Some("applications" | "preview"), "post") => json!({
                         "apiVersion": "trimtab.dev/v1alpha1", "kind": "Application",
                         "metadata": {"namespace": "trimtab", "name": "none"},
                     }),

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use fantoccini::actions::{InputSource as _, KeyAction, KeyActions};
 use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -166,6 +167,37 @@ impl Browser {
             .for_element(Locator::Css(selector))
             .await?;
         Ok(field.send_keys(text).await?)
+    }
+
+    /// Types keys where the focus is, in WebDriver's code points: `\u{E004}` is Tab, `\u{E007}`
+    /// Enter, `\u{E00C}` Escape.
+    pub(crate) async fn keys(&self, keys: &str) -> Result<()> {
+        let mut actions = KeyActions::new("keyboard".to_owned());
+        for key in keys.chars() {
+            actions = actions
+                .then(KeyAction::Down { value: key })
+                .then(KeyAction::Up { value: key });
+        }
+        Ok(self.client.perform_actions(actions).await?)
+    }
+
+    /// What has the focus, by its text.
+    pub(crate) async fn focused(&self) -> Result<String> {
+        let text = self
+            .run("return document.activeElement.textContent.trim()")
+            .await?;
+        Ok(text.as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Presses Tab until what has this text has the focus.
+    pub(crate) async fn tab_to(&self, text: &str) -> Result<()> {
+        for _ in 0..60 {
+            self.keys("\u{E004}").await?;
+            if self.focused().await? == text {
+                return Ok(());
+            }
+        }
+        bail!("{text} cannot be reached by Tab")
     }
 
     /// Runs a script in the page; the content security policy does not concern the driver.

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::applications::stored;
+use super::applications::{Visible, stored};
 use super::{Api, Identity, Problem};
 use crate::crd::{
     Application, ApplicationKey, Cascade, InitiatedBy, Operation, RollbackOperation, SyncOperation,
@@ -226,31 +226,76 @@ pub(super) async fn create(
     Query(query): Query<DryRun>,
     Json(manifest): Json<Value>,
 ) -> Result<Json<Value>, Problem> {
-    let object = Object::new(manifest).map_err(|error| Problem::wrong(error.to_string()))?;
-    let key = ApplicationKey {
-        namespace: object.namespace().unwrap_or_default().to_owned(),
-        name: object.name().to_owned(),
-    };
-    if !is_dns_name(&key.name) {
-        return Err(Problem::wrong("metadata.name is no name"));
-    }
-    if !api.about.namespaces.contains(&key.namespace) {
-        let kept = api.about.namespaces.join(", ");
-        return Err(Problem::wrong(format!(
-            "metadata.namespace must be one that the agent keeps: {kept}"
-        )));
-    }
-    if !api.may(&identity, "create", &key).await? {
-        let what = format!("create applications in namespace {}", key.namespace);
-        return Err(Problem::forbidden(identity.name(), &what));
-    }
-    let application = sound(object)?;
-    let created = api.applications.create(&application.object, query.dry_run);
-    let created = read(created.await?);
+    let created = api.create(&identity, manifest, query.dry_run).await?;
     if !query.dry_run {
-        log(&identity, &key, &format!("created {key}"));
+        let key = &created.key;
+        log(&identity, key, &format!("created {key}"));
     }
     Ok(Json(stored(created)))
+}
+
+/// What an Application would be and make, if it were created.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Proposal {
+    /// As it would be stored.
+    pub(crate) application: Value,
+    #[serde(flatten)]
+    pub(crate) visible: Visible,
+}
+
+pub(super) async fn preview(
+    State(api): State<Arc<Api>>,
+    Extension(identity): Extension<Identity>,
+    Json(manifest): Json<Value>,
+) -> Result<Json<Proposal>, Problem> {
+    api.propose(&identity, manifest).await.map(Json)
+}
+
+impl Api {
+    /// Renders and compares what an Application would desire that is not there yet. Needs the
+    /// right to create it.
+    pub(crate) async fn propose(
+        &self,
+        identity: &Identity,
+        manifest: Value,
+    ) -> Result<Proposal, Problem> {
+        let application = self.create(identity, manifest, true).await?;
+        let inspection = self.registry.propose(&application).await?;
+        Ok(Proposal {
+            application: stored(application),
+            visible: self.visible(identity, inspection).await?,
+        })
+    }
+
+    /// Creates an Application; a dry run only says what would be stored.
+    async fn create(
+        &self,
+        identity: &Identity,
+        manifest: Value,
+        dry_run: bool,
+    ) -> Result<Application, Problem> {
+        let object = Object::new(manifest).map_err(|error| Problem::wrong(error.to_string()))?;
+        let key = ApplicationKey {
+            namespace: object.namespace().unwrap_or_default().to_owned(),
+            name: object.name().to_owned(),
+        };
+        if !is_dns_name(&key.name) {
+            return Err(Problem::wrong("metadata.name is no name"));
+        }
+        if !self.about.namespaces.contains(&key.namespace) {
+            let kept = self.about.namespaces.join(", ");
+            return Err(Problem::wrong(format!(
+                "metadata.namespace must be one that the agent keeps: {kept}"
+            )));
+        }
+        if !self.may(identity, "create", &key).await? {
+            let what = format!("create applications in namespace {}", key.namespace);
+            return Err(Problem::forbidden(identity.name(), &what));
+        }
+        let application = sound(object)?;
+        let created = self.applications.create(&application.object, dry_run);
+        Ok(read(created.await?))
+    }
 }
 
 pub(super) async fn update(

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{About, Api, Explanation, Identity, Problem, explain};
+use super::{About, Api, Counts, Explanation, Identity, Problem, explain};
 use crate::controller::{Against, Inspection, Summary};
 use crate::crd::{Application, ApplicationKey, SyncCode};
 use crate::object::{Object, ResourceKey, redact_url};
@@ -90,6 +90,7 @@ pub(super) struct Detail {
 pub(super) struct AboutAnswer {
     user: String,
     agent: About,
+    now: Counts,
 }
 
 /// What differs, as far as the caller may see it.
@@ -135,6 +136,7 @@ pub(super) async fn about(
     Json(AboutAnswer {
         user: identity.name().to_owned(),
         agent: api.about.clone(),
+        now: api.counts(),
     })
 }
 
@@ -265,10 +267,19 @@ impl Api {
             (query.resource.is_empty() || query.resource == key.name)
                 && (query.kind.is_empty() || query.kind == key.kind)
         };
-        let mut inspection = self
+        let inspection = self
             .registry
             .inspect(&application, against, query.all, chosen)
             .await?;
+        self.visible(identity, inspection).await
+    }
+
+    /// A difference without what somebody may not see.
+    pub(super) async fn visible(
+        &self,
+        identity: &Identity,
+        mut inspection: Inspection,
+    ) -> Result<Visible, Problem> {
         let mut shown = Vec::new();
         let mut hidden = 0;
         for object in std::mem::take(&mut inspection.objects) {

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::actions::Done;
 use super::{Api, Identity, Problem};
 use crate::cluster::{LogRequest, Served};
-use crate::crd::ApplicationKey;
+use crate::crd::{Application, ApplicationKey};
 use crate::diff::{as_manifest, masked};
 use crate::object::{Kind, Object, ResourceKey, is_dns_label, is_dns_name};
 
@@ -94,7 +94,8 @@ impl ObjectQuery {
         serde_urlencoded::to_string(self).unwrap_or_default()
     }
 
-    fn key(&self) -> Result<ResourceKey, Problem> {
+    /// The object that is named, if it can be one.
+    pub(crate) fn key(&self) -> Result<ResourceKey, Problem> {
         // All of it ends up in an address of the API server. Names of roles may hold a colon.
         let in_name = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
         let named = |text: &str| {
@@ -126,6 +127,18 @@ pub(super) async fn resource(
 ) -> Result<Json<Value>, Problem> {
     let live = api.live(&identity, &query).await?;
     Ok(Json(as_manifest(&live).into_value()))
+}
+
+pub(super) async fn desired(
+    State(api): State<Arc<Api>>,
+    Extension(identity): Extension<Identity>,
+    Path((namespace, name)): Path<(String, String)>,
+    Query(query): Query<ObjectQuery>,
+) -> Result<Json<Value>, Problem> {
+    let application = api.application(&ApplicationKey { namespace, name }).await?;
+    let desired = api.desired(&identity, &application, &query).await?;
+    let desired = desired.ok_or_else(|| Problem::missing("such desired object"))?;
+    Ok(Json(desired.into_value()))
 }
 
 pub(super) async fn events(
@@ -235,6 +248,19 @@ impl Api {
         let live = self.cluster.get(&served, &key).await?;
         live.map(masked)
             .ok_or_else(|| Problem::missing(&key.to_string()))
+    }
+
+    /// One object as an application desires it; none when it does not. Masked as the live one.
+    pub(crate) async fn desired(
+        &self,
+        identity: &Identity,
+        application: &Application,
+        query: &ObjectQuery,
+    ) -> Result<Option<Object>, Problem> {
+        let key = query.key()?;
+        self.permitted(identity, "get", &key, &query.version, "")
+            .await?;
+        Ok(self.registry.manifest(application, &key).await?)
     }
 
     /// What somebody may do to it; what they may not is not offered.

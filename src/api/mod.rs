@@ -30,10 +30,11 @@ use crate::trigger::Journal;
 use identity::Authenticator;
 use permission::Permissions;
 
+pub(crate) use actions::Proposal;
 pub(crate) use applications::{DiffQuery, Filter, List, Visible, stored};
 pub(crate) use explain::{Explanation, explain};
 pub(crate) use identity::{AUDIENCE, Identity};
-pub(crate) use live::{EventRow, ObjectQuery};
+pub(crate) use live::{EventRow, LiveRights, ObjectQuery};
 pub(crate) use permission::Need;
 pub(crate) use problem::{Problem, random_hex};
 pub(crate) use repositories::RepositoryRow;
@@ -82,6 +83,36 @@ pub(crate) struct About {
     pub(crate) namespaces: Vec<String>,
     /// The API group of its Applications.
     pub(crate) group: String,
+    /// How long it waits between two looks at a repository that nobody pushes to, in seconds.
+    pub(crate) poll_seconds: u64,
+    /// Caps and deadlines, each with its name and its value in words.
+    pub(crate) limits: Vec<(&'static str, String)>,
+    /// What holds kustomize and helm while they render.
+    pub(crate) sandbox: &'static str,
+}
+
+/// What the agent does right now.
+#[derive(Clone, Copy, Debug, serde::Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Counts {
+    pub(crate) applications: usize,
+    /// Live objects that are watched.
+    pub(crate) objects: usize,
+    pub(crate) repositories: usize,
+    /// Streams of changes that are open.
+    pub(crate) streams: usize,
+    /// Resident memory of the agent in MiB, none where the system does not say.
+    pub(crate) memory_mib: Option<u64>,
+}
+
+/// Resident memory of the agent in MiB, where the system says.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib / 1024)
 }
 
 impl Api {
@@ -130,5 +161,15 @@ impl Api {
 
     pub(crate) fn about(&self) -> &About {
         &self.about
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            applications: self.registry.summaries().len(),
+            objects: self.registry.managed_objects(),
+            repositories: self.sources.looks().len(),
+            streams: stream::open(),
+            memory_mib: resident(),
+        }
     }
 }

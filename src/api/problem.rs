@@ -54,7 +54,7 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, format!("{name} may not {what}"))
     }
 
-    pub(super) fn missing(what: &str) -> Self {
+    pub(crate) fn missing(what: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, format!("there is no {what}"))
     }
 

@@ -218,6 +218,16 @@ fn reading() -> Vec<Route> {
         .answer::<Value>(),
         Route::new(
             get.clone(),
+            "/api/v1/applications/{namespace}/{name}/desired",
+            Application("get"),
+            "One object as it is desired, rendered and not applied, with the values of Secrets \
+             masked; needs `get` on it",
+            live::desired,
+        )
+        .query(&OBJECT)
+        .answer::<Value>(),
+        Route::new(
+            get.clone(),
             "/api/v1/applications/{namespace}/{name}/events",
             Application("get"),
             "Events of the application, or of one object",
@@ -251,6 +261,15 @@ fn storing() -> Vec<Route> {
         .query(actions::DRY_RUN)
         .body::<Value>()
         .answer::<Value>(),
+        Route::new(
+            Method::POST,
+            "/api/v1/applications/preview",
+            LoggedIn,
+            "What an application would make, if it were created; needs `create` in its namespace",
+            actions::preview,
+        )
+        .body::<Value>()
+        .answer::<actions::Proposal>(),
         Route::new(
             Method::PUT,
             "/api/v1/applications/{namespace}/{name}",

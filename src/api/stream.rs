@@ -49,6 +49,11 @@ impl Place {
     }
 }
 
+/// Streams that are open now.
+pub(super) fn open() -> usize {
+    OPEN.load(Ordering::Relaxed)
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         OPEN.fetch_sub(1, Ordering::Relaxed);

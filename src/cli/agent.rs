@@ -29,6 +29,7 @@ use crate::controller::{
 };
 use crate::crd::definition;
 use crate::crd::names::{GROUP, KIND, SECRET_TYPE_LABELS, VERSION};
+use crate::exec;
 use crate::git::Limits;
 use crate::object::{Kind, Object, YamlLimits};
 use crate::reload::{self, Content, Reloaded};
@@ -325,7 +326,7 @@ async fn build(
         },
     }));
     let namespaces = namespaces(args);
-    let about = about(args, &cluster, &namespaces).await?;
+    let about = about(args, settings, &cluster, &namespaces).await?;
     let api = Arc::new(Api::new(
         api::Parts {
             registry: Arc::clone(&registry),
@@ -349,13 +350,21 @@ async fn build(
     })
 }
 
-async fn about(args: &Args, cluster: &Cluster, namespaces: &[String]) -> Result<About> {
+async fn about(
+    args: &Args,
+    settings: &Settings,
+    cluster: &Cluster,
+    namespaces: &[String],
+) -> Result<About> {
     Ok(About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kube_version: cluster.version().await?,
         home: args.namespace.clone(),
         namespaces: namespaces.to_owned(),
         group: args.application_group.clone(),
+        poll_seconds: settings.poll_interval.as_secs(),
+        limits: settings.limits.described(),
+        sandbox: exec::SANDBOX,
     })
 }
 

@@ -84,6 +84,20 @@ pub(crate) struct Limits {
     pub(crate) fetch_bytes: u64,
 }
 
+impl Limits {
+    /// Each with its name and its value in words.
+    pub(crate) fn described(&self) -> Vec<(&'static str, String)> {
+        let seconds = |time: Duration| format!("{} s", time.as_secs());
+        let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+        vec![
+            ("one render", seconds(self.render_timeout)),
+            ("one fetch", seconds(self.fetch_timeout)),
+            ("bytes of one fetch", mib(self.fetch_bytes)),
+            ("one delivery", mib(self.webhook_body as u64)),
+        ]
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[derive(Default)]

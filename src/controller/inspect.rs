@@ -90,54 +90,79 @@ impl Registry {
         let Some(context) = self.context() else {
             return Err(Unavailable::Application(application.key.clone()));
         };
-        let (desired, manifests) = find(&context, application, against).await?;
-        let known = state::State::from_status(&application.status);
-        let ignore = IgnoreRules::compile(
-            &context.engine.ignore_differences,
-            &application.spec.ignore_differences,
-        );
-        let ignore = ignore.map_err(|faults| Unavailable::Other(faults.join("; ")))?;
-        let differing: BTreeSet<ResourceKey> = application
-            .status
-            .resources
-            .iter()
-            .filter(|row| row.status != SyncCode::Synced)
-            .map(crate::crd::ResourceStatus::key)
-            .collect();
-        let applied = |key: &ResourceKey, digest| {
-            let baseline = known.baselines.get(key);
-            baseline.is_some_and(|baseline| baseline.desired == digest)
-        };
-        let mut keys: BTreeMap<ResourceKey, Kind> = BTreeMap::new();
-        for (key, object) in &desired.objects {
-            if all || differing.contains(key) || !applied(key, object.digest) {
-                keys.insert(key.clone(), object.kind.clone());
-            }
-        }
-        for (key, held) in known.inventory.iter().filter(|(_, held)| !held.hook) {
-            if !desired.objects.contains_key(key) {
-                keys.insert(key.clone(), held.kind.clone());
-            }
-        }
-        let keys: Vec<_> = keys.into_iter().filter(|(key, _)| chosen(key)).collect();
-        let cluster = cluster_of(&context, application);
-        let scene = Scene {
-            owner: &application.key,
-            cluster: &cluster,
-            desired: &desired,
-            manifests: &manifests,
-            ignore: &ignore,
-        };
-        let previews = preview(&context.engine, &scene, &keys).await;
-        let objects = previews.into_iter().zip(&keys);
-        Ok(Inspection {
-            revision: desired.commit_id.clone(),
-            desired: desired.objects.len(),
-            objects: objects
-                .filter_map(|(preview, (_, kind))| difference(preview, kind, &application.key))
-                .collect(),
-        })
+        let found = find(&context, application, against).await?;
+        inspect(&context, application, &found, all, chosen).await
     }
+
+    /// One manifest as an application desires it now, rendered and not yet applied; none when it
+    /// does not desire it. The values of a Secret are masked.
+    pub(crate) async fn manifest(
+        &self,
+        application: &Application,
+        key: &ResourceKey,
+    ) -> Result<Option<Object>, Unavailable> {
+        let Some(context) = self.context() else {
+            return Err(Unavailable::Application(application.key.clone()));
+        };
+        let (_, manifests) = find(&context, application, Against::Now).await?;
+        Ok(manifests.objects.get(key).cloned().map(masked))
+    }
+}
+
+/// Compares what was found with the cluster.
+pub(super) async fn inspect(
+    context: &Context,
+    application: &Application,
+    (desired, manifests): &(Desired, Manifests),
+    all: bool,
+    chosen: impl Fn(&ResourceKey) -> bool + Send + Sync,
+) -> Result<Inspection, Unavailable> {
+    let known = state::State::from_status(&application.status);
+    let ignore = IgnoreRules::compile(
+        &context.engine.ignore_differences,
+        &application.spec.ignore_differences,
+    );
+    let ignore = ignore.map_err(|faults| Unavailable::Other(faults.join("; ")))?;
+    let differing: BTreeSet<ResourceKey> = application
+        .status
+        .resources
+        .iter()
+        .filter(|row| row.status != SyncCode::Synced)
+        .map(crate::crd::ResourceStatus::key)
+        .collect();
+    let applied = |key: &ResourceKey, digest| {
+        let baseline = known.baselines.get(key);
+        baseline.is_some_and(|baseline| baseline.desired == digest)
+    };
+    let mut keys: BTreeMap<ResourceKey, Kind> = BTreeMap::new();
+    for (key, object) in &desired.objects {
+        if all || differing.contains(key) || !applied(key, object.digest) {
+            keys.insert(key.clone(), object.kind.clone());
+        }
+    }
+    for (key, held) in known.inventory.iter().filter(|(_, held)| !held.hook) {
+        if !desired.objects.contains_key(key) {
+            keys.insert(key.clone(), held.kind.clone());
+        }
+    }
+    let keys: Vec<_> = keys.into_iter().filter(|(key, _)| chosen(key)).collect();
+    let cluster = cluster_of(context, application);
+    let scene = Scene {
+        owner: &application.key,
+        cluster: &cluster,
+        desired,
+        manifests,
+        ignore: &ignore,
+    };
+    let previews = preview(&context.engine, &scene, &keys).await;
+    let objects = previews.into_iter().zip(&keys);
+    Ok(Inspection {
+        revision: desired.commit_id.clone(),
+        desired: desired.objects.len(),
+        objects: objects
+            .filter_map(|(preview, (_, kind))| difference(preview, kind, &application.key))
+            .collect(),
+    })
 }
 
 /// Finds the desired state that is meant.

@@ -11,6 +11,7 @@ mod gates;
 mod inspect;
 mod live;
 mod project;
+mod proposal;
 mod reconcile;
 mod registry;
 mod report;

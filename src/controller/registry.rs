@@ -16,7 +16,7 @@ use crate::trigger::{Listener, News, Revision};
 /// What arrived for an application since it was last looked at. The newest of each counts.
 #[derive(Default)]
 pub(super) struct Inbox {
-    pub(super) application: Option<Application>,
+    pub(super) application: Option<Box<Application>>,
     pub(super) gone: bool,
     pub(super) revision: Option<Revision>,
     /// The last word about the source: none when it was not looked at, an error or all well.
@@ -118,6 +118,11 @@ impl Registry {
         summaries
     }
 
+    /// How many live objects are remembered.
+    pub(crate) fn managed_objects(&self) -> usize {
+        self.context.get().map_or(0, |context| context.live.len())
+    }
+
     /// What changes in [`Registry::summaries`] from now on.
     pub(crate) fn follow(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
@@ -164,7 +169,7 @@ impl Registry {
             mailbox
         });
         self.show(mailbox, &application);
-        mailbox.put(|inbox| inbox.application = Some(application));
+        mailbox.put(|inbox| inbox.application = Some(Box::new(application)));
     }
 
     fn gone(&self, key: &ApplicationKey) {
@@ -181,6 +186,10 @@ impl Registry {
 
 impl Listener for Registry {
     fn hear(&self, application: &ApplicationKey, news: News) {
+        // A look at what is no Application yet leaves nothing behind.
+        if !lock(&self.mailboxes).contains_key(application) {
+            return;
+        }
         if let (News::Revision(_), Some(context)) = (&news, self.context.get()) {
             context.claims.expect(application);
         }

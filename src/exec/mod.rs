@@ -14,6 +14,10 @@ use nix::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+/// What holds a child, for people.
+pub(crate) const SANDBOX: &str = "a process group of its own with an empty environment, a folder \
+    of its own, a deadline and a cap on what it prints; no kernel sandbox";
+
 /// What to run and how far it may go.
 #[derive(Clone, Debug)]
 pub(crate) struct Command {

@@ -10,26 +10,24 @@ use axum::{
 };
 use maud::{Markup, html};
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::{address, difference, graph, html as page_of, layout, waterfall, words};
 use crate::api::{Api, DiffQuery, EventRow, Identity, ObjectQuery, Problem, explain};
 use crate::controller::Against;
 use crate::crd::{Application, ApplicationKey, Deployment, OperationPhase};
-use crate::diff::as_manifest;
-use crate::object::{Object, redact_url, to_yaml};
+use crate::object::{redact_url, to_yaml};
 
-type Named = Path<(String, String)>;
+pub(super) type Named = Path<(String, String)>;
 
 /// What every page of an application begins with.
-struct Head {
-    application: Application,
+pub(super) struct Head {
+    pub(super) application: Application,
     may: BTreeMap<&'static str, bool>,
     user: String,
 }
 
 impl Head {
-    async fn read(api: &Api, identity: &Identity, path: Named) -> Result<Self, Problem> {
+    pub(super) async fn read(api: &Api, identity: &Identity, path: Named) -> Result<Self, Problem> {
         let Path((namespace, name)) = path;
         let key = ApplicationKey { namespace, name };
         Ok(Self {
@@ -44,16 +42,16 @@ impl Head {
     }
 
     /// The address of a page of it, or of an action on it.
-    fn page(&self, page: &str) -> String {
+    pub(super) fn page(&self, page: &str) -> String {
         let key = &self.application.key;
         address(&key.namespace, &key.name, page)
     }
 
-    fn action(&self, action: &str) -> String {
+    pub(super) fn action(&self, action: &str) -> String {
         format!("/api/v1{}", self.page(action))
     }
 
-    fn show(&self, tab: &str, content: &Markup) -> Response {
+    pub(super) fn show(&self, tab: &str, content: &Markup) -> Response {
         let key = &self.application.key;
         let content = html! {
             (self.top())
@@ -127,6 +125,7 @@ impl Head {
                 }
                 @if self.may("refresh") {
                     (layout::button("Refresh", &self.action("refresh"), "{}"))
+                    (layout::button("Hard refresh", &self.action("refresh"), r#"{"hard":true}"#))
                 }
                 @if self.may("rollback") && status.pin.is_some() {
                     (layout::button("End rollback", &self.action("rollback"), r#"{"undo":true}"#))
@@ -152,6 +151,9 @@ impl Head {
         let fields = html! {
             label .check { input type="checkbox" name="prune"; "Prune: delete what is not desired" }
             label .check { input type="checkbox" name="dryRun"; "Dry run: only say what would change" }
+            label { "Branch, tag or commit" input name="revision" maxlength="255"
+                placeholder="the newest of its own"; }
+            p .dim { "Another one stays until the source has a newer commit." }
             @if rows.len() < 200 {
                 details { summary { "Only some of the " (rows.len()) " objects" }
                     @for row in rows {
@@ -308,7 +310,7 @@ pub(super) async fn events(
     Ok(head.show("Events", &event_table(&rows)))
 }
 
-fn event_table(rows: &[EventRow]) -> Markup {
+pub(super) fn event_table(rows: &[EventRow]) -> Markup {
     html! {
         @if rows.is_empty() { p .empty { "No events." } }
         @else {
@@ -402,119 +404,4 @@ pub(super) async fn manifest(
     let head = Head::read(&api, &identity, path).await?;
     let text = to_yaml(&crate::api::stored(head.application.clone())).unwrap_or_default();
     Ok(head.show("Manifest", &html! { pre .code tabindex="0" { (text) } }))
-}
-
-pub(super) async fn resource(
-    State(api): State<Arc<Api>>,
-    Extension(identity): Extension<Identity>,
-    path: Named,
-    Query(query): Query<ObjectQuery>,
-) -> Result<Response, Problem> {
-    let head = Head::read(&api, &identity, path).await?;
-    let live = api.live(&identity, &query).await?;
-    let key = live.key();
-    let text = to_yaml(&as_manifest(&live)).unwrap_or_default();
-    let events = api.events(&identity, &head.application.key, &query).await;
-    let health = crate::health::assess(&live);
-    let target = format!("{}?{}", head.action("resource"), query.to_query());
-    let workload = matches!(
-        key.kind.as_str(),
-        "Deployment" | "StatefulSet" | "DaemonSet"
-    );
-    let may = api.live_actions(&identity, &query).await?;
-    let content = html! {
-        div .title { h2 { (key) } (words::health_of(health.as_ref())) }
-        @if let Some(message) = health.map(|health| health.message).filter(|it| !it.is_empty()) {
-            p { (message) }
-        }
-        p { a href={ (head.page("diff")) "?all=true&kind=" (key.kind) "&resource=" (key.name) } {
-            "What differs of it" } }
-        div .actions {
-            @if workload && may.patch { (layout::button("Restart", &target, r#"{"restart":{}}"#)) }
-            @if scales(&key.kind) && may.patch { (scale_dialog(&target, &live)) }
-            @if may.delete { (delete_live(&target, &key.name)) }
-        }
-        @if key.kind == "Pod" {
-            h3 { "Log" }
-            (log_choices(&live))
-            pre .log tabindex="0" aria-label="Log" data-log={ (head.action("logs"))
-                "?follow=true&resourceNamespace=" (key.namespace) "&resource=" (key.name) } {}
-            noscript { p { "The log needs the script; " code { "kubectl logs" } " does not." } }
-        }
-        h3 { "Live" }
-        pre .code tabindex="0" { (text) }
-        h3 { "Events" }
-        @match &events {
-            Ok(rows) => { (event_table(rows)) }
-            Err(problem) => { p .dim { (problem.message()) } }
-        }
-    };
-    Ok(head.show("Objects", &content))
-}
-
-/// Which log is shown: the script puts these into its request.
-fn log_choices(pod: &Object) -> Markup {
-    let names = |pointer: &str| {
-        let containers = pod
-            .get(pointer)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
-        let names = containers.filter_map(|it| it["name"].as_str());
-        names.map(str::to_owned).collect::<Vec<_>>()
-    };
-    let mut containers = names("/spec/containers");
-    containers.extend(names("/spec/initContainers"));
-    html! {
-        form .filters .scripted data-log-choices {
-            label { "Container" select name="container" {
-                @for name in &containers { option value=(name) { (name) } }
-            } }
-            label { "Last lines" select name="tail" {
-                @for lines in ["500", "100", "2000"] { option { (lines) } }
-            } }
-            label { "Younger than" select name="since" {
-                option value="" { "any" } option value="300" { "5 min" } option value="3600" { "1 h" }
-            } }
-            label .check { input type="checkbox" name="previous" value="true";
-                "before the last restart" }
-        }
-    }
-}
-
-fn scales(kind: &str) -> bool {
-    matches!(kind, "Deployment" | "StatefulSet" | "ReplicaSet")
-}
-
-fn scale_dialog(target: &str, live: &Object) -> Markup {
-    let send = layout::Send {
-        title: "Scale",
-        go: "Scale",
-        method: "POST",
-        to: target,
-    };
-    let now = live
-        .get("/spec/replicas")
-        .and_then(Value::as_i64)
-        .unwrap_or(1);
-    let fields = html! {
-        label { "Replicas" input type="number" name="replicas" min="0" max="10000" required
-            value=(now) data-inside="scale"; }
-        p .dim { "With self-heal, what the source says about replicas is put back at once." }
-    };
-    layout::dialog("scale", "Scale…", &send, &fields)
-}
-
-fn delete_live(target: &str, name: &str) -> Markup {
-    let send = layout::Send {
-        title: "Delete this live object?",
-        go: "Delete",
-        method: "POST",
-        to: target,
-    };
-    let fields = html! {
-        p { strong { (name) } " is deleted now. What is desired is made again by the next sync." }
-        input type="hidden" name="delete" value="{}" data-json;
-    };
-    layout::dialog("delete-live", "Delete object…", &send, &fields)
 }

@@ -25,9 +25,8 @@ pub(super) fn page(
     deployment: Option<i64>,
 ) -> Markup {
     let split = shown.view == "split";
-    let objects = &visible.inspection.objects;
-    let differing = objects.iter().filter(|it| it.fate != Fate::Unchanged);
-    let count = differing.clone().count();
+    let all = visible.inspection.objects.iter();
+    let count = all.filter(|it| it.fate != Fate::Unchanged).count();
     let mut other = format!("{base}?view={}", if split { "unified" } else { "split" });
     if let Some(id) = deployment {
         other.push_str(&format!("&all=true&deployment={id}"));
@@ -35,10 +34,18 @@ pub(super) fn page(
     html! {
         p { strong { (count) } " of " (visible.inspection.desired) " objects would change. "
             a href=(other) { @if split { "Unified" } @else { "Side by side" } } }
+        (objects(visible, split))
+    }
+}
+
+/// Every object that differs.
+pub(super) fn objects(visible: &Visible, split: bool) -> Markup {
+    let objects = &visible.inspection.objects;
+    html! {
         @if visible.hidden > 0 {
             p .dim { (visible.hidden) " more differ that you may not see." }
         }
-        @for object in differing { (one(object, split)) }
+        @for object in objects.iter().filter(|it| it.fate != Fate::Unchanged) { (one(object, split)) }
     }
 }
 

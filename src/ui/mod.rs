@@ -1,6 +1,7 @@
 //! The pages: HTML made on the server of the same values as the API, one small script, one style
 //! sheet, nothing from any other host. Every page can be read without the script.
 
+mod about;
 mod application;
 mod assets;
 mod difference;
@@ -8,8 +9,9 @@ mod graph;
 mod layout;
 mod list;
 mod login;
+mod new;
+mod object;
 mod repositories;
-mod settings;
 mod waterfall;
 mod webhooks;
 mod words;
@@ -48,20 +50,15 @@ fn general_pages() -> Vec<Route> {
     use Need::{LoggedIn, Public};
     vec![
         Route::new(Method::GET, "/", LoggedIn, "Applications", list::page),
+        Route::new(Method::GET, "/new", LoggedIn, "New application", new::page),
         Route::new(
-            Method::GET,
-            "/new",
+            Method::POST,
+            "/new/preview",
             LoggedIn,
-            "New application",
-            settings::new_page,
+            "What a new application would make",
+            new::preview,
         ),
-        Route::new(
-            Method::GET,
-            "/about",
-            LoggedIn,
-            "About",
-            settings::about_page,
-        ),
+        Route::new(Method::GET, "/about", LoggedIn, "About", about::page),
         Route::new(
             Method::GET,
             "/tiles",
@@ -138,8 +135,8 @@ fn application_pages() -> Vec<Route> {
             Method::GET,
             "/applications/{namespace}/{name}/resource",
             application,
-            "One live object",
-            application::resource,
+            "One object, desired and live",
+            object::page,
         ),
     ]
 }

@@ -111,11 +111,12 @@
     if (target.dataset.open) $(`#${CSS.escape(target.dataset.open)}`).showModal();
     else if (target.dataset.close !== undefined) target.closest("dialog").close();
     else if (target.dataset.zoom) scale(Number(target.dataset.zoom));
-    else if (target.dataset.check !== undefined) await make(target.form, true);
     else if (target.dataset.post) {
       target.disabled = true;
       try {
-        notice((await send("POST", target.dataset.post, JSON.parse(target.dataset.body))).done);
+        const answer = await send("POST", target.dataset.post, JSON.parse(target.dataset.body));
+        if (target.dataset.then) { location.assign(target.dataset.then); return; }
+        notice(answer.done);
       } catch (error) { notice(error.message, true); }
       target.disabled = false;
       refreshSoon();
@@ -123,7 +124,7 @@
   });
   addEventListener("submit", async (event) => {
     const form = event.target;
-    if (form.dataset.new !== undefined) { event.preventDefault(); await make(form, false); return; }
+    if (form.dataset.fill) { event.preventDefault(); await fill(form); return; }
     if (!form.dataset.send) return;
     event.preventDefault();
     const { body, query } = gather(form);
@@ -149,7 +150,7 @@
   addEventListener("input", (event) => {
     const form = event.target.closest("form");
     if (form?.dataset.logChoices !== undefined) { chooseLog(form); return; }
-    if (form?.dataset.new !== undefined) { draft(form); return; }
+    if (form?.dataset.fill) { $("#preview").replaceChildren(); return; }
     if (form?.dataset.filters === undefined) return;
     clearTimeout(typing);
     typing = setTimeout(() => {
@@ -205,41 +206,25 @@
     } catch { box.append("\n(the log ended)"); }
   }
 
-  // The Application that the form describes.
-  function draft(form) {
-    const { body } = gather(form);
-    const spec = {
-      project: "default",
-      source: { repoURL: body.repoURL },
-      destination: { name: "in-cluster", namespace: body.destination },
-    };
-    if (body.path) spec.source.path = body.path;
-    if (body.targetRevision) spec.source.targetRevision = body.targetRevision;
-    const policy = {};
-    if (body.automated) policy.automated = { prune: body.prune, selfHeal: body.selfHeal };
-    if (body.createNamespace) policy.syncOptions = ["CreateNamespace=true"];
-    if (Object.keys(policy).length) spec.syncPolicy = policy;
-    const metadata = { name: body.name, namespace: body.home };
-    if (body.finalizer) metadata.finalizers = ["trimtab.dev/resources-finalizer"];
-    const made = { apiVersion: `${body.group}/v1alpha1`, kind: "Application", metadata, spec };
-    form.elements.manifest.value = JSON.stringify(made, null, 2);
-    return made;
-  }
-  async function make(form, dry) {
-    if (!form.reportValidity()) return;
-    const error = $(".error", form);
+  // What the server makes of a form, shown below it.
+  async function fill(form) {
+    const error = $(".error", form), box = $("#preview"), go = $(".go", form);
     error.hidden = true;
+    go.disabled = true;
+    box.replaceChildren("Reading the repository …");
     try {
-      const made = await send("POST", `/api/v1/applications${dry ? "?dryRun=true" : ""}`, draft(form));
-      if (dry) notice("The API server would take it.");
-      else location.assign(`/applications/${made.metadata.namespace}/${made.metadata.name}`);
-    } catch (problem) { error.textContent = problem.message; error.hidden = false; }
+      const options = { method: "POST", headers: { "Content-Type": "application/json", "X-Trimtab": "1" } };
+      options.body = JSON.stringify(gather(form).body);
+      const answer = await fetch(form.dataset.fill, options);
+      if (!answer.ok) throw new Error((await answer.json()).error);
+      const made = new DOMParser().parseFromString(policy.createHTML(await answer.text()), "text/html");
+      box.replaceChildren(...[...made.body.childNodes].map((it) => document.adoptNode(it)));
+    } catch (problem) { box.replaceChildren(); error.textContent = problem.message; error.hidden = false; }
+    go.disabled = false;
   }
 
   function begin() {
     for (const box of all("[data-log]")) follow(box);
-    const form = $("[data-new]");
-    if (form) draft(form);
   }
   begin();
   listen();

@@ -1,0 +1,168 @@
+//! One object of an application: desired beside live, its log and Events, and what is done to it by
+//! hand.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    extract::{Query, State},
+    http::StatusCode,
+    response::Response,
+};
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::application::{Head, Named, event_table};
+use super::{layout, words};
+use crate::api::{Api, Identity, LiveRights, ObjectQuery, Problem};
+use crate::diff::as_manifest;
+use crate::object::{Object, to_yaml};
+
+pub(super) async fn page(
+    State(api): State<Arc<Api>>,
+    Extension(identity): Extension<Identity>,
+    path: Named,
+    Query(query): Query<ObjectQuery>,
+) -> Result<Response, Problem> {
+    let head = Head::read(&api, &identity, path).await?;
+    let key = query.key()?;
+    let live = match api.live(&identity, &query).await {
+        Err(problem) if problem.status() == StatusCode::NOT_FOUND => None,
+        live => Some(live?),
+    };
+    let listed = head.application.status.resources.iter();
+    let managed = listed.map(|row| row.key()).any(|it| it == key);
+    // A pod that a Deployment owns is desired by nobody: nothing is rendered for it.
+    let (desired, unknown) = match managed {
+        false => (None, None),
+        true => match api.desired(&identity, &head.application, &query).await {
+            Ok(desired) => (desired, None),
+            Err(problem) => (None, Some(problem.message().to_owned())),
+        },
+    };
+    if live.is_none() && !managed {
+        return Err(Problem::missing(&key.to_string()));
+    }
+    let events = api.events(&identity, &head.application.key, &query).await;
+    let health = live.as_ref().and_then(crate::health::assess);
+    let may = api.live_actions(&identity, &query).await?;
+    let yaml = |object: &Object| to_yaml(&as_manifest(object)).unwrap_or_default();
+    let content = html! {
+        div .title { h2 { (key) } @if live.is_some() { (words::health_of(health.as_ref())) } }
+        @if let Some(message) = health.map(|health| health.message).filter(|it| !it.is_empty()) {
+            p { (message) }
+        }
+        @if managed {
+            p { a href={ (head.page("diff")) "?all=true&kind=" (key.kind) "&resource=" (key.name) } {
+                "What differs of it" } }
+        }
+        @if let Some(live) = &live {
+            (live_actions(&format!("{}?{}", head.action("resource"), query.to_query()), live, &may))
+            @if key.kind == "Pod" {
+                h3 { "Log" }
+                (log_choices(live))
+                pre .log tabindex="0" aria-label="Log" data-log={ (head.action("logs"))
+                    "?follow=true&resourceNamespace=" (key.namespace) "&resource=" (key.name) } {}
+                noscript { p { "The log needs the script; " code { "kubectl logs" } " does not." } }
+            }
+        }
+        div .beside {
+            @if let Some(desired) = &desired {
+                div { h3 { "Desired" } pre .code tabindex="0" { (yaml(desired)) } }
+            }
+            div { h3 { "Live" }
+                @match &live {
+                    Some(live) => { pre .code tabindex="0" { (yaml(live)) } }
+                    None => { p .empty { "It is not there." } }
+                }
+            }
+        }
+        @if let Some(why) = &unknown { p .dim { "What is desired cannot be told: " (why) } }
+        h3 { "Events" }
+        @match &events {
+            Ok(rows) => { (event_table(rows)) }
+            Err(problem) => { p .dim { (problem.message()) } }
+        }
+    };
+    Ok(head.show("Objects", &content))
+}
+
+/// What this person may do to a live object.
+fn live_actions(target: &str, live: &Object, may: &LiveRights) -> Markup {
+    let kind = live.kind();
+    let workload = matches!(kind, "Deployment" | "StatefulSet" | "DaemonSet");
+    html! {
+        div .actions {
+            @if workload && may.patch { (layout::button("Restart", target, r#"{"restart":{}}"#)) }
+            @if scales(kind) && may.patch { (scale_dialog(target, live)) }
+            @if may.delete { (delete_live(target, live.name())) }
+        }
+    }
+}
+
+/// Which log is shown: the script puts these into its request.
+fn log_choices(pod: &Object) -> Markup {
+    let names = |pointer: &str| {
+        let containers = pod
+            .get(pointer)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        let names = containers.filter_map(|it| it["name"].as_str());
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut containers = names("/spec/containers");
+    containers.extend(names("/spec/initContainers"));
+    html! {
+        form .filters .scripted data-log-choices {
+            label { "Container" select name="container" {
+                @for name in &containers { option value=(name) { (name) } }
+            } }
+            label { "Last lines" select name="tail" {
+                @for lines in ["500", "100", "2000"] { option { (lines) } }
+            } }
+            label { "Younger than" select name="since" {
+                option value="" { "any" } option value="300" { "5 min" } option value="3600" { "1 h" }
+            } }
+            label .check { input type="checkbox" name="previous" value="true";
+                "before the last restart" }
+        }
+    }
+}
+
+fn scales(kind: &str) -> bool {
+    matches!(kind, "Deployment" | "StatefulSet" | "ReplicaSet")
+}
+
+fn scale_dialog(target: &str, live: &Object) -> Markup {
+    let send = layout::Send {
+        title: "Scale",
+        go: "Scale",
+        method: "POST",
+        to: target,
+    };
+    let now = live
+        .get("/spec/replicas")
+        .and_then(Value::as_i64)
+        .unwrap_or(1);
+    let fields = html! {
+        label { "Replicas" input type="number" name="replicas" min="0" max="10000" required
+            value=(now) data-inside="scale"; }
+        p .dim { "With self-heal, what the source says about replicas is put back at once." }
+    };
+    layout::dialog("scale", "Scale…", &send, &fields)
+}
+
+fn delete_live(target: &str, name: &str) -> Markup {
+    let send = layout::Send {
+        title: "Delete this live object?",
+        go: "Delete",
+        method: "POST",
+        to: target,
+    };
+    let fields = html! {
+        p { strong { (name) } " is deleted now. What is desired is made again by the next sync." }
+        input type="hidden" name="delete" value="{}" data-json;
+    };
+    layout::dialog("delete-live", "Delete object…", &send, &fields)
+}
