@@ -42,7 +42,7 @@ fn every_variant_is_taken_by_the_api_server() {
             ],
             vec![
                 "--set",
-                "hooksSecret=hooks",
+                "hooksSecret=hooks,oidcSecret=oidc",
                 "--set",
                 "ingress.enabled=true",
                 "--set",

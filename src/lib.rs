@@ -22,8 +22,8 @@
 //! |---|---|
 //! | words | [`object`]· [`telemetry`] |
 //! | the resource | [`crd`]· [`config`]· |
-//! | decisions and tools | [`webhook`]· [`diff`]· [`health`]· [`exec`] [`reload`] |
-//! | plans and hands | [`trigger`]· [`plan`]· [`git`] [`render`] [`cluster`] [`bundle`] |
+//! | decisions and tools | [`webhook`]· [`diff`]· [`health`]· [`exec`] [`reload`] [`connect`] |
+//! | plans and hands | [`trigger`]· [`plan`]· [`git`] [`render`] [`cluster`] [`bundle`] [`oidc`] |
 //! | the engine | [`sync`] |
 //! | drivers | [`source`] [`controller`] [`server`] |
 //! | what people may do | [`api`] |
@@ -56,6 +56,7 @@ mod bundle;
 mod cli;
 mod cluster;
 mod config;
+mod connect;
 mod controller;
 mod crd;
 mod diff;
@@ -65,6 +66,7 @@ mod health;
 #[cfg(any(test, feature = "micro"))]
 pub mod micro;
 mod object;
+mod oidc;
 mod plan;
 mod reload;
 mod render;

@@ -9,8 +9,10 @@ use std::{
 const FLOORS: &[&[&str]] = &[
     &["object", "telemetry"],
     &["crd", "config"],
-    &["webhook", "diff", "health", "exec", "reload"],
-    &["trigger", "plan", "git", "render", "cluster", "bundle"],
+    &["webhook", "diff", "health", "exec", "reload", "connect"],
+    &[
+        "trigger", "plan", "git", "render", "cluster", "bundle", "oidc",
+    ],
     &["sync"],
     &["source", "controller", "server"],
     &["api"],
@@ -29,6 +31,9 @@ const PURE: &[&str] = &[
     "health/",
     "trigger/",
     "plan/",
+    "oidc/claims.rs",
+    "oidc/keys.rs",
+    "oidc/verify.rs",
     "sync/compare.rs",
     "controller/conditions.rs",
     "controller/status.rs",

@@ -13,6 +13,7 @@ use axum::{
     response::Response,
 };
 
+use super::sessions::Holder;
 use super::{Api, Identity, Need, Problem};
 use crate::crd::ApplicationKey;
 use crate::object::{is_dns_label, is_dns_name};
@@ -109,7 +110,7 @@ pub(crate) async fn check_need(
 }
 
 impl Api {
-    /// Who sent this: a bearer token, or the token of a browser's session.
+    /// Who sent this: a bearer token, or whoever the browser's session stands for.
     pub(crate) async fn identity(&self, headers: &HeaderMap) -> Result<Identity, Problem> {
         let token = match headers.get(AUTHORIZATION) {
             Some(value) => {
@@ -118,7 +119,11 @@ impl Api {
                 let bearer = scheme.eq_ignore_ascii_case("bearer");
                 bearer.then(|| token.trim().to_owned())
             }
-            None => self.sessions.token(headers),
+            None => match self.sessions.holder(headers) {
+                Some(Holder::Person(identity)) => return Ok(identity),
+                Some(Holder::Token(token)) => Some(token),
+                None => None,
+            },
         };
         let token = token.ok_or_else(Problem::unauthenticated)?;
         self.authenticator.identify(&token).await

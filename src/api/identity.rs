@@ -36,6 +36,17 @@ impl Identity {
         known.then_some(Self(user))
     }
 
+    /// Somebody whom the provider named; as for people of the API server, everybody who is known
+    /// is in the group for that.
+    pub(super) fn named(name: String, mut groups: Vec<String>) -> Option<Self> {
+        groups.push("system:authenticated".to_owned());
+        Self::new(User {
+            name,
+            groups,
+            ..User::default()
+        })
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.0.name
     }

@@ -7,6 +7,7 @@ mod explain;
 mod guard;
 mod identity;
 mod live;
+mod logins;
 mod openapi;
 mod permission;
 mod problem;
@@ -24,10 +25,12 @@ use tokio::sync::watch;
 use crate::cluster::{Applications, Cluster};
 use crate::controller::Registry;
 use crate::crd::{Application, ApplicationKey};
+use crate::oidc::Provider;
 use crate::source::SourceLoop;
 use crate::telemetry::Metrics;
 use crate::trigger::Journal;
 use identity::Authenticator;
+use logins::Logins;
 use permission::Permissions;
 
 pub(crate) use actions::Proposal;
@@ -35,6 +38,7 @@ pub(crate) use applications::{DiffQuery, Filter, List, Visible, stored};
 pub(crate) use explain::{Explanation, explain};
 pub(crate) use identity::{AUDIENCE, Identity};
 pub(crate) use live::{EventRow, LiveRights, ObjectQuery};
+pub(crate) use logins::{LOGIN_COOKIE, PATIENCE};
 pub(crate) use permission::Need;
 pub(crate) use problem::{Problem, random_hex};
 pub(crate) use repositories::RepositoryRow;
@@ -51,6 +55,7 @@ pub(crate) struct Parts {
     pub(crate) sources: Arc<SourceLoop>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) provider: Option<Provider>,
 }
 
 /// What the API works with.
@@ -66,6 +71,8 @@ pub(crate) struct Api {
     authenticator: Authenticator,
     permissions: Permissions,
     pub(crate) sessions: Sessions,
+    provider: Option<Provider>,
+    logins: Logins,
     /// Streams end when the agent does.
     stopped: watch::Receiver<bool>,
     about: About,
@@ -134,6 +141,8 @@ impl Api {
             permissions: Permissions::new(cluster.clone(), &about.group),
             cluster,
             sessions: Sessions::default(),
+            provider: parts.provider,
+            logins: Logins::default(),
             stopped,
             about,
         }

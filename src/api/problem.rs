@@ -63,6 +63,16 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
+    /// Something else that is needed does not answer as it should.
+    pub(super) fn unavailable(message: &str) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, message)
+    }
+
+    /// Whoever this is, they are not let in.
+    pub(crate) fn refused(message: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, message)
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }

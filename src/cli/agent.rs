@@ -18,6 +18,7 @@ use tokio::{
 
 use super::Outcome;
 use super::hooks::Receivers;
+use super::provider::{host, provider};
 use crate::api::{self, About, Api};
 use crate::bundle::Bundles;
 use crate::cluster::{
@@ -335,8 +336,9 @@ async fn build(
             sources: Arc::clone(&sources),
             journal: Arc::clone(&journal),
             metrics: Arc::clone(metrics),
+            provider: provider(settings)?,
         },
-        args.host.clone(),
+        args.host.iter().cloned().chain(host(settings)).collect(),
         stopped,
         about,
     ));

@@ -17,6 +17,7 @@ mod man;
 mod operate;
 mod output;
 mod pause;
+mod provider;
 mod refresh;
 mod rollback;
 mod sync;

@@ -1,6 +1,7 @@
 //! The agent's settings, `trimtab.yaml`: text in, checked values out. Reads no file.
 
 mod globs;
+mod oidc;
 mod project_file;
 mod projects;
 mod schedule;
@@ -12,6 +13,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use serde::Deserialize;
 
 use crate::object::{IgnoreDifferences, duration, is_dns_name, parse_document};
+pub(crate) use oidc::{CALLBACK, Oidc, is_safe};
 pub(crate) use projects::{Project, Projects};
 pub(crate) use windows::{SyncWindow, WindowKind};
 
@@ -39,6 +41,8 @@ pub(crate) struct Settings {
     /// The ServiceAccount of applications that neither name one nor have one by their project; the
     /// agent's own when empty.
     pub(crate) default_service_account_name: String,
+    /// How people log in besides with a token of the cluster.
+    pub(crate) oidc: Option<Oidc>,
 }
 
 /// One webhook address, `/hooks/<name>`, and what it accepts.
@@ -109,6 +113,7 @@ struct File {
     limits: LimitsFile,
     projects: Vec<project_file::ProjectFile>,
     default_service_account_name: String,
+    oidc: Option<oidc::OidcFile>,
 }
 
 #[derive(Deserialize)]
@@ -146,6 +151,7 @@ impl Default for Settings {
             },
             projects: Projects::default(),
             default_service_account_name: String::new(),
+            oidc: None,
         }
     }
 }
@@ -199,6 +205,7 @@ impl Settings {
             ));
         }
         settings.default_service_account_name = account;
+        settings.oidc = file.oidc.map(oidc::OidcFile::check).transpose()?;
         let mut names = BTreeSet::new();
         for receiver in file.receivers {
             if !names.insert(receiver.name.clone()) {

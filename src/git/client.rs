@@ -2,27 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use sha2::{Digest, Sha256};
 
 use super::credential::Credential;
-use super::tls;
 use super::{Error, RepositoryUrl};
-
-/// A host that does not even accept within this time is down.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longer than the usual poll interval, so that a poll finds the connection of the last one.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(240);
-const IDLE_CONNECTIONS_PER_HOST: usize = 2;
-
-pub(super) type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+use crate::connect;
+pub(super) use crate::connect::Client;
 
 /// Connections to Git servers. A clone shares them. Must be used inside a Tokio runtime.
 #[derive(Clone, Default)]
@@ -56,7 +42,7 @@ impl Transport {
         // Plain addresses get a client that trusts nobody: loading the system's authorities takes
         // milliseconds and memory.
         let ca = if url.is_https() { ca_pem } else { None };
-        let client = build(ca, insecure || !url.is_https()).map_err(|problem| {
+        let client = connect::client(ca, insecure || !url.is_https()).map_err(|problem| {
             Error::CertificateAuthority {
                 url: url.to_string(),
                 problem,
@@ -65,22 +51,4 @@ impl Transport {
         clients.insert(key, client.clone());
         Ok(client)
     }
-}
-
-fn build(ca_pem: Option<&[u8]>, insecure: bool) -> Result<Client, String> {
-    let mut connector = HttpConnector::new();
-    connector.enforce_http(false);
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    connector.set_keepalive(Some(Duration::from_secs(30)));
-    let connector = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_tls_config(tls::config(ca_pem, insecure)?)
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(connector);
-    Ok(legacy::Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST)
-        .build(connector))
 }

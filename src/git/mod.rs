@@ -15,7 +15,6 @@ mod names;
 mod read;
 mod revision;
 mod session;
-mod tls;
 mod url;
 mod wire;
 

@@ -49,6 +49,22 @@ pub(super) fn bare(title: &str, content: &Markup) -> Markup {
     }
 }
 
+/// A page that leads on at once, by itself or by a click.
+pub(super) fn onward(to: &str) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="refresh" content={ "0; url=" (to) };
+                title { "Logged in · Trimtab" }
+                link rel="stylesheet" href=(assets::address("trimtab.css"));
+            }
+            body { main #content .narrow { p { "You are logged in. " a href=(to) { "Go on" } } } }
+        }
+    }
+}
+
 fn head(title: &str) -> Markup {
     html! {
         head {

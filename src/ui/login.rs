@@ -1,4 +1,4 @@
-//! Logging in with a token of the cluster, and out again.
+//! Logging in with a token of the cluster or by the provider, and out again.
 
 use std::sync::Arc;
 
@@ -15,7 +15,10 @@ use maud::html;
 use serde::Deserialize;
 
 use super::{html as page_of, layout};
-use crate::api::{Api, COOKIE_NAME, LIFETIME, Problem};
+use crate::api::{Api, COOKIE_NAME, LIFETIME, LOGIN_COOKIE, PATIENCE, Problem};
+
+/// Leads to the provider.
+pub(super) const PROVIDER: &str = "/login/provider";
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -30,16 +33,21 @@ pub(super) struct LogIn {
     next: String,
 }
 
-pub(super) async fn page(Query(next): Query<Next>) -> Response {
-    page_of(form(&next.next, ""))
+pub(super) async fn page(State(api): State<Arc<Api>>, Query(next): Query<Next>) -> Response {
+    page_of(form(&api, &next.next, ""))
 }
 
-fn form(next: &str, error: &str) -> maud::Markup {
+fn form(api: &Api, next: &str, error: &str) -> maud::Markup {
+    let provider = api.provider().map(|provider| &provider.settings().name);
     layout::bare(
         "Log in",
         &html! {
             h1 { "Log in" }
             @if !error.is_empty() { p .error role="alert" { (error) } }
+            @if let Some(name) = provider {
+                p { a .go href={ (PROVIDER) "?" (query(next)) } { "Log in with " (name) } }
+                h2 { "Or with a token" }
+            }
             form method="post" action="/login" .login {
                 input type="hidden" name="next" value=(next);
                 label { "Token of the cluster"
@@ -70,14 +78,14 @@ pub(super) async fn log_in(
             }
             _ => problem.message(),
         };
-        return Ok((problem.status(), page_of(form(&log_in.next, error))).into_response());
+        return Ok((problem.status(), page_of(form(&api, &log_in.next, error))).into_response());
     }
     // Whatever session the browser came with ends: nobody is logged in under a name they brought.
     api.sessions.end(&headers);
     let Some(id) = api.sessions.begin(token) else {
         return Ok((
             StatusCode::SERVICE_UNAVAILABLE,
-            page_of(form(&log_in.next, "Too many people are logged in.")),
+            page_of(form(&api, &log_in.next, "Too many people are logged in.")),
         )
             .into_response());
     };
@@ -93,23 +101,76 @@ pub(super) async fn log_out(State(api): State<Arc<Api>>, headers: HeaderMap) -> 
     response
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Back {
+    state: String,
+    code: String,
+    error: String,
+    error_description: String,
+}
+
+/// Leads to the provider's page.
+pub(super) async fn to_provider(
+    State(api): State<Arc<Api>>,
+    Query(next): Query<Next>,
+) -> Result<Response, Problem> {
+    let (page, browser) = api.begin_login(local(&next.next)).await?;
+    let mut response = Redirect::to(&page).into_response();
+    // Lax: the provider's page leads back from another site.
+    let cookie = format!(
+        "{LOGIN_COOKIE}={browser}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={}",
+        PATIENCE.as_secs()
+    );
+    add_cookie(&mut response, &cookie);
+    Ok(response)
+}
+
+/// Where the provider sends people back to.
+pub(super) async fn from_provider(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    Query(back): Query<Back>,
+) -> Result<Response, Problem> {
+    if !back.error.is_empty() {
+        let what = [back.error, back.error_description].join(" ");
+        let what: String = what.chars().filter(|c| !c.is_control()).take(200).collect();
+        let why = format!("the provider refused: {}", what.trim());
+        return Err(Problem::refused(&why));
+    }
+    let (session, next) = api.end_login(&headers, &back.state, &back.code).await?;
+    // A page of ours that goes on by itself: browsers would not send the new cookie, which is for
+    // our own pages alone, where another site's redirect leads.
+    let page = layout::onward(local(&next));
+    let mut response = page_of(page);
+    set_cookie(&mut response, &session, LIFETIME.as_secs());
+    let gone = format!("{LOGIN_COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0");
+    add_cookie(&mut response, &gone);
+    Ok(response)
+}
+
+fn add_cookie(response: &mut Response, cookie: &str) {
+    if let Ok(cookie) = HeaderValue::from_str(cookie) {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+}
+
 fn set_cookie(response: &mut Response, value: &str, seconds: u64) {
     let cookie = format!(
         "{COOKIE_NAME}={value}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={seconds}"
     );
-    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-        response.headers_mut().insert(SET_COOKIE, cookie);
-    }
+    add_cookie(response, &cookie);
+}
+
+fn query(next: &str) -> String {
+    serde_urlencoded::to_string([("next", next)]).unwrap_or_default()
 }
 
 /// The log-in page that leads back afterwards.
 pub(super) fn address(back: &str) -> String {
     match local(back) {
         "/" => "/login".to_owned(),
-        back => {
-            let next = serde_urlencoded::to_string([("next", back)]).unwrap_or_default();
-            format!("/login?{next}")
-        }
+        back => format!("/login?{}", query(back)),
     }
 }
 

@@ -82,6 +82,20 @@ fn general_pages() -> Vec<Route> {
         ),
         Route::new(Method::GET, "/login", Public, "Log in", login::page),
         Route::new(Method::POST, "/login", Public, "Log in", login::log_in),
+        Route::new(
+            Method::GET,
+            login::PROVIDER,
+            Public,
+            "Log in by the provider",
+            login::to_provider,
+        ),
+        Route::new(
+            Method::GET,
+            crate::config::CALLBACK,
+            Public,
+            "Back from the provider",
+            login::from_provider,
+        ),
         Route::new(Method::POST, "/logout", Public, "Log out", login::log_out),
         Route::new(
             Method::GET,
