@@ -27,6 +27,7 @@ mod faults;
 mod hooks;
 mod ignoring;
 mod installation;
+mod limits;
 mod oidc;
 mod options;
 mod pages;

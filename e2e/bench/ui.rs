@@ -31,7 +31,7 @@ pub(crate) async fn measure(binary: &Path, options: &Options) -> Result<Vec<Row>
     let token = visitor::token(cluster, "looker", "trimtab").await?;
     let mut rows = vec![memory::now(&rig, "before anybody looks")?];
     rows.extend(answers(&rig, &token).await?);
-    rows.push(streams(&rig, &token).await?);
+    rows.push(streams(&rig).await?);
     rows.extend(in_a_browser(&rig, &token).await?);
     rows.push(memory::now(&rig, "after somebody looked")?);
     Ok(rows)
@@ -93,11 +93,19 @@ async fn answers(rig: &Rig, token: &str) -> Result<Vec<Row>> {
 }
 
 /// What so many open streams cost.
-async fn streams(rig: &Rig, token: &str) -> Result<Row> {
+async fn streams(rig: &Rig) -> Result<Row> {
     eprintln!("opening {STREAMS} streams ...");
+    // One person may have 40.
+    let cluster = &rig.control_plane.cluster;
+    let mut tokens = Vec::new();
+    for name in ["looker-a", "looker-b", "looker-c"] {
+        visitor::create(cluster, name).await?;
+        tokens.push(visitor::token(cluster, name, "trimtab").await?);
+    }
     let before = rig.agent.memory()?;
     let mut open = Vec::new();
-    for _ in 0..STREAMS {
+    for number in 0..STREAMS {
+        let token = &tokens[number % tokens.len()];
         let mut stream = request(rig.agent.people, "/api/v1/stream", token).await?;
         let mut begin = [0; 12];
         stream.read_exact(&mut begin).await?;

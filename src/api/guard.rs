@@ -1,13 +1,17 @@
 //! What every request passes before its route runs: the right host, no token where logs see it,
 //! no forged write, somebody who is known and may do this.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Instant,
+};
 
 use axum::{
     extract::{RawPathParams, Request, State},
     http::{
-        HeaderMap, HeaderValue, Method, StatusCode,
-        header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN},
+        Extensions, HeaderMap, HeaderValue, Method, StatusCode,
+        header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN},
     },
     middleware::Next,
     response::Response,
@@ -17,7 +21,10 @@ use super::sessions::Holder;
 use super::{Api, Identity, Need, Problem};
 use crate::crd::ApplicationKey;
 use crate::object::{is_dns_label, is_dns_name};
+use crate::server::{Client, origin};
 
+/// Bytes of path and query.
+const LONGEST_ADDRESS: usize = 8 << 10;
 /// A header that no form of another site can send.
 const OURS: &str = "x-trimtab";
 /// Where a request comes from, in the browser's own words (Fetch Metadata).
@@ -44,6 +51,18 @@ pub(crate) async fn check_request(
     if query.contains("token=") {
         return Err(Problem::wrong(
             "a token in an address ends up in logs: send it as a header",
+        ));
+    }
+    if request.uri().path().len() + query.len() > LONGEST_ADDRESS {
+        return Err(Problem::new(
+            StatusCode::URI_TOO_LONG,
+            "the address is too long",
+        ));
+    }
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "a body is sent as it is, not compressed",
         ));
     }
     if *request.method() != Method::GET && *request.method() != Method::HEAD {
@@ -77,10 +96,18 @@ pub(crate) async fn check_need(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
+    let client = client(request.extensions());
+    let now = Instant::now();
     if need == Need::Public {
+        if !api.visitors.take(&client, now) {
+            return Err(Problem::too_often());
+        }
         return Ok(next.run(request).await);
     }
-    let identity = api.identity(request.headers()).await?;
+    let identity = api.identity(request.headers(), client).await?;
+    if !api.people.take(&identity.name().to_owned(), now) {
+        return Err(Problem::too_often());
+    }
     if let Need::Application(verb) = need {
         let part = |name: &str| {
             let mut found = path.iter().filter(|(key, _)| *key == name);
@@ -111,7 +138,12 @@ pub(crate) async fn check_need(
 
 impl Api {
     /// Who sent this: a bearer token, or whoever the browser's session stands for.
-    pub(crate) async fn identity(&self, headers: &HeaderMap) -> Result<Identity, Problem> {
+    /// `client` pays for what is not known.
+    pub(crate) async fn identity(
+        &self,
+        headers: &HeaderMap,
+        client: IpAddr,
+    ) -> Result<Identity, Problem> {
         let token = match headers.get(AUTHORIZATION) {
             Some(value) => {
                 let value = value.to_str().unwrap_or_default();
@@ -125,9 +157,21 @@ impl Api {
                 None => None,
             },
         };
-        let token = token.ok_or_else(Problem::unauthenticated)?;
-        self.authenticator.identify(&token).await
+        let Some(token) = token else {
+            let permitted = self.visitors.take(&client, Instant::now());
+            return Err(match permitted {
+                true => Problem::unauthenticated(),
+                false => Problem::too_often(),
+            });
+        };
+        self.authenticator.identify(&token, client).await
     }
+}
+
+/// Who pays for a request of somebody who is not known.
+fn client(extensions: &Extensions) -> IpAddr {
+    let client = extensions.get::<Client>();
+    client.map_or(Ipv4Addr::UNSPECIFIED.into(), |client| origin(client.0))
 }
 
 /// Whether a browser was led here by a name of somebody else: an address cannot be rebound, a

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -10,6 +11,7 @@ use ring::digest;
 
 use super::Problem;
 use crate::cluster::{Cluster, User};
+use crate::server::Rates;
 
 /// The audience that tokens must be made for; one for the API server itself is refused, so that
 /// nobody hands us more than we need.
@@ -62,6 +64,8 @@ type Fingerprint = [u8; 32];
 pub(super) struct Authenticator {
     cluster: Cluster,
     answers: Mutex<HashMap<Fingerprint, (Instant, Option<Identity>)>>,
+    /// Tokens of nobody, by where they came from.
+    guesses: Rates<IpAddr>,
     /// The second that is running and the reviews in it.
     rate: Mutex<(Instant, u32)>,
 }
@@ -71,12 +75,14 @@ impl Authenticator {
         Self {
             cluster,
             answers: Mutex::default(),
+            // Fewer than REVIEWS, so that one who guesses leaves room for others.
+            guesses: Rates::new(1, 10),
             rate: Mutex::new((Instant::now(), 0)),
         }
     }
 
     /// Whose token this is.
-    pub(super) async fn identify(&self, token: &str) -> Result<Identity, Problem> {
+    pub(super) async fn identify(&self, token: &str, client: IpAddr) -> Result<Identity, Problem> {
         if token.is_empty() || token.len() > LONGEST {
             return Err(Problem::unauthenticated());
         }
@@ -85,11 +91,20 @@ impl Authenticator {
         if let Some(known) = self.remembered(&fingerprint) {
             return known.ok_or_else(Problem::unauthenticated);
         }
-        if !self.permits(Instant::now()) {
+        // Whoever guessed too often is not asked about; who is logged in at the same address is
+        // known and was let in above.
+        let now = Instant::now();
+        if !self.guesses.has(&client, now) {
+            return Err(Problem::too_often());
+        }
+        if !self.permits(now) {
             return Err(Problem::busy("too many log-ins at once"));
         }
         let reviewed = self.cluster.review_token(token, AUDIENCE).await?;
         let identity = reviewed.and_then(Identity::new);
+        if identity.is_none() {
+            self.guesses.take(&client, now);
+        }
         self.remember(fingerprint, identity.clone());
         identity.ok_or_else(Problem::unauthenticated)
     }

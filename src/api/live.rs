@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::actions::Done;
+use super::stream::Place;
 use super::{Api, Identity, Problem};
 use crate::cluster::{LogRequest, Served};
 use crate::crd::{Application, ApplicationKey};
@@ -173,10 +174,13 @@ pub(super) async fn logs(
         since: query.since.map(|since| since.max(1)),
         tail: Some(query.tail.unwrap_or(TAIL).clamp(0, MOST_LINES)),
     };
+    let place = Place::take(&identity)?;
     let lines = api.cluster.logs(&key.namespace, &key.name, &wanted).await?;
     let mut stopped = api.stopped.clone();
     let ended = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
-    let lines = lines.map_ok(|mut line| {
+    let lines = lines.map_ok(move |mut line| {
+        // Counted as long as somebody reads.
+        let _ = &place;
         line.push('\n');
         line
     });

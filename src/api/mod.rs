@@ -18,7 +18,7 @@ mod stream;
 mod tree;
 mod webhooks;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use tokio::sync::watch;
 
@@ -26,6 +26,7 @@ use crate::cluster::{Applications, Cluster};
 use crate::controller::Registry;
 use crate::crd::{Application, ApplicationKey};
 use crate::oidc::Provider;
+use crate::server::Rates;
 use crate::source::SourceLoop;
 use crate::telemetry::Metrics;
 use crate::trigger::Journal;
@@ -73,6 +74,10 @@ pub(crate) struct Api {
     pub(crate) sessions: Sessions,
     provider: Option<Provider>,
     logins: Logins,
+    /// Requests of those who are not logged in, by where they come from.
+    visitors: Rates<IpAddr>,
+    /// Requests of those who are, by name.
+    people: Rates<String>,
     /// Streams end when the agent does.
     stopped: watch::Receiver<bool>,
     about: About,
@@ -143,6 +148,8 @@ impl Api {
             sessions: Sessions::default(),
             provider: parts.provider,
             logins: Logins::default(),
+            visitors: Rates::new(20, 200),
+            people: Rates::new(100, 1000),
             stopped,
             about,
         }

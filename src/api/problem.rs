@@ -63,6 +63,14 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
+    /// Somebody asks too often.
+    pub(super) fn too_often() -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many requests, try again in a moment",
+        )
+    }
+
     /// Something else that is needed does not answer as it should.
     pub(super) fn unavailable(message: &str) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, message)
@@ -131,7 +139,10 @@ impl IntoResponse for Problem {
             let scheme = HeaderValue::from_static("Bearer realm=\"trimtab\"");
             response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(
+            self.status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        ) {
             let soon = HeaderValue::from_static("5");
             response.headers_mut().insert(RETRY_AFTER, soon);
         }

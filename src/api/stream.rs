@@ -3,10 +3,8 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    net::IpAddr,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -25,39 +23,59 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::{Api, Identity, Problem};
 use crate::controller::Change;
+use crate::server::{Client, origin};
 
 pub(super) const QUERY: &[(&str, &str)] = &[(
     "application",
     "NAMESPACE/NAME: only this one; all that the caller may list when not given",
 )];
 
-/// Streams at a time; a page has one.
+/// Streams at a time, of changes and of logs; a page has one.
 const MOST: usize = 200;
+/// Streams of one person.
+const MOST_OF_ONE: usize = 40;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How often it is asked again whether somebody may still look.
 const REVIEW: Duration = Duration::from_secs(60);
 
-static OPEN: AtomicUsize = AtomicUsize::new(0);
+static OPEN: LazyLock<Mutex<HashMap<String, usize>>> = LazyLock::new(Mutex::default);
 
 /// Counts a stream as long as it is open.
-struct Place;
+pub(super) struct Place(String);
 
 impl Place {
-    fn take() -> Option<Self> {
-        let place = Self;
-        (OPEN.fetch_add(1, Ordering::Relaxed) < MOST).then_some(place)
+    /// None when there are too many, of all or of this person.
+    pub(super) fn take(identity: &Identity) -> Result<Self, Problem> {
+        let name = identity.name().to_owned();
+        let mut streams = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if streams.values().sum::<usize>() >= MOST {
+            return Err(Problem::busy("too many pages are open"));
+        }
+        let own = streams.entry(name.clone()).or_default();
+        if *own >= MOST_OF_ONE {
+            return Err(Problem::too_often());
+        }
+        *own += 1;
+        Ok(Self(name))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut streams = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = streams.get_mut(&self.0) {
+            *own -= 1;
+            if *own == 0 {
+                streams.remove(&self.0);
+            }
+        }
     }
 }
 
 /// Streams that are open now.
 pub(super) fn open() -> usize {
-    OPEN.load(Ordering::Relaxed)
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        OPEN.fetch_sub(1, Ordering::Relaxed);
-    }
+    let streams = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    streams.values().sum()
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -69,6 +87,7 @@ pub(super) struct StreamQuery {
 struct Follower {
     api: Arc<Api>,
     headers: HeaderMap,
+    client: IpAddr,
     identity: Identity,
     only: String,
     changes: Receiver<Change>,
@@ -83,11 +102,13 @@ pub(super) async fn stream(
     Extension(identity): Extension<Identity>,
     Query(query): Query<StreamQuery>,
     headers: HeaderMap,
+    Extension(Client(client)): Extension<Client>,
 ) -> Result<Response, Problem> {
-    let place = Place::take().ok_or_else(|| Problem::busy("too many pages are open"))?;
+    let place = Place::take(&identity)?;
     let follower = Follower {
         changes: api.registry.follow(),
         headers,
+        client: origin(client),
         identity,
         only: query.application,
         reviewed: Instant::now(),
@@ -142,7 +163,7 @@ impl Follower {
 
     /// Asks again who this is; none when nobody any more.
     async fn review(&mut self) -> Option<()> {
-        self.identity = self.api.identity(&self.headers).await.ok()?;
+        self.identity = self.api.identity(&self.headers, self.client).await.ok()?;
         self.permitted.clear();
         self.reviewed = Instant::now();
         Some(())

@@ -24,7 +24,7 @@ use crate::bundle::Bundles;
 use crate::cluster::{
     Applications, ClientOptions, Cluster, Mode, Selection, Served, WatchEvent, connect,
 };
-use crate::config::Settings;
+use crate::config::{Ranges, Settings};
 use crate::controller::{
     Claims, Context, Dependencies, LiveTable, ProjectsInForce, Registry, watch_applications,
 };
@@ -153,12 +153,8 @@ async fn run(args: Args) -> Result<()> {
         built = build(&args, &settings, &metrics, &pending, stopped.clone()) => built?,
         () = terminated() => return Ok(()),
     };
-    let limits = ServeLimits {
-        connections: 512,
-        header_bytes: 32 << 10,
-        grace: Duration::from_secs(3),
-        ..ServeLimits::default()
-    };
+    let proxies = Arc::new(settings.trusted_proxies.clone());
+    let limits = limits_of_people(Arc::clone(&proxies));
     let router = site(&api);
     let mut people = tokio::spawn(serve(port, router, limits, ended(stopped.clone())));
     let receivers = Receivers::new(&settings, Arc::clone(&sources), journal)?;
@@ -174,7 +170,10 @@ async fn run(args: Args) -> Result<()> {
     let mut hooks = tokio::spawn(serve(
         hooks_port,
         router,
-        ServeLimits::default(),
+        ServeLimits {
+            proxies,
+            ..ServeLimits::default()
+        },
         ended(stopped),
     ));
     tokio::select! {
@@ -186,6 +185,18 @@ async fn run(args: Args) -> Result<()> {
     stop.send_replace(true);
     let _ = tokio::join!(hooks, operations, people);
     Ok(())
+}
+
+/// Pages and streams of many people at once.
+fn limits_of_people(proxies: Arc<Ranges>) -> ServeLimits {
+    ServeLimits {
+        connections: 512,
+        per_address: 128,
+        proxies,
+        header_bytes: 32 << 10,
+        grace: Duration::from_secs(3),
+        ..ServeLimits::default()
+    }
 }
 
 /// Takes new projects; all applications look whether they may still do what they do.

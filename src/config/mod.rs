@@ -4,6 +4,7 @@ mod globs;
 mod oidc;
 mod project_file;
 mod projects;
+mod ranges;
 mod schedule;
 mod source_address;
 mod windows;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use crate::object::{IgnoreDifferences, duration, is_dns_name, parse_document};
 pub(crate) use oidc::{CALLBACK, Oidc, is_safe};
 pub(crate) use projects::{Project, Projects};
+pub(crate) use ranges::Ranges;
 pub(crate) use windows::{SyncWindow, WindowKind};
 
 /// Why a settings file is not taken.
@@ -43,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) default_service_account_name: String,
     /// How people log in besides with a token of the cluster.
     pub(crate) oidc: Option<Oidc>,
+    /// Proxies that say whom they speak for (`X-Forwarded-For`).
+    pub(crate) trusted_proxies: Ranges,
 }
 
 /// One webhook address, `/hooks/<name>`, and what it accepts.
@@ -114,6 +118,7 @@ struct File {
     projects: Vec<project_file::ProjectFile>,
     default_service_account_name: String,
     oidc: Option<oidc::OidcFile>,
+    trusted_proxies: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -152,6 +157,7 @@ impl Default for Settings {
             projects: Projects::default(),
             default_service_account_name: String::new(),
             oidc: None,
+            trusted_proxies: Ranges::default(),
         }
     }
 }
@@ -205,6 +211,8 @@ impl Settings {
             ));
         }
         settings.default_service_account_name = account;
+        settings.trusted_proxies = Ranges::parse(&file.trusted_proxies)
+            .map_err(|why| Error::Wrong(format!("trustedProxies: {why}")))?;
         settings.oidc = file.oidc.map(oidc::OidcFile::check).transpose()?;
         let mut names = BTreeSet::new();
         for receiver in file.receivers {

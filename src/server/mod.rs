@@ -4,13 +4,20 @@
 //! every response carries the headers that keep browsers out of trouble, and stopping takes no
 //! longer than the grace period.
 
+mod client;
 mod harden;
 mod operations;
 mod patience;
+mod rates;
 mod seen;
 mod webhook;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::Router;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -25,8 +32,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use crate::config::Ranges;
+pub(crate) use client::Client;
+use client::{Guest, Guests};
 pub(crate) use operations::operations;
 use patience::Patient;
+pub(crate) use rates::{Rates, origin};
 pub(crate) use webhook::{Full, Hooks, Refused, Verified, WebhookLimits, webhooks};
 
 /// What one listener grants its peers.
@@ -34,6 +45,10 @@ pub(crate) use webhook::{Full, Hooks, Refused, Verified, WebhookLimits, webhooks
 pub(crate) struct ServeLimits {
     /// Connections at a time; further ones wait in the kernel's queue.
     pub(crate) connections: usize,
+    /// Of these, what one address may have; a trusted proxy may have all.
+    pub(crate) per_address: usize,
+    /// Proxies that say whom they speak for.
+    pub(crate) proxies: Arc<Ranges>,
     /// From the first byte that may come to the last of the head. Also ends idle connections.
     pub(crate) header_timeout: Duration,
     /// How long a peer may refuse to take more of a response.
@@ -49,6 +64,8 @@ impl Default for ServeLimits {
     fn default() -> Self {
         Self {
             connections: 64,
+            per_address: 32,
+            proxies: Arc::default(),
             header_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
             header_bytes: 16 << 10,
@@ -67,21 +84,27 @@ pub(crate) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let slots = Arc::new(Semaphore::new(limits.connections));
+    let guests = Guests::default();
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
-        let (stream, slot) = tokio::select! {
+        let (stream, peer, slot) = tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => continue,
             accepted = accept(&listener, &slots) => accepted,
         };
-        let connection = graceful.watch(connection(stream, router.clone(), &limits));
+        let Some(guest) = admit(&guests, peer, &limits) else {
+            tracing::debug!(%peer, "too many connections of one address");
+            continue;
+        };
+        let connection = connection(stream, peer, router.clone(), &limits);
+        let connection = graceful.watch(connection);
         connections.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");
             }
-            drop(slot);
+            drop((slot, guest));
         });
     }
     drop(listener);
@@ -91,13 +114,28 @@ pub(crate) async fn serve(
     connections.shutdown().await;
 }
 
+/// None when the address has too many connections. A trusted proxy has those of many people, and
+/// so does this machine, where port-forwards end.
+fn admit(guests: &Guests, peer: IpAddr, limits: &ServeLimits) -> Option<Guest> {
+    let many = peer == Ipv4Addr::LOCALHOST || peer == Ipv6Addr::LOCALHOST;
+    let most = match many || limits.proxies.contains(peer) {
+        true => limits.connections,
+        false => limits.per_address,
+    };
+    guests.admit(peer, most)
+}
+
 /// One connection, not yet running.
 fn connection(
     stream: TcpStream,
+    peer: IpAddr,
     router: Router,
     limits: &ServeLimits,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send + use<> {
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
+    let proxies = Arc::clone(&limits.proxies);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        let client = Client::of(peer, request.headers(), &proxies);
+        request.extensions_mut().insert(client);
         harden::answer(router.clone(), request)
     });
     http1::Builder::new()
@@ -115,19 +153,19 @@ fn connection(
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> (TcpStream, OwnedSemaphorePermit) {
+) -> (TcpStream, IpAddr, OwnedSemaphorePermit) {
     let slot = Arc::clone(slots)
         .acquire_owned()
         .await
         .expect("the semaphore is never closed");
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 // Without it the last part of a response waits for the peer's acknowledgement.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "could not set TCP_NODELAY");
                 }
-                return (stream, slot);
+                return (stream, peer.ip().to_canonical(), slot);
             }
             Err(error) if is_of_the_peer(&error) => {}
             Err(error) => {

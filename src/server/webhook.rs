@@ -4,6 +4,7 @@
 //! Never parses a body that is not verified, and never says more than a constant text.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -26,6 +27,7 @@ use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 use crate::telemetry::{Delivery, Metrics};
 
 use super::seen::Seen;
+use super::{Client, Rates, origin};
 
 /// Hashing a body larger than this would hold up the other requests of its thread.
 const LARGE: usize = 256 << 10;
@@ -83,6 +85,9 @@ pub(crate) struct WebhookLimits {
     pub(crate) bodies: usize,
     /// How long a delivery waits for one of the places for bodies.
     pub(crate) place_timeout: Duration,
+    /// Deliveries without proof that one address may send in a second, ten times as many at once;
+    /// after that it is not listened to.
+    pub(crate) refusals_per_second: u32,
     /// Deliveries that are remembered, to know a replay.
     pub(crate) remembered: usize,
     pub(crate) memory: Duration,
@@ -95,6 +100,7 @@ impl Default for WebhookLimits {
             body_timeout: Duration::from_secs(10),
             bodies: 8,
             place_timeout: Duration::from_secs(2),
+            refusals_per_second: 10,
             remembered: 10_000,
             memory: Duration::from_secs(3600),
         }
@@ -106,6 +112,8 @@ struct Port<H> {
     metrics: Arc<Metrics>,
     limits: WebhookLimits,
     places: Semaphore,
+    /// Deliveries without proof, by where they come from.
+    refusals: Rates<IpAddr>,
     seen: Mutex<Seen>,
 }
 
@@ -119,6 +127,7 @@ pub(crate) fn webhooks<H: Hooks>(
         hooks,
         metrics,
         places: Semaphore::new(limits.bodies),
+        refusals: Rates::new(limits.refusals_per_second, 10 * limits.refusals_per_second),
         seen: Mutex::new(Seen::new(limits.remembered, limits.memory)),
         limits,
     };
@@ -133,12 +142,20 @@ async fn receive<H: Hooks>(State(port): State<Arc<Port<H>>>, request: Request) -
     let (head, body) = request.into_parts();
     // As it was sent: names of receivers need no escapes, so one with escapes is unknown.
     let receiver = head.uri.path().rsplit('/').next().unwrap_or_default();
-    let result = if port.hooks.knows(receiver) {
+    // A test may have no client.
+    let client = head.extensions.get::<Client>().map(|it| origin(it.0));
+    let listens = client.is_none_or(|it| port.refusals.has(&it, received));
+    let result = if !listens {
+        Delivery::Overloaded
+    } else if port.hooks.knows(receiver) {
         let delivery = port.deliver(receiver, head.headers, body, received);
         delivery.await.unwrap_or_else(|refused| refused)
     } else {
         Delivery::Unknown
     };
+    if let (Some(client), Delivery::Unknown | Delivery::Unauthorized) = (client, result) {
+        port.refusals.take(&client, received);
+    }
     // A name from outside must not become a label.
     let label = if result == Delivery::Unknown {
         ""

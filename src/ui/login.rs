@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Form,
+    Extension, Form,
     extract::{Query, State},
     http::{
         HeaderMap, HeaderValue, StatusCode,
@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::{html as page_of, layout};
 use crate::api::{Api, COOKIE_NAME, LIFETIME, LOGIN_COOKIE, PATIENCE, Problem};
+use crate::server::{Client, origin};
 
 /// Leads to the provider.
 pub(super) const PROVIDER: &str = "/login/provider";
@@ -63,6 +64,7 @@ fn form(api: &Api, next: &str, error: &str) -> maud::Markup {
 
 pub(super) async fn log_in(
     State(api): State<Arc<Api>>,
+    Extension(Client(client)): Extension<Client>,
     headers: HeaderMap,
     Form(log_in): Form<LogIn>,
 ) -> Result<Response, Problem> {
@@ -71,7 +73,7 @@ pub(super) async fn log_in(
     if let Ok(value) = HeaderValue::from_str(&format!("Bearer {token}")) {
         bearer.insert(AUTHORIZATION, value);
     }
-    if let Err(problem) = api.identity(&bearer).await {
+    if let Err(problem) = api.identity(&bearer, origin(client)).await {
         let error = match problem.status() {
             StatusCode::UNAUTHORIZED => {
                 "That token is not one for the audience trimtab, or it has ended."

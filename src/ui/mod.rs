@@ -165,7 +165,8 @@ async fn dress(request: Request, next: Next) -> Response {
         let problem = response.extensions_mut().remove::<Arc<Problem>>();
         match problem {
             Some(problem) if problem.status() == StatusCode::UNAUTHORIZED => {
-                return Redirect::to(&login::address(&back.unwrap_or_default())).into_response();
+                let to = login::address(&back.unwrap_or_default());
+                response = Redirect::to(&to).into_response();
             }
             Some(problem) => response = failure(&problem),
             None => {}

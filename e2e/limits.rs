@@ -1,0 +1,337 @@
+//! What one person, one address or one slow reader may take of the agent, and that the others do
+//! not notice.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::given::{Lab, SOON, config_map, story};
+use crate::lab::agent::{Agent, ask};
+use crate::lab::{Expectation, eventually};
+use crate::people::token;
+
+/// A connection from another address of this machine.
+async fn from(address: [u8; 4], to: SocketAddr) -> Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((std::net::IpAddr::from(address), 0).into())?;
+    Ok(socket.connect(to).await?)
+}
+
+/// The status of an answer, none when the connection is closed without one.
+async fn status(stream: &mut TcpStream, head: &str) -> Result<Option<u16>> {
+    if stream.write_all(head.as_bytes()).await.is_err() {
+        return Ok(None);
+    }
+    let mut begin = [0; 12];
+    let read = tokio::time::timeout(SOON, stream.read_exact(&mut begin)).await?;
+    if read.is_err() {
+        return Ok(None);
+    }
+    let text = String::from_utf8_lossy(&begin).into_owned();
+    Ok(Some(text.rsplit(' ').next().context("a status")?.parse()?))
+}
+
+fn head(path: &str, authorization: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {authorization}\r\n\r\n"
+    )
+}
+
+/// TokenReviews that the API server counted.
+async fn reviews(lab: &Lab) -> Result<f64> {
+    let request = http::Request::get("/metrics").body(Vec::new())?;
+    let client = lab.control_plane.cluster.client();
+    let text = client.request_text(request).await?;
+    let counted = text.lines().filter(|line| {
+        line.starts_with("apiserver_request_total{") && line.contains("resource=\"tokenreviews\"")
+    });
+    Ok(counted
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum())
+}
+
+async fn own_agent(lab: &Lab, name: &str) -> Result<Agent> {
+    lab.given_in(name, &format!("home-{name}")).await?;
+    lab.agent_for(&format!("home-{name}"), &[]).await
+}
+
+#[test]
+fn guesses_cost_the_cluster_little_and_keep_nobody_out() {
+    story(|lab| async move {
+        let agent = own_agent(lab, "guesses").await?;
+        let good = token(lab, "trimtab-viewer", "trimtab").await?;
+        let mut known = TcpStream::connect(agent.people).await?;
+        ensure!(status(&mut known, &head("/api/v1/about", &good)).await? == Some(200));
+        let before = reviews(lab).await?;
+        let mut seen = Vec::new();
+        for number in 0..300 {
+            let mut stream = from([127, 0, 0, 9], agent.people).await?;
+            let guess = head("/api/v1/about", &format!("guess-{number}"));
+            seen.push(status(&mut stream, &guess).await?.context("an answer")?);
+        }
+        ensure!(seen[0] == 401, "{seen:?}");
+        ensure!(seen.contains(&429), "nobody is stopped: {seen:?}");
+        ensure!(
+            seen.iter().all(|it| matches!(it, 401 | 429 | 503)),
+            "{seen:?}"
+        );
+        // Other stories ask as well; each guess would have been one more.
+        let asked = reviews(lab).await? - before;
+        ensure!(asked < 150.0, "{asked} reviews");
+        // Who is logged in is served, from that very address as well.
+        for address in [[127, 0, 0, 1], [127, 0, 0, 9], [127, 0, 0, 10]] {
+            let mut stream = from(address, agent.people).await?;
+            let found = status(&mut stream, &head("/api/v1/about", &good)).await?;
+            ensure!(found == Some(200), "{address:?}: {found:?}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn one_address_takes_no_more_than_its_share_of_connections() {
+    story(|lab| async move {
+        let agent = own_agent(lab, "crowd").await?;
+        let good = token(lab, "trimtab-viewer", "trimtab").await?;
+        for (port, share) in [(agent.people, 128), (agent.webhooks, 32)] {
+            // Each says one byte and waits.
+            let mut held = Vec::new();
+            for _ in 0..share + 40 {
+                let mut stream = from([127, 0, 0, 9], port).await?;
+                let _ = stream.write_all(b"G").await;
+                held.push(stream);
+            }
+            let mut closed = 0;
+            for stream in &mut held {
+                let mut byte = [0];
+                let read = tokio::time::timeout(Duration::from_millis(5), stream.read(&mut byte));
+                closed += usize::from(read.await.is_ok());
+            }
+            ensure!(closed >= 40, "{closed} of {} were closed", held.len());
+            let mut other = from([127, 0, 0, 10], port).await?;
+            let found = status(&mut other, &head("/api/v1/about", &good)).await?;
+            let expected = if port == agent.people { 200 } else { 404 };
+            ensure!(found == Some(expected), "{found:?}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_person_has_so_many_streams_and_dead_readers_cost_little() {
+    story(|lab| async move {
+        let app = lab.given_in("streams", "home-streams").await?;
+        let agent = lab.agent_for("home-streams", &[]).await?;
+        let one = token(lab, "trimtab-viewer", "trimtab").await?;
+        let other = token(lab, "trimtab-operator", "trimtab").await?;
+        app.commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
+        app.create(&app.application()).await?;
+        app.becomes("synced", |status| status["sync"]["status"] == "Synced")
+            .await?;
+        let before = agent.memory()?;
+        // None of them ever reads on.
+        let mut open = Vec::new();
+        let mut refused = 0;
+        for _ in 0..60 {
+            let mut stream = TcpStream::connect(agent.people).await?;
+            match status(&mut stream, &head("/api/v1/stream", &one)).await? {
+                Some(200) => open.push(stream),
+                Some(429) => refused += 1,
+                found => anyhow::bail!("{found:?}"),
+            }
+        }
+        ensure!(open.len() == 40 && refused == 20, "{} open", open.len());
+        let mut stream = TcpStream::connect(agent.people).await?;
+        let found = status(&mut stream, &head("/api/v1/stream", &other)).await?;
+        ensure!(found == Some(200), "somebody else is kept out: {found:?}");
+        for number in 0..300 {
+            let label = serde_json::json!({"metadata": {"labels": {"n": number.to_string()}}});
+            app.cluster.patch(&app.path(), &label).await?;
+        }
+        let after = agent.memory()?;
+        let more = after.0.saturating_sub(before.0);
+        ensure!(more < 16 << 10, "{more} KiB more for readers that are dead");
+        drop(open);
+        eventually("places for streams", SOON, || async {
+            let mut stream = TcpStream::connect(agent.people).await?;
+            Ok(
+                match status(&mut stream, &head("/api/v1/stream", &one)).await? {
+                    Some(200) => Expectation::Met(()),
+                    found => Expectation::Pending(format!("{found:?}")),
+                },
+            )
+        })
+        .await
+    });
+}
+
+#[test]
+fn sizes_end_where_they_should() {
+    story(|lab| async move {
+        let good = token(lab, "trimtab-admin", "trimtab").await?;
+        let bearer = format!("Bearer {good}");
+        let people = lab.agent.people;
+        let headers = [
+            ("Host", "localhost"),
+            ("Authorization", bearer.as_str()),
+            ("Content-Type", "application/json"),
+        ];
+        let create = "/api/v1/applications?dryRun=true";
+        // The cap of a body, one byte below and one above.
+        for (bytes, expected) in [(4 << 20, 400), ((4 << 20) + 1, 413)] {
+            let body = vec![b' '; bytes];
+            let (found, _) = ask(people, "POST", create, &headers, &body).await?;
+            ensure!(found == expected, "{bytes} bytes: {found}");
+        }
+        // Nesting, and a body that is packed.
+        let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+        let (found, _) = ask(people, "POST", create, &headers, deep.as_bytes()).await?;
+        ensure!(found == 400, "deep: {found}");
+        let packed = [&headers[..], &[("Content-Encoding", "gzip")]].concat();
+        let (found, _) = ask(people, "POST", create, &packed, b"\x1f\x8b\x08\x00").await?;
+        ensure!(found == 415, "packed: {found}");
+        // Many headers, long headers, a long address.
+        let many: Vec<_> = (0..200).map(|n| format!("x-{n}: 1\r\n")).collect();
+        let start = "GET /api/v1/about HTTP/1.1\r\nHost: localhost\r\n";
+        for (what, request, expected) in [
+            ("many", format!("{start}{}\r\n", many.concat()), 431),
+            (
+                "long",
+                format!("{start}x: {}\r\n\r\n", "a".repeat(64 << 10)),
+                431,
+            ),
+            (
+                "address",
+                format!(
+                    "GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                    "a".repeat(9000)
+                ),
+                414,
+            ),
+        ] {
+            let mut stream = TcpStream::connect(people).await?;
+            let found = status(&mut stream, &request).await?;
+            ensure!(found == Some(expected), "{what}: {found:?}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn requests_that_two_servers_would_read_differently_are_refused() {
+    story(|lab| async move {
+        let post = "POST /login HTTP/1.1\r\nHost: localhost\r\n";
+        for (what, request) in [
+            (
+                "length and chunks",
+                format!("{post}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+            ),
+            (
+                "two lengths",
+                format!("{post}Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef"),
+            ),
+            (
+                "a length with a sign",
+                format!("{post}Content-Length: +5\r\n\r\nabcde"),
+            ),
+            (
+                "no chunks at the end",
+                format!("{post}Transfer-Encoding: chunked, identity\r\n\r\n"),
+            ),
+            (
+                "a bad chunk",
+                format!("{post}Transfer-Encoding: chunked\r\n\r\nz\r\nab\r\n0\r\n\r\n"),
+            ),
+            (
+                "a space before the colon",
+                format!("{post}Content-Length : 5\r\n\r\nabcde"),
+            ),
+            ("a folded line", format!("{post}X: a\r\n b\r\n\r\n")),
+            (
+                "a zero byte",
+                "GET /\0 HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+            ),
+        ] {
+            let mut stream = TcpStream::connect(lab.agent.people).await?;
+            // A second request hides behind the first: it is never answered.
+            let hidden = "GET /assets/icon.svg HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            stream
+                .write_all(format!("{request}{hidden}").as_bytes())
+                .await?;
+            let mut answer = Vec::new();
+            let read = stream.read_to_end(&mut answer);
+            let _ = tokio::time::timeout(SOON, read).await;
+            let answer = String::from_utf8_lossy(&answer).into_owned();
+            let answers = answer.matches("HTTP/1.1 ").count();
+            let refused = answer.is_empty() || answer.starts_with("HTTP/1.1 4");
+            ensure!(refused && answers <= 1, "{what}: {answer}");
+        }
+        Ok(())
+    });
+}
+
+/// What keeps browsers out of trouble, on whatever is answered.
+#[test]
+fn every_answer_has_its_headers_and_none_too_many() {
+    story(|lab| async move {
+        let good = token(lab, "trimtab-admin", "trimtab").await?;
+        let good = format!("Bearer {good}");
+        for (method, path) in [
+            ("GET", "/"),
+            ("GET", "/login"),
+            ("GET", "/nothing"),
+            ("GET", "/assets/icon.svg"),
+            ("GET", "/assets/nothing"),
+            ("GET", "/api/v1/about"),
+            ("GET", "/api/v1/nothing"),
+            ("GET", "/api/v1/openapi.json"),
+            ("DELETE", "/api/v1/about"),
+            ("OPTIONS", "/api/v1/about"),
+            ("POST", "/api/v1/applications"),
+        ] {
+            for authorization in ["Bearer nobody", &good] {
+                let mut stream = TcpStream::connect(lab.agent.people).await?;
+                let head = format!(
+                    "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+                     Origin: http://localhost\r\nAuthorization: {authorization}\r\n\
+                     Content-Length: 0\r\n\r\n"
+                );
+                stream.write_all(head.as_bytes()).await?;
+                let mut answer = Vec::new();
+                stream.read_to_end(&mut answer).await?;
+                let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+                let (head, body) = answer.split_once("\r\n\r\n").context("an answer")?;
+                for wanted in [
+                    "x-content-type-options: nosniff",
+                    "referrer-policy: no-referrer",
+                    "x-frame-options: deny",
+                    "content-security-policy: default-src 'none'",
+                    "cross-origin-opener-policy: same-origin",
+                    "cross-origin-resource-policy: same-origin",
+                    "permissions-policy: ",
+                    "cache-control: ",
+                ] {
+                    ensure!(
+                        head.contains(wanted),
+                        "{method} {path} has no {wanted}: {head}"
+                    );
+                }
+                for unwanted in ["\r\nserver:", "access-control-", "/src/", "panicked"] {
+                    ensure!(!answer.contains(unwanted), "{method} {path}: {unwanted}");
+                }
+                if path.starts_with("/api/") && !head.starts_with("http/1.1 200") {
+                    let error: Value = serde_json::from_str(body)?;
+                    ensure!(
+                        error["error"].is_string() && error["request"].is_string(),
+                        "{body}"
+                    );
+                }
+            }
+        }
+        Ok(())
+    });
+}
