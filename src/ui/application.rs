@@ -403,5 +403,5 @@ pub(super) async fn manifest(
 ) -> Result<Response, Problem> {
     let head = Head::read(&api, &identity, path).await?;
     let text = to_yaml(&crate::api::stored(head.application.clone())).unwrap_or_default();
-    Ok(head.show("Manifest", &html! { pre .code tabindex="0" { (text) } }))
+    Ok(head.show("Manifest", &words::code(&text)))
 }

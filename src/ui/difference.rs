@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::words;
 use crate::api::Visible;
 use crate::controller::{Difference, Fate};
 use crate::diff::Change;
@@ -81,7 +82,7 @@ fn field(change: &Change) -> Markup {
         @match &change.desired { Some(desired) => { ins { (short(desired)) } } None => { "nothing" } }
         @if let Some(by) = &change.by {
             span .dim { ", live by " (by.manager)
-                @if !by.time.is_empty() { " " (super::words::ago(&by.time)) } }
+                @if !by.time.is_empty() { " " (words::ago(&by.time)) } }
         }
     }
 }
@@ -101,7 +102,7 @@ fn unified(text: &str) -> Markup {
     html! {
         pre .diff tabindex="0" {
             @for line in text.lines().skip(2).take(LINES) {
-                span class=(tone(line)) { (line) "\n" }
+                span class=(tone(line)) { (words::line(line)) "\n" }
             }
         }
     }
@@ -144,8 +145,8 @@ fn side_by_side(text: &str) -> Markup {
             thead { tr { th scope="col" { "Live" } th scope="col" { "Desired" } } }
             tbody { @for (left, right, differs) in &rows {
                 tr {
-                    td .removed[*differs && !left.is_empty()] { pre { (left) } }
-                    td .added[*differs && !right.is_empty()] { pre { (right) } }
+                    td .removed[*differs && !left.is_empty()] { pre { (words::line(left)) } }
+                    td .added[*differs && !right.is_empty()] { pre { (words::line(right)) } }
                 }
             } }
         } }

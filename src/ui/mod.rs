@@ -211,7 +211,7 @@ fn failure(problem: &Problem) -> Response {
 /// A page as a response.
 fn html(markup: Markup) -> Response {
     let head = [(CONTENT_TYPE, "text/html; charset=utf-8")];
-    (head, markup.into_string()).into_response()
+    (head, words::visible(markup.into_string())).into_response()
 }
 
 /// The address of a page of an application.
@@ -222,4 +222,72 @@ fn address(namespace: &str, name: &str, page: &str) -> String {
     };
     // Names come from the API server and are DNS names; anything else leads nowhere.
     uri.parse::<Uri>().map_or_else(|_| "/".to_owned(), |_| uri)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every page with what it needs; one without an entry here fails. That the need is kept is
+    /// the guard's, which API and pages share.
+    const PAGES: &[(&str, &str, Need)] = &[
+        ("GET", "/", Need::LoggedIn),
+        ("GET", "/new", Need::LoggedIn),
+        // The API's own rule: the right to create.
+        ("POST", "/new/preview", Need::LoggedIn),
+        ("GET", "/about", Need::LoggedIn),
+        ("GET", "/tiles", Need::LoggedIn),
+        ("GET", "/repositories", Need::LoggedIn),
+        ("GET", "/webhooks", Need::LoggedIn),
+        ("GET", "/login", Need::Public),
+        ("POST", "/login", Need::Public),
+        ("GET", "/login/provider", Need::Public),
+        ("GET", "/login/callback", Need::Public),
+        ("POST", "/logout", Need::Public),
+        ("GET", "/assets/{name}", Need::Public),
+        (
+            "GET",
+            "/applications/{namespace}/{name}",
+            Need::Application("get"),
+        ),
+        (
+            "GET",
+            "/applications/{namespace}/{name}/diff",
+            Need::Application("get"),
+        ),
+        (
+            "GET",
+            "/applications/{namespace}/{name}/events",
+            Need::Application("get"),
+        ),
+        (
+            "GET",
+            "/applications/{namespace}/{name}/history",
+            Need::Application("get"),
+        ),
+        (
+            "GET",
+            "/applications/{namespace}/{name}/manifest",
+            Need::Application("get"),
+        ),
+        (
+            "GET",
+            "/applications/{namespace}/{name}/resource",
+            Need::Application("get"),
+        ),
+    ];
+
+    #[test]
+    fn every_page_has_an_entry() {
+        let mut pages = general_pages();
+        pages.extend(application_pages());
+        for page in &pages {
+            let known = PAGES
+                .iter()
+                .find(|(method, path, _)| *method == page.method.as_str() && *path == page.path);
+            let (_, _, need) = known.unwrap_or_else(|| panic!("{} has no entry", page.path));
+            assert_eq!(*need, page.need, "{}", page.path);
+        }
+        assert_eq!(pages.len(), PAGES.len());
+    }
 }

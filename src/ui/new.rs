@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{address, difference, html as page_of, layout};
+use super::{address, difference, html as page_of, layout, words};
 use crate::api::{Api, Identity, Problem, Proposal};
 use crate::crd::names::{KIND, VERSION};
 use crate::object::{Object, to_yaml};
@@ -129,7 +129,7 @@ fn shown(draft: &Draft, manifest: &Value, proposal: &Proposal) -> Markup {
     let created = address(&draft.home, &draft.name, "");
     html! {
         h2 { "The Application" }
-        pre .code tabindex="0" { (yaml.unwrap_or_default()) }
+        (words::code(&yaml.unwrap_or_default()))
         div .buttons {
             button .go type="button" data-post="/api/v1/applications" data-body=(manifest.to_string())
                 data-then=(created) { "Create" }

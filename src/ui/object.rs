@@ -68,11 +68,11 @@ pub(super) async fn page(
         }
         div .beside {
             @if let Some(desired) = &desired {
-                div { h3 { "Desired" } pre .code tabindex="0" { (yaml(desired)) } }
+                div { h3 { "Desired" } (words::code(&yaml(desired))) }
             }
             div { h3 { "Live" }
                 @match &live {
-                    Some(live) => { pre .code tabindex="0" { (yaml(live)) } }
+                    Some(live) => { (words::code(&yaml(live))) }
                     None => { p .empty { "It is not there." } }
                 }
             }

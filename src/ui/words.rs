@@ -7,6 +7,51 @@ use maud::{Markup, html};
 
 use crate::crd::{Health, HealthCode, OperationPhase, SyncCode};
 
+/// Characters of a line that are shown.
+const LINE: usize = 2000;
+
+/// A page whose every character can be seen: what turns texts round, hides in them or moves a
+/// cursor is written as a number. All pages pass here, so that no text is forgotten.
+pub(super) fn visible(page: String) -> String {
+    if !page.contains(is_unseen) {
+        return page;
+    }
+    let mut seen = String::with_capacity(page.len());
+    for c in page.chars() {
+        match is_unseen(c) {
+            true => seen.push_str(&format!("[U+{:04X}]", u32::from(c))),
+            false => seen.push(c),
+        }
+    }
+    seen
+}
+
+fn is_unseen(c: char) -> bool {
+    let bidi =
+        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    bidi || (c.is_control() && !matches!(c, '\n' | '\t' | '\r'))
+}
+
+/// A line without what would make it endless.
+pub(super) fn line(text: &str) -> String {
+    match text.char_indices().nth(LINE) {
+        None => text.to_owned(),
+        Some((end, _)) => {
+            let more = text.get(end..).unwrap_or_default().chars().count();
+            format!(
+                "{}… ({more} more characters)",
+                text.get(..end).unwrap_or_default()
+            )
+        }
+    }
+}
+
+/// A manifest or the like.
+pub(super) fn code(text: &str) -> Markup {
+    let lines: Vec<_> = text.lines().map(line).collect();
+    html! { pre .code tabindex="0" { (lines.join("\n")) } }
+}
+
 /// A state with a sign of its own, so that it is told apart without colours as well.
 fn badge(tone: &str, sign: &str, text: &str) -> Markup {
     html! { span class={ "badge " (tone) } { span .sign aria-hidden="true" { (sign) } (text) } }
@@ -107,6 +152,21 @@ fn spoken(span: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_seen_is_written_as_a_number() {
+        let page = "<p>a\u{202e}b\u{1b}[31m\0\n\tc</p>";
+        assert_eq!(
+            visible(page.to_owned()),
+            "<p>a[U+202E]b[U+001B][31m[U+0000]\n\tc</p>"
+        );
+        assert_eq!(visible("<p>grüße ✓</p>".to_owned()), "<p>grüße ✓</p>");
+        assert_eq!(
+            line(&"é".repeat(2001)),
+            format!("{}… (1 more characters)", "é".repeat(2000))
+        );
+        assert_eq!(line("short"), "short");
+    }
 
     #[test]
     fn a_commit_leads_to_its_forge_and_nowhere_else() {
