@@ -1,24 +1,17 @@
 //! `trimtab diff`.
 
-use std::{
-    io::Read as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::Value;
 
 use super::link::{self, Role};
 use super::output::{DataFormat, Format, complain, print, print_data, style};
+use super::render::of_checkout;
 use super::text::{Tone, lines, one_line};
-use super::{Outcome, target};
+use super::{Outcome, manifests, target};
 use crate::crd::read;
-use crate::object::{Object, YamlLimits, parse_manifests};
-use crate::render::{Request, Tools, render};
-
-/// How long kustomize or helm may take.
-const RENDER: Duration = Duration::from_secs(60);
+use crate::object::Object;
 
 /// Show what a sync would change, object by object
 #[derive(Debug, clap::Args)]
@@ -119,37 +112,13 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
 
 /// Manifests from standard input, or rendered of a checkout.
 async fn local(target: &target::Target, name: &str, path: &Path) -> Result<Vec<Object>> {
-    let limits = YamlLimits::default();
     if path == Path::new("-") {
-        let mut text = String::new();
-        let most = u64::try_from(limits.bytes).unwrap_or(u64::MAX);
-        let stdin = std::io::stdin().take(most.saturating_add(1));
-        { stdin }
-            .read_to_string(&mut text)
-            .context("could not read standard input")?;
-        return Ok(parse_manifests(&text, limits)?);
+        return manifests::read(path);
     }
     let application = read(target.find(name).await?);
-    let source = application.spec.source.clone();
-    let source = source.context("the application has no source")?;
     let version = target.applications.client().apiserver_version().await?;
-    let scratch = tempfile::tempdir().context("could not make a directory for temporary files")?;
-    let stage = path.canonicalize();
-    let stage = stage.with_context(|| format!("could not open {}", path.display()))?;
-    let request = Request {
-        stage: &stage,
-        scratch: scratch.path(),
-        source: &source,
-        name,
-        namespace: &application.spec.destination.namespace,
-        kube_version: version.git_version.trim_start_matches('v'),
-        timeout: RENDER,
-        limits,
-    };
-    let rendered = render(&Tools::find(None), &request).await;
-    Ok(rendered
-        .with_context(|| format!("could not render {}", path.display()))?
-        .1)
+    let version = version.git_version.trim_start_matches('v');
+    of_checkout(&application, path, version).await
 }
 
 /// As `diff -u`, with a line before each object that says what would become of it.

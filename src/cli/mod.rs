@@ -2,6 +2,7 @@
 
 mod agent;
 mod approve;
+mod chosen;
 mod completion;
 mod crd;
 mod delete;
@@ -9,16 +10,21 @@ mod diff;
 mod explain;
 mod follow;
 mod get;
+mod health;
 mod history;
 mod hooks;
+mod import;
 mod link;
 mod list;
 mod man;
+mod manifests;
 mod operate;
 mod output;
 mod pause;
 mod provider;
+mod rbac;
 mod refresh;
+mod render;
 mod rollback;
 mod sync;
 mod table;
@@ -29,6 +35,7 @@ mod ui;
 mod version;
 mod view;
 mod wait;
+mod webhook;
 mod words;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -43,7 +50,7 @@ use clap::{Parser, Subcommand};
     version,
     propagate_version = true,
     after_help = "\
-Exit codes: 0 done, 1 something is out of sync or degraded, 2 error.
+Exit codes: 0 done, 1 something is out of sync or degraded, 2 error, 130 interrupted.
 
 Examples:
   trimtab list -A                     what runs here and how it does
@@ -77,6 +84,11 @@ enum Command {
     Terminate(terminate::Args),
     Approve(approve::Args),
     Delete(delete::Args),
+    Render(Box<render::Args>),
+    Health(health::Args),
+    Import(import::Args),
+    Webhook(webhook::Args),
+    Rbac(rbac::Args),
     Crd(crd::Args),
     Completion(completion::Args),
     Man(man::Args),
@@ -90,6 +102,11 @@ enum Outcome {
     /// Something is out of sync or degraded.
     Differs,
 }
+
+/// A person stopped waiting; what is to be said was said.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Interrupted;
 
 /// Runs the program with its arguments, the first of which is its own name.
 pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -126,6 +143,11 @@ fn dispatch(command: Command) -> Result<Outcome> {
         Command::Terminate(args) => wait_for(terminate::run(args)),
         Command::Approve(args) => wait_for(approve::run(args)),
         Command::Delete(args) => wait_for(delete::run(args)),
+        Command::Render(args) => wait_for(render::run(*args)),
+        Command::Health(args) => health::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Webhook(args) => wait_for(webhook::run(args)),
+        Command::Rbac(args) => rbac::run(&args),
         Command::Crd(args) => crd::run(&args),
         Command::Completion(args) => completion::run(&args),
         Command::Man(args) => man::run(&args),
@@ -148,6 +170,8 @@ fn exit_code(result: Result<Outcome>) -> u8 {
         Ok(Outcome::Done) => 0,
         Ok(Outcome::Differs) => 1,
         Err(error) if output::is_broken_pipe(&error) => 0,
+        // As shells have it: 128 and the number of the signal.
+        Err(error) if error.is::<Interrupted>() => 130,
         Err(error) => {
             output::complain(&format!("error: {}", output::error_line(&error)));
             2
@@ -157,9 +181,23 @@ fn exit_code(result: Result<Outcome>) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use clap::CommandFactory;
 
     use super::*;
+
+    /// Flags that several verbs have.
+    const SHARED: [&str; 8] = [
+        "namespace",
+        "kubeconfig",
+        "context",
+        "output",
+        "wait",
+        "timeout",
+        "watch",
+        "selector",
+    ];
 
     fn refused(line: &str) -> clap::Error {
         Cli::try_parse_from(line.split(' ')).unwrap_err()
@@ -177,6 +215,42 @@ mod tests {
             assert!(verb.get_about().is_some(), "{name}");
             let help = verb.get_after_help().unwrap().to_string();
             assert!(help.contains(&format!("trimtab {name}")), "{name}: {help}");
+        }
+    }
+
+    /// A flag means the same wherever it is: the same letter, value and beginning of its help.
+    #[test]
+    fn flags_are_the_same_everywhere() {
+        let mut known: BTreeMap<String, (Option<char>, String, String)> = BTreeMap::new();
+        for verb in Cli::command().get_subcommands() {
+            // The agent is no verb of people.
+            if verb.get_name() == "agent" {
+                continue;
+            }
+            for flag in verb.get_arguments().filter(|flag| !flag.is_positional()) {
+                let long = flag.get_long().unwrap_or_default().to_owned();
+                let value = flag.get_value_names().map(|names| names.concat());
+                let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+                let begin: String = help.split(' ').take(2).collect();
+                let found = (flag.get_short(), value.unwrap_or_default(), begin);
+                if SHARED.contains(&long.as_str()) {
+                    let first = known.entry(long.clone()).or_insert_with(|| found.clone());
+                    assert_eq!(
+                        (first.0, &first.1),
+                        (found.0, &found.1),
+                        "{} --{long}",
+                        verb.get_name()
+                    );
+                }
+                assert!(
+                    !help.is_empty() && !help.ends_with('.'),
+                    "{} --{long}",
+                    verb.get_name()
+                );
+            }
+        }
+        for shared in SHARED {
+            assert!(known.contains_key(shared), "--{shared}");
         }
     }
 

@@ -6,12 +6,12 @@ use std::{process, time::Duration};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
-use super::Outcome;
 use super::follow::{follow, mark, operation_stage, state_of};
-use super::output::{DataFormat, Format, print, print_data, style};
+use super::output::{DataFormat, Format, complain, print, print_data, style};
 use super::target::{Target, patience};
 use super::text::{one_line, short_revision};
 use super::words::{health_words, results, verdict};
+use super::{Interrupted, Outcome};
 use crate::cluster::{Error, who_am_i};
 use crate::crd::{Application, InitiatedBy, Operation, OperationPhase, OperationState, read};
 
@@ -74,7 +74,16 @@ pub(super) async fn operate(
         return Ok(Outcome::Done);
     }
     let stage = |seen: &Application, began| operation_stage(seen, &mark, began);
-    let object = follow(target, name, flags.timeout, stage).await?;
+    let object = tokio::select! {
+        object = follow(target, name, flags.timeout, stage) => object?,
+        _ = tokio::signal::ctrl_c() => {
+            complain(&format!(
+                "{what} of {name} goes on: `trimtab wait {name}` follows it, \
+                 `trimtab terminate {name}` ends it"
+            ));
+            return Err(Interrupted.into());
+        }
+    };
     let application = read(object.clone());
     let state = state_of(&application, &mark).context("the operation is gone")?;
     match format.is_data() {

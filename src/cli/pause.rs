@@ -6,6 +6,7 @@ use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::chosen::Chosen;
 use super::operate::requester;
 use super::output::print;
 use super::target::patience;
@@ -20,10 +21,11 @@ that a person asks for still works. The source is read and differences are shown
 
 Examples:
   trimtab pause shop --for 2h --reason 'database move'
-  trimtab pause shop                  until somebody resumes it")]
+  trimtab pause shop                  until somebody resumes it
+  trimtab pause -l team=shop --for 1h")]
 pub(super) struct PauseArgs {
-    /// The application's name
-    application: String,
+    #[command(flatten)]
+    chosen: Chosen,
     /// How long; until it is resumed when not given
     #[arg(long = "for", value_name = "TIME", value_parser = patience)]
     duration: Option<Duration>,
@@ -38,10 +40,11 @@ pub(super) struct PauseArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  trimtab resume shop")]
+  trimtab resume shop
+  trimtab resume -l team=shop")]
 pub(super) struct ResumeArgs {
-    /// The application's name
-    application: String,
+    #[command(flatten)]
+    chosen: Chosen,
     #[command(flatten)]
     target: target::Args,
 }
@@ -57,19 +60,22 @@ pub(super) async fn pause(args: PauseArgs) -> Result<Outcome> {
     };
     let by = requester(&target).await;
     let pause = json!({"by": by, "reason": args.reason, "until": until});
-    set(&target, &args.application, "pause", &pause).await?;
-    let name = &args.application;
     let until = until.map_or("until it is resumed".to_owned(), |until| {
         format!("until {until}")
     });
-    print(&format!("paused {name} {until}\n"))?;
+    for name in args.chosen.names(&target).await? {
+        set(&target, &name, "pause", &pause).await?;
+        print(&format!("paused {name} {until}\n"))?;
+    }
     Ok(Outcome::Done)
 }
 
 pub(super) async fn resume(args: ResumeArgs) -> Result<Outcome> {
     let target = args.target.open().await?;
-    set(&target, &args.application, "resume", &Value::Null).await?;
-    print(&format!("resumed {}\n", args.application))?;
+    for name in args.chosen.names(&target).await? {
+        set(&target, &name, "resume", &Value::Null).await?;
+        print(&format!("resumed {name}\n"))?;
+    }
     Ok(Outcome::Done)
 }
 

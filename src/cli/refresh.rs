@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Outcome;
+use super::chosen::{Chosen, worst};
 use super::follow::{follow, refresh_stage};
 use super::output::{DataFormat, Format, print, print_data};
-use super::target::{self, patience};
+use super::target::{self, Target, patience};
 use super::words::{health_words, verdict};
 use crate::cluster::Error;
 use crate::crd::{Application, read};
@@ -19,10 +20,11 @@ With --wait: ends with 1 when the application is OutOfSync or Degraded.
 
 Examples:
   trimtab refresh shop
-  trimtab refresh shop --hard --wait  render anew as well, and wait for the result")]
+  trimtab refresh shop --hard --wait  render anew as well, and wait for the result
+  trimtab refresh -l team=shop        all with this label")]
 pub(super) struct Args {
-    /// The application's name
-    application: String,
+    #[command(flatten)]
+    chosen: Chosen,
     /// Forget what was rendered and render anew
     #[arg(long)]
     hard: bool,
@@ -41,7 +43,14 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> Result<Outcome> {
     let target = args.target.open().await?;
-    let name = &args.application;
+    let mut outcome = Outcome::Done;
+    for name in args.chosen.names(&target).await? {
+        outcome = worst(outcome, one(&target, &name, &args).await?);
+    }
+    Ok(outcome)
+}
+
+async fn one(target: &Target, name: &str, args: &Args) -> Result<Outcome> {
     let format = Format::from(args.output);
     let key = target.key(name);
     let requested = match target.applications.request_refresh(&key, args.hard).await {
@@ -56,7 +65,7 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     let stage = |seen: &Application, _| refresh_stage(seen);
-    let object = follow(&target, name, args.timeout, stage).await?;
+    let object = follow(target, name, args.timeout, stage).await?;
     let application = read(object.clone());
     let status = &application.status;
     let health = health_words(status.health.as_ref());

@@ -2,8 +2,10 @@
 
 use anyhow::Result;
 
+use super::Outcome;
+use super::chosen::{Chosen, worst};
 use super::operate::{Waiting, operate};
-use super::{Outcome, target};
+use super::target::{self, Target};
 use crate::crd::{Operation, ResourceSelector, SyncOperation, options};
 
 /// Apply the desired state now
@@ -22,10 +24,11 @@ Examples:
   trimtab sync shop --dry-run         say what would be done and do nothing
   trimtab sync shop --revision v1.2   until the next commit; `trimtab rollback shop --undo` ends it
   trimtab sync shop --resource apps:Deployment:web --resource :ConfigMap:shop/settings
+  trimtab sync -l team=shop --wait    one after the other
   trimtab sync shop --replace --resource apps:Deployment:web")]
 pub(super) struct Args {
-    /// The application's name
-    application: String,
+    #[command(flatten)]
+    chosen: Chosen,
     /// Delete objects that are no longer desired
     #[arg(long)]
     prune: bool,
@@ -58,6 +61,14 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> Result<Outcome> {
     let target = args.target.open().await?;
+    let mut outcome = Outcome::Done;
+    for name in args.chosen.names(&target).await? {
+        outcome = worst(outcome, one(&target, &name, &args).await?);
+    }
+    Ok(outcome)
+}
+
+async fn one(target: &Target, name: &str, args: &Args) -> Result<Outcome> {
     let given = [(args.replace, "Replace=true"), (args.force, "Force=true")];
     let sync_options = given.iter().filter(|(given, _)| *given);
     let sync_options: Vec<_> = sync_options
@@ -68,20 +79,13 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
         sync: Some(SyncOperation {
             prune: args.prune,
             dry_run: args.dry_run,
-            revision: args.revision,
-            resources: args.resource,
+            revision: args.revision.clone(),
+            resources: args.resource.clone(),
             sync_options,
         }),
         ..Operation::default()
     };
-    operate(
-        &target,
-        &args.application,
-        "a sync",
-        operation,
-        &args.waiting,
-    )
-    .await
+    operate(target, name, "a sync", operation, &args.waiting).await
 }
 
 /// An object as `argocd app sync --resource` names it.

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::chosen::{Chosen, worst};
 use super::follow::{Stage, follow};
 use super::output::{DataFormat, Format, print, print_data};
-use super::target::{self, patience};
+use super::target::{self, Target, patience};
 use super::words::health_words;
 use super::{Outcome, text::short_revision};
 use crate::crd::{Application, HealthCode, OperationPhase, SyncCode, read};
@@ -20,10 +21,11 @@ with 2 when the time is over.
 Examples:
   trimtab wait shop
   trimtab wait shop --health --timeout 10m
-  trimtab wait shop --sync --revision 3f2a91c")]
+  trimtab wait shop --sync --revision 3f2a91c
+  trimtab wait -l team=shop")]
 pub(super) struct Args {
-    /// The application's name
-    application: String,
+    #[command(flatten)]
+    chosen: Chosen,
     /// Only until it is Synced
     #[arg(long)]
     sync: bool,
@@ -48,13 +50,20 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> Result<Outcome> {
     let target = args.target.open().await?;
-    let name = &args.application;
+    let mut outcome = Outcome::Done;
+    for name in args.chosen.names(&target).await? {
+        outcome = worst(outcome, one(&target, &name, &args).await?);
+    }
+    Ok(outcome)
+}
+
+async fn one(target: &Target, name: &str, args: &Args) -> Result<Outcome> {
     target.find(name).await?;
-    let stage = |seen: &Application, _| match lacks(&args, seen) {
+    let stage = |seen: &Application, _| match lacks(args, seen) {
         None => Stage::Over,
         Some(what) => Stage::Running(what),
     };
-    let object = follow(&target, name, args.timeout, stage).await?;
+    let object = follow(target, name, args.timeout, stage).await?;
     let application = read(object.clone());
     let format = Format::from(args.output);
     let status = &application.status;
