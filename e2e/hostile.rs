@@ -2,12 +2,15 @@
 //! nothing.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
-use crate::given::{config_map, story};
+use crate::given::{SOON, config_map, story};
+use crate::lab::agent::ask;
 use crate::lab::browser::Look;
+use crate::lab::{Expectation, eventually};
 use crate::pages::logged_in;
 use crate::people::token;
 
@@ -105,6 +108,62 @@ fn hostile_texts_are_shown_and_do_nothing() {
 }
 
 #[test]
+fn a_log_is_shown_and_does_nothing() {
+    story(|lab| async move {
+        let app = lab.given("noisy").await?;
+        let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  \
+            selector: {matchLabels: {app: noisy}}\n  template:\n    \
+            metadata: {labels: {app: noisy}}\n    spec: {containers: [{name: c, image: none}]}\n";
+        let commit_id = app.commit(&[("web.yaml", Some(deployment))])?;
+        app.create(&app.application()).await?;
+        app.synced(&commit_id).await?;
+        let mut log = std::fs::File::options()
+            .append(true)
+            .open(lab.guardian.directory().join("pod.log"))?;
+        let stamp = "2026-01-01T00:00:01.000000000Z stdout F";
+        writeln!(log, "{stamp} {SCRIPT}{TURN}{PAINT}")?;
+        writeln!(log, "{stamp} {}", "x".repeat(1 << 20))?;
+        writeln!(log, "{stamp} the last line")?;
+        let pods = "/api/v1/namespaces/noisy/pods?labelSelector=app%3Dnoisy";
+        let pod = eventually("a pod that runs", SOON, || async {
+            let found = app.cluster.get(pods).await?["items"][0].clone();
+            Ok(match found["status"]["phase"] == "Running" {
+                true => Expectation::Met(found["metadata"]["name"].clone()),
+                false => Expectation::Pending(found.to_string()),
+            })
+        })
+        .await?;
+        let pod = pod.as_str().context("a name")?;
+        let bearer = format!("Bearer {}", token(lab, "trimtab-viewer", "trimtab").await?);
+        let headers = [("Host", "localhost"), ("Authorization", bearer.as_str())];
+        let path = format!(
+            "/api/v1/applications/trimtab/noisy/logs?resourceNamespace=noisy&resource={pod}"
+        );
+        let (status, text) = ask(lab.agent.people, "GET", &path, &headers, b"").await?;
+        ensure!(status == 200 && text.contains("the last line"), "{status}");
+        let longest = text.lines().map(str::len).max().unwrap_or_default();
+        ensure!(longest < 64 << 10, "a line of {longest} bytes");
+        let (browser, base) = logged_in(lab, "trimtab-viewer", Look::default()).await?;
+        let object = format!("kind=Pod&version=v1&resourceNamespace=noisy&resource={pod}");
+        browser
+            .visit(&format!(
+                "{base}/applications/trimtab/noisy/resource?{object}"
+            ))
+            .await?;
+        browser.shows("a line of a pod").await?;
+        browser.shows("the last line").await?;
+        browser.shows("[U+202E]").await?;
+        let shown = browser
+            .run("return document.querySelector('[data-log]').innerHTML")
+            .await?;
+        harmless("the log", shown.as_str().context("a log")?)?;
+        let complaints = browser.complaints().await?;
+        ensure!(complaints.is_empty(), "{complaints:?}");
+        browser.close().await
+    });
+}
+
+#[test]
 fn an_application_of_five_thousand_objects_is_shown() {
     story(|lab| async move {
         let app = lab.given("many").await?;
@@ -145,8 +204,7 @@ fn a_token_whose_account_is_gone_is_worth_nothing() {
         cluster.delete(account).await?;
         let bearer = format!("Bearer {gone}");
         let headers = [("Host", "localhost"), ("Authorization", bearer.as_str())];
-        let (status, body) =
-            crate::lab::agent::ask(lab.agent.people, "GET", "/api/v1/about", &headers, b"").await?;
+        let (status, body) = ask(lab.agent.people, "GET", "/api/v1/about", &headers, b"").await?;
         ensure!(status == 401, "{status} {body}");
         Ok(())
     });

@@ -92,7 +92,7 @@ pub(crate) async fn run(arguments: &[&str]) -> Result<()> {
 }
 
 /// Name of the picture, address, and what the page must say.
-const PAGES: [(&str, &str, &str); 4] = [
+const PAGES: [(&str, &str, &str); 7] = [
     ("list", "/", "billing"),
     ("tree", "/applications/trimtab/shop", "In sync"),
     (
@@ -100,6 +100,13 @@ const PAGES: [(&str, &str, &str); 4] = [
         "/applications/trimtab/billing/diff",
         "would be created",
     ),
+    (
+        "object",
+        "/applications/trimtab/shop/resource?group=apps&version=v1&kind=Deployment&resourceNamespace=shop&resource=web",
+        "Desired",
+    ),
+    ("new", "/new", "Preview"),
+    ("about", "/about", "Limits"),
     (
         "history",
         "/applications/trimtab/shop/history",

@@ -186,6 +186,11 @@
     follow(box);
   }
 
+  // What turns texts round, hides in them or moves a cursor is written as a number.
+  const unseen = /[\u200e\u200f\u202a-\u202e\u2066-\u2069\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
+  const visible = (text) => text.replace(unseen, (c) =>
+    `[U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}]`);
+
   // The log of a container, as it is written. Old lines go when there are too many.
   async function follow(box) {
     if (box.dataset.began) return;
@@ -199,7 +204,7 @@
         const { done, value } = await mine.read();
         if (done) return;
         const end = box.scrollTop + box.clientHeight >= box.scrollHeight - 20;
-        box.append(value);
+        box.append(visible(value));
         while (box.childNodes.length > 2000) box.firstChild.remove();
         if (end) box.scrollTop = box.scrollHeight;
       }
