@@ -3,11 +3,18 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::json;
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use serde_json::{Value, json};
 
-use crate::given::{SOON, config_map, story};
+use crate::given::{Lab, SOON, config_map, story};
 use crate::lab::agent::ask;
 use crate::lab::browser::Look;
 use crate::lab::{Expectation, eventually};
@@ -42,7 +49,9 @@ fn hostile_texts_are_shown_and_do_nothing() {
             "metadata": {"name": "a", "annotations": {"note": value, "link": "javascript:alert(4)"}},
             "data": {"value": value, "paint": PAINT, "long": "x".repeat(700 << 10)},
         });
-        app.commit(&[("a.yaml", Some(&map.to_string()))])?;
+        let (text, message) = (map.to_string(), format!("{value}{PAINT}"));
+        app.repository
+            .commit("main", &[("app/a.yaml", Some(&text))], &message)?;
         let mut manifest = app.application();
         manifest["spec"]["syncPolicy"] = json!({});
         manifest["spec"]["info"] = json!([{"name": SCRIPT, "value": "javascript:alert(5)"}]);
@@ -206,6 +215,50 @@ fn a_token_whose_account_is_gone_is_worth_nothing() {
         let headers = [("Host", "localhost"), ("Authorization", bearer.as_str())];
         let (status, body) = ask(lab.agent.people, "GET", "/api/v1/about", &headers, b"").await?;
         ensure!(status == 401, "{status} {body}");
+        Ok(())
+    });
+}
+
+/// A token of the cluster as it would be if it ended at another time: signed again, by the same
+/// key.
+fn ending(lab: &Lab, token: &str, seconds_from_now: i64) -> Result<String> {
+    let key = std::fs::read_to_string(lab.guardian.directory().join("service-accounts.key"))?;
+    let key: String = key.lines().filter(|line| !line.starts_with('-')).collect();
+    let random = SystemRandom::new();
+    let key = EcdsaKeyPair::from_pkcs8(
+        &ECDSA_P256_SHA256_FIXED_SIGNING,
+        &STANDARD.decode(key)?,
+        &random,
+    );
+    let key = key.ok().context("a key")?;
+    let (message, _) = token.rsplit_once('.').context("a token")?;
+    let (header, claims) = message.split_once('.').context("a token")?;
+    let mut claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let end = i64::try_from(now)? + seconds_from_now;
+    claims["exp"] = json!(end);
+    for begin in ["iat", "nbf"] {
+        claims[begin] = json!(end - 600);
+    }
+    let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let signature = key
+        .sign(&random, message.as_bytes())
+        .ok()
+        .context("a signature")?;
+    Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+#[test]
+fn a_token_that_has_ended_is_worth_nothing() {
+    story(|lab| async move {
+        let good = token(lab, "trimtab-viewer", "trimtab").await?;
+        for (seconds, expected) in [(300, 200), (-300, 401)] {
+            let bearer = format!("Bearer {}", ending(lab, &good, seconds)?);
+            let headers = [("Host", "localhost"), ("Authorization", bearer.as_str())];
+            let (status, body) =
+                ask(lab.agent.people, "GET", "/api/v1/about", &headers, b"").await?;
+            ensure!(status == expected, "{seconds}: {status} {body}");
+        }
         Ok(())
     });
 }

@@ -46,6 +46,7 @@ fn an_operator_sees_and_acts_without_a_reload() {
         browser.click("dialog[open] button.go").await?;
         app.synced(&first).await?;
         browser.shows("In sync, 1 objects").await?;
+        browser.shows("a change").await?;
         browser.press("Pause").await?;
         browser
             .write("dialog[open] input[name=reason]", EVIL)

@@ -26,8 +26,9 @@ async fn requests(agent: &Agent, verbs: &[&str]) -> Result<f64> {
 /// Counts over a time in which nobody changes anything.
 pub(crate) async fn measure(rig: &Rig, time: Duration) -> Result<Vec<Row>> {
     eprintln!("counting for {} s ...", time.as_secs());
-    // What the last sync reports is over.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // What the last sync reports is over, and so is what others do about new objects: Kubernetes'
+    // own garbage collector looks once at the Application that owns a Secret.
+    tokio::time::sleep(Duration::from_secs(60)).await;
     let agent = &rig.agent;
     let before = (
         requests(agent, &WRITES).await?,

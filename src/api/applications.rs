@@ -6,6 +6,7 @@ use axum::{
     Extension, Json,
     extract::{Path, Query, State},
 };
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -81,8 +82,22 @@ pub(super) struct Detail {
     /// The Application as it is stored.
     application: Value,
     explanation: Explanation,
+    /// What the source is at; none where the agent has not read it.
+    commit: Option<Commit>,
     /// What the caller may do.
     may: BTreeMap<&'static str, bool>,
+}
+
+/// A commit, in its author's words.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(crate) struct Commit {
+    pub(crate) id: String,
+    /// `Name <address>`.
+    pub(crate) author: String,
+    /// The first 2 KiB.
+    pub(crate) message: String,
+    /// When it was committed (RFC 3339).
+    pub(crate) at: String,
 }
 
 /// The agent, and who asks.
@@ -157,7 +172,9 @@ pub(super) async fn get(
     let application = api.application(&key).await?;
     let may = api.actions(&identity, &key).await?;
     let explanation = explain(&application);
+    let commit = api.commit(&key, &application.status.sync.revision).await;
     Ok(Json(Detail {
+        commit,
         application: stored(application),
         explanation,
         may,
@@ -226,6 +243,23 @@ impl Api {
             health,
             items,
         })
+    }
+
+    /// A commit of an application's source, from what was fetched of it; none when it is not there.
+    pub(crate) async fn commit(&self, application: &ApplicationKey, id: &str) -> Option<Commit> {
+        let mirror = self.sources.mirror(application)?;
+        let id = id.to_owned();
+        let look = move || {
+            let found = mirror.commit_info(&id).ok()?;
+            let at = Timestamp::from_second(found.time).unwrap_or_default();
+            Some(Commit {
+                id,
+                author: found.author,
+                message: found.message,
+                at: at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            })
+        };
+        tokio::task::spawn_blocking(look).await.ok().flatten()
     }
 
     /// Whether somebody may list the Applications of a namespace.

@@ -35,7 +35,7 @@ use logins::Logins;
 use permission::Permissions;
 
 pub(crate) use actions::Proposal;
-pub(crate) use applications::{DiffQuery, Filter, List, Visible, stored};
+pub(crate) use applications::{Commit, DiffQuery, Filter, List, Visible, stored};
 pub(crate) use explain::{Explanation, explain};
 pub(crate) use identity::{AUDIENCE, Identity};
 pub(crate) use live::{EventRow, LiveRights, ObjectQuery};

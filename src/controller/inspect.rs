@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::reconcile::cluster_of;
 use super::{Context, Registry, state};
@@ -11,6 +12,17 @@ use crate::crd::{Application, ApplicationKey, SyncCode};
 use crate::diff::{Change, IgnoreRules, as_manifest, changes, masked, unified};
 use crate::object::{Kind, Object, ResourceKey};
 use crate::sync::{Desired, Manifests, Preview, Scene, Source, desire, prepare, preview, recall};
+
+/// Looks at a time: each may fetch, render and ask for every object of an application.
+static LOOKS: Semaphore = Semaphore::const_new(4);
+
+/// Waits for its turn, which lasts as long as what is returned.
+pub(super) async fn turn() -> SemaphorePermit<'static> {
+    LOOKS
+        .acquire()
+        .await
+        .expect("the semaphore is never closed")
+}
 
 /// What is compared with the cluster.
 #[derive(Clone, Debug)]
@@ -90,6 +102,7 @@ impl Registry {
         let Some(context) = self.context() else {
             return Err(Unavailable::Application(application.key.clone()));
         };
+        let _turn = turn().await;
         let found = find(&context, application, against).await?;
         inspect(&context, application, &found, all, chosen).await
     }
@@ -104,6 +117,7 @@ impl Registry {
         let Some(context) = self.context() else {
             return Err(Unavailable::Application(application.key.clone()));
         };
+        let _turn = turn().await;
         let (_, manifests) = find(&context, application, Against::Now).await?;
         Ok(manifests.objects.get(key).cloned().map(masked))
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::inspect::{Inspection, Unavailable, inspect};
+use super::inspect::{Inspection, Unavailable, inspect, turn};
 use super::{Context, Registry};
 use crate::crd::{Application, ApplicationKey};
 use crate::sync::{Source, desire};
@@ -66,6 +66,7 @@ impl Registry {
         if !refusals.is_empty() {
             return Err(Unavailable::Other(refusals.join("; ")));
         }
+        let _turn = turn().await;
         let visit = Visit::begin(Arc::clone(&context), application.clone());
         let commit_id = visit.commit().await?;
         let mirror = (context.mirror_of)(&visit.application.key).ok_or_else(unknown)?;

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 
 use super::rates::origin;
 use crate::config::Ranges;
@@ -36,6 +36,12 @@ impl Client {
         }
         Self(peer)
     }
+}
+
+/// Whether a trusted proxy says that it was asked by https.
+pub(super) fn is_by_https(peer: IpAddr, headers: &HeaderMap, proxies: &Ranges) -> bool {
+    let scheme = headers.get("x-forwarded-proto").map(HeaderValue::as_bytes);
+    proxies.contains(peer) && scheme == Some(b"https")
 }
 
 /// Counts the connections of each address.

@@ -10,7 +10,7 @@ use axum::{
         HeaderName, HeaderValue, Request, Response, StatusCode,
         header::{
             CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, SERVER,
-            X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+            STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
         },
     },
     response::IntoResponse as _,
@@ -31,10 +31,12 @@ const DEFAULTS: [(HeaderName, HeaderValue); 5] = [
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
 ];
 
-/// The router's response to a request, made safe.
+/// The router's response to a request, made safe. `secure`: it came by https, and the browser shall
+/// take no other way for a year (RFC 6797).
 pub(super) async fn answer(
     router: Router,
     request: Request<Incoming>,
+    secure: bool,
 ) -> Result<Response<Body>, Infallible> {
     let answer = AssertUnwindSafe(router.oneshot(request.map(Body::new)));
     let mut response = match answer.catch_unwind().await {
@@ -46,6 +48,10 @@ pub(super) async fn answer(
     headers.remove(SERVER);
     for (name, value) in DEFAULTS {
         headers.entry(name).or_insert(value);
+    }
+    if secure {
+        let year = HeaderValue::from_static("max-age=31536000");
+        headers.insert(STRICT_TRANSPORT_SECURITY, year);
     }
     Ok(response)
 }

@@ -34,7 +34,7 @@ use tokio::{
 
 use crate::config::Ranges;
 pub(crate) use client::Client;
-use client::{Guest, Guests};
+use client::{Guest, Guests, is_by_https};
 pub(crate) use operations::operations;
 use patience::Patient;
 pub(crate) use rates::{Rates, origin};
@@ -135,8 +135,9 @@ fn connection(
     let proxies = Arc::clone(&limits.proxies);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let client = Client::of(peer, request.headers(), &proxies);
+        let secure = is_by_https(peer, request.headers(), &proxies);
         request.extensions_mut().insert(client);
-        harden::answer(router.clone(), request)
+        harden::answer(router.clone(), request, secure)
     });
     http1::Builder::new()
         .timer(TokioTimer::new())

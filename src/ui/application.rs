@@ -12,7 +12,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::{address, difference, graph, html as page_of, layout, waterfall, words};
-use crate::api::{Api, DiffQuery, EventRow, Identity, ObjectQuery, Problem, explain};
+use crate::api::{Api, Commit, DiffQuery, EventRow, Identity, ObjectQuery, Problem, explain};
 use crate::controller::Against;
 use crate::crd::{Application, ApplicationKey, Deployment, OperationPhase};
 use crate::object::{redact_url, to_yaml};
@@ -24,14 +24,18 @@ pub(super) struct Head {
     pub(super) application: Application,
     may: BTreeMap<&'static str, bool>,
     user: String,
+    commit: Option<Commit>,
 }
 
 impl Head {
     pub(super) async fn read(api: &Api, identity: &Identity, path: Named) -> Result<Self, Problem> {
         let Path((namespace, name)) = path;
         let key = ApplicationKey { namespace, name };
+        let application = api.application(&key).await?;
+        let commit = api.commit(&key, &application.status.sync.revision).await;
         Ok(Self {
-            application: api.application(&key).await?,
+            application,
+            commit,
             may: api.actions(identity, &key).await?,
             user: identity.name().to_owned(),
         })
@@ -85,6 +89,11 @@ impl Head {
                 @if !spec.destination.namespace.is_empty() {
                     " → namespace " (spec.destination.namespace)
                 }
+            }
+            @if let Some(commit) = &self.commit {
+                p .from { q { (subject(commit)) }
+                    " by " (commit.author.split(" <").next().unwrap_or_default()) ", "
+                    (words::ago(&commit.at)) }
             }
             (self.actions())
             @if !explanation.reasons.is_empty() {
@@ -338,6 +347,13 @@ pub(super) async fn history(
     let source = head.application.spec.source.clone().unwrap_or_default();
     let repository = redact_url(&source.repo_url);
     let newest = status.history.last().map(|deployment| deployment.id);
+    let mut commits = BTreeMap::new();
+    for deployment in &status.history {
+        let commit = api
+            .commit(&head.application.key, &deployment.revision)
+            .await;
+        commits.extend(commit.map(|it| (deployment.revision.clone(), subject(&it))));
+    }
     let content = html! {
         h2 { "Deployments" }
         div .scroll { table {
@@ -346,7 +362,9 @@ pub(super) async fn history(
             tbody { @for deployment in status.history.iter().rev() {
                 tr {
                     td { (deployment.id) }
-                    td { (words::commit(&deployment.revision, &repository)) }
+                    td { (words::commit(&deployment.revision, &repository))
+                        @if let Some(subject) = commits.get(&deployment.revision) {
+                            div .message { (subject) } } }
                     td { (words::ago(&deployment.deployed_at)) }
                     td { (initiator(deployment)) }
                     td { @if Some(deployment.id) != newest || status.pin.is_some() {
@@ -387,6 +405,11 @@ pub(super) async fn history(
         } }
     };
     Ok(head.show("History", &content))
+}
+
+/// The first line of a commit's message.
+fn subject(commit: &Commit) -> String {
+    words::line(commit.message.lines().next().unwrap_or_default())
 }
 
 fn initiator(deployment: &Deployment) -> String {

@@ -189,3 +189,22 @@ fn only_what_the_peer_did_is_tried_again_at_once() {
     let too_many_open_files = io::Error::from_raw_os_error(24);
     assert!(!is_of_the_peer(&too_many_open_files));
 }
+
+#[tokio::test]
+async fn only_a_trusted_proxy_says_that_it_was_https() {
+    let request =
+        "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n";
+    for (proxies, expected) in [(vec!["127.0.0.0/8".to_owned()], true), (Vec::new(), false)] {
+        let limits = ServeLimits {
+            proxies: Arc::new(Ranges::parse(&proxies).unwrap()),
+            ..ServeLimits::default()
+        };
+        let server = start(hello(), limits).await;
+        let heard = ask(&server, request).await;
+        assert_eq!(
+            heard.contains("strict-transport-security"),
+            expected,
+            "{heard}"
+        );
+    }
+}
