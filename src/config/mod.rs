@@ -98,10 +98,10 @@ impl Limits {
         let seconds = |time: Duration| format!("{} s", time.as_secs());
         let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
         vec![
-            ("one render", seconds(self.render_timeout)),
-            ("one fetch", seconds(self.fetch_timeout)),
-            ("bytes of one fetch", mib(self.fetch_bytes)),
-            ("one delivery", mib(self.webhook_body as u64)),
+            ("One render", seconds(self.render_timeout)),
+            ("One fetch", seconds(self.fetch_timeout)),
+            ("Bytes of one fetch", mib(self.fetch_bytes)),
+            ("Bytes of one delivery", mib(self.webhook_body as u64)),
         ]
     }
 }
