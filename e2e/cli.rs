@@ -231,21 +231,21 @@ fn a_receiver_is_tried_by_a_push_of_one_s_own() {
 #[test]
 fn verbs_take_several_by_their_labels() {
     story(|lab| async move {
-        let app = lab.given("labelled").await?;
+        let app = lab.given("by-labels").await?;
         let commit_id = app.commit(&[("map.yaml", Some(&config_map("map", "one")))])?;
         let mut manifest = app.application();
-        manifest["metadata"]["labels"] = json!({"team": "labelled"});
+        manifest["metadata"]["labels"] = json!({"team": "by-labels"});
         app.create(&manifest).await?;
         app.synced(&commit_id).await?;
         let by = |verb: &str, code, expected: &[&str]| {
-            trimtab_ends(lab, &[verb, "-l", "team=labelled"], code, expected);
+            trimtab_ends(lab, &[verb, "-l", "team=by-labels"], code, expected);
         };
-        by("refresh", 0, &["requested a refresh of labelled"]);
-        by("wait", 0, &["labelled: Synced"]);
-        by("pause", 0, &["paused labelled"]);
+        by("refresh", 0, &["requested a refresh of by-labels"]);
+        by("wait", 0, &["by-labels: Synced"]);
+        by("pause", 0, &["paused by-labels"]);
         app.condition("Paused", "").await?;
-        by("resume", 0, &["resumed labelled"]);
-        by("sync", 0, &["requested a sync of labelled"]);
+        by("resume", 0, &["resumed by-labels"]);
+        by("sync", 0, &["requested a sync of by-labels"]);
         trimtab_ends(
             lab,
             &["refresh", "-l", "team=none"],

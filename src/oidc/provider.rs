@@ -2,7 +2,7 @@
 //! answer has a cap and a deadline, and no redirect is followed.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -18,7 +18,6 @@ use http::{
 use http_body_util::{BodyExt as _, Full, Limited};
 use ring::digest;
 use serde::Deserialize;
-use tokio::sync::Mutex;
 
 use super::Error;
 use super::claims::Person;
@@ -173,8 +172,7 @@ impl Provider {
 
     /// Where the provider's pages are, as it says itself.
     async fn endpoints(&self) -> Result<Arc<Endpoints>, Error> {
-        let mut known = self.known.lock().await;
-        if let Some((since, endpoints)) = &known.endpoints
+        if let Some((since, endpoints)) = &self.known().endpoints
             && since.elapsed() < KNOWN
         {
             return Ok(Arc::clone(endpoints));
@@ -198,26 +196,32 @@ impl Provider {
                 .map_err(|why| Error::Provider(format!("one of its addresses {why}")))?;
         }
         let endpoints = Arc::new(endpoints);
-        known.endpoints = Some((Instant::now(), Arc::clone(&endpoints)));
+        self.known().endpoints = Some((Instant::now(), Arc::clone(&endpoints)));
         Ok(endpoints)
     }
 
     /// The provider's keys; `again` asks for them once more, but not too often.
     async fn keys(&self, endpoints: &Endpoints, again: bool) -> Result<Arc<Vec<Key>>, Error> {
-        let mut known = self.known.lock().await;
-        if let Some((since, keys)) = &known.keys {
+        if let Some((since, keys)) = &mut self.known().keys {
             let enough = if again { KEYS_PAUSE } else { KNOWN };
             if since.elapsed() < enough {
                 return Ok(Arc::clone(keys));
             }
+            // One asks; who comes meanwhile takes those there are.
+            *since = Instant::now();
         }
         let answer = self
             .ask(Request::get(&endpoints.jwks_uri), Bytes::new())
             .await?;
         let keys = keys::read(&answer).map_err(|why| Error::Provider(why.to_owned()))?;
         let keys = Arc::new(keys);
-        known.keys = Some((Instant::now(), Arc::clone(&keys)));
+        self.known().keys = Some((Instant::now(), Arc::clone(&keys)));
         Ok(keys)
+    }
+
+    /// Never held while the provider is asked: one that is slow holds up nobody else.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends one request; answers with the body of a good answer.
