@@ -254,11 +254,18 @@ impl Story {
         .await
     }
 
-    /// Asks for a look at the source, when the wish before it was taken up.
+    /// Asks for a look at the source, when the wish before it was answered.
     pub(crate) async fn refresh(&self) -> Result<()> {
+        self.refreshed().await?;
+        let wish = json!({"metadata": {"annotations": {"trimtab.dev/refresh": "normal"}}});
+        self.cluster.patch(&self.path(), &wish).await.map(drop)
+    }
+
+    /// Waits until no look at the source is wished for.
+    pub(crate) async fn refreshed(&self) -> Result<()> {
         let path = self.path();
         eventually(
-            &format!("{}: no other wish to refresh", self.name),
+            &format!("{}: no wish to refresh", self.name),
             SOON,
             || async {
                 let annotations = self.cluster.get(&path).await?["metadata"]["annotations"].take();
@@ -269,9 +276,7 @@ impl Story {
                 })
             },
         )
-        .await?;
-        let wish = json!({"metadata": {"annotations": {"trimtab.dev/refresh": "normal"}}});
-        self.cluster.patch(&path, &wish).await.map(drop)
+        .await
     }
 
     /// The path of a ConfigMap of the story's namespace.

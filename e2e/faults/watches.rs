@@ -1,6 +1,6 @@
 //! Watches that end, and watches that lie.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::Scene;
@@ -132,6 +132,42 @@ fn what_a_watch_hides_is_repaired_by_a_hard_refresh() {
         let hard = json!({"metadata": {"annotations": {"trimtab.dev/refresh": "hard"}}});
         scene.app.cluster.patch(&scene.app.path(), &hard).await?;
         scene.app.value("a", Some("git")).await?;
+        drop(agent);
+        Ok(())
+    });
+}
+
+/// The status is written before the wish is taken away, so an event that is late still holds it.
+#[test]
+fn a_wish_to_refresh_that_was_answered_does_not_come_back_with_a_late_event() {
+    story(|lab| async move {
+        let scene = Scene::of(lab, "late").await?;
+        let agent = scene.agent().await?;
+        let first = scene
+            .app
+            .commit(&[("a.yaml", Some(&config_map("a", "git")))])?;
+        scene.app.create(&scene.app.application()).await?;
+        scene.converged(&first, &["ConfigMap/a"]).await?;
+        scene.gate.swallow(|event| {
+            let object = &event["object"];
+            object["kind"] == "Application"
+                && object["metadata"]["name"] == "late"
+                && object["metadata"]["annotations"]["trimtab.dev/refresh"].is_null()
+        });
+        let before = agent.metric("trimtab_git_requests_total", &[]).await?;
+        scene.app.repository.delete_branch("main")?;
+        scene.app.refresh().await?;
+        scene.app.condition("SourceError", "main").await?;
+        scene.app.refreshed().await?;
+        // It looks again for each of these, and has the late event since the first.
+        for _ in 0..3 {
+            let hand = json!({"data": {"value": "hand"}});
+            scene.app.cluster.patch(&scene.app.map("a"), &hand).await?;
+            scene.app.value("a", Some("git")).await?;
+        }
+        scene.rest().await?;
+        let asked = agent.metric("trimtab_git_requests_total", &[]).await? - before;
+        ensure!(asked == 1.0, "{asked} requests for one wish");
         drop(agent);
         Ok(())
     });

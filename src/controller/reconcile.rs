@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::advance::{Hands, advance};
@@ -16,7 +15,7 @@ use super::state::{State, rendered_spec};
 use super::syncing::End;
 use super::{Context, fights, gates, project, report, rollback, suspicion, syncing};
 use crate::cluster::{Cluster, Error as ClusterError};
-use crate::crd::names::{REFRESH, annotation_names, tracked_by};
+use crate::crd::names::{REFRESH, tracked_by};
 use crate::crd::options::prune_consent;
 use crate::crd::{Application, ApplicationKey, Consent, SyncOptions};
 use crate::diff::IgnoreRules;
@@ -128,15 +127,10 @@ async fn end_refresh(context: &Context, state: &mut State) -> Result<(), Cluster
     ) else {
         return Ok(());
     };
-    let [ours, argo] = annotation_names(REFRESH);
-    if let Some(Value::Object(annotations)) =
-        application.object.metadata_mut().get_mut("annotations")
-    {
-        annotations.remove(&ours);
-        annotations.remove(&argo);
-    }
+    application.remove_annotation(REFRESH);
     let key = application.key.clone();
-    context.applications.clear_refresh(&key, None).await?;
+    let read = context.applications.clear_refresh(&key, None).await?;
+    state.refreshed = read.resource_version.parse().ok();
     state.refreshing = false;
     Ok(())
 }

@@ -12,6 +12,7 @@ use super::registry::Inbox;
 use super::rest::Resting;
 use super::running::Running;
 use super::suspicion::Settled;
+use crate::crd::names::REFRESH;
 use crate::crd::{
     Application, ApplicationStatus, Attempt, HookPhase, HookResult, HookStatus, Inventory,
     InventoryEntry, OperationState, Pin, Timing,
@@ -82,6 +83,8 @@ pub(super) struct State {
     /// A wish to refresh was passed on, and the source answered since.
     pub(super) refreshing: bool,
     pub(super) source_answered: bool,
+    /// Wishes to refresh on Applications before this resourceVersion were answered already.
+    pub(super) refreshed: Option<u128>,
     /// When to look again without being woken.
     pub(super) due: Option<Instant>,
 }
@@ -123,6 +126,9 @@ impl State {
         let version = application.resource_version.parse::<u128>().ok();
         if version.is_some() && version < self.taken_up {
             application.operation = None;
+        }
+        if version.is_some() && version < self.refreshed {
+            application.remove_annotation(REFRESH);
         }
         if self
             .application
@@ -346,5 +352,26 @@ mod tests {
         assert!(state.application.as_ref().unwrap().operation.is_none());
         state.absorb(arrive(application(10, asked)));
         assert!(state.application.as_ref().unwrap().operation.is_some());
+    }
+
+    #[test]
+    fn a_wish_to_refresh_that_was_answered_does_not_come_back_with_a_late_event() {
+        let mut state = State::default();
+        for (version, refreshed, wished) in [
+            (7, None, true),
+            (8, Some(9), false),
+            (9, Some(9), true),
+            (10, Some(9), true),
+        ] {
+            let mut late = application(version, serde_json::Value::Null);
+            late.object.set_annotation("trimtab.dev/refresh", "hard");
+            state.refreshed = refreshed;
+            state.absorb(Inbox {
+                application: Some(Box::new(late)),
+                ..Inbox::default()
+            });
+            let kept = state.application.as_ref().unwrap().annotation(REFRESH);
+            assert_eq!(kept.is_some(), wished, "{version}");
+        }
     }
 }

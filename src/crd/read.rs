@@ -45,6 +45,16 @@ impl Application {
         super::names::annotation(&self.object, name)
     }
 
+    /// Takes an annotation away in both spellings.
+    pub(crate) fn remove_annotation(&mut self, name: &str) {
+        let annotations = self.object.metadata_mut().get_mut("annotations");
+        if let Some(Value::Object(annotations)) = annotations {
+            for name in super::names::annotation_names(name) {
+                annotations.remove(&name);
+            }
+        }
+    }
+
     /// Whether its resources go when it goes.
     pub(crate) fn cascades(&self) -> bool {
         self.finalizers().any(super::names::is_resources_finalizer)
