@@ -37,6 +37,7 @@ mod people;
 mod projects;
 mod prune;
 mod push;
+mod rates;
 mod reach;
 mod rendering;
 mod restart;

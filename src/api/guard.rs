@@ -3,6 +3,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::Instant,
 };
@@ -16,12 +17,13 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use futures::FutureExt as _;
 
 use super::sessions::Holder;
 use super::{Api, Identity, Need, Problem};
 use crate::crd::ApplicationKey;
 use crate::object::{is_dns_label, is_dns_name};
-use crate::server::{Client, origin};
+use crate::server::Client;
 
 /// Bytes of path and query.
 const LONGEST_ADDRESS: usize = 8 << 10;
@@ -76,6 +78,13 @@ pub(crate) async fn check_request(
     in_our_words(response).await
 }
 
+/// A panic costs one request: it is answered as any other error, and the panic hook has logged what
+/// happened.
+pub(super) async fn catch_panics(request: Request, next: Next) -> Result<Response, Problem> {
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    answer.map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
+}
+
 /// What the router itself refuses, such as a body that is no JSON, as an error like all others.
 async fn in_our_words(response: Response) -> Result<Response, Problem> {
     let kind = response.headers().get(CONTENT_TYPE);
@@ -99,13 +108,13 @@ pub(crate) async fn check_need(
     let client = client(request.extensions());
     let now = Instant::now();
     if need == Need::Public {
-        if !api.visitors.take(&client, now) {
+        if !api.visitors.take(client, now) {
             return Err(Problem::too_often());
         }
         return Ok(next.run(request).await);
     }
     let identity = api.identity(request.headers(), client).await?;
-    if !api.people.take(&identity.name().to_owned(), now) {
+    if !api.people.take(identity.name().to_owned(), now) {
         return Err(Problem::too_often());
     }
     if let Need::Application(verb) = need {
@@ -158,7 +167,7 @@ impl Api {
             },
         };
         let Some(token) = token else {
-            let permitted = self.visitors.take(&client, Instant::now());
+            let permitted = self.visitors.take(client, Instant::now());
             return Err(match permitted {
                 true => Problem::unauthenticated(),
                 false => Problem::too_often(),
@@ -171,7 +180,7 @@ impl Api {
 /// Who pays for a request of somebody who is not known.
 fn client(extensions: &Extensions) -> IpAddr {
     let client = extensions.get::<Client>();
-    client.map_or(Ipv4Addr::UNSPECIFIED.into(), |client| origin(client.0))
+    client.map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.0)
 }
 
 /// Whether a browser was led here by a name of somebody else: an address cannot be rebound, a
@@ -240,6 +249,23 @@ mod tests {
         pairs
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
             .collect()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_like_any_error() {
+        async fn broken() {
+            panic!("of the test");
+        }
+        let router = axum::Router::new()
+            .route("/", axum::routing::get(broken))
+            .layer(axum::middleware::from_fn(catch_panics));
+        let request = Request::new(axum::body::Body::empty());
+        let response = tower::ServiceExt::oneshot(router, request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(response.into_body(), 4096).await;
+        let error: serde_json::Value = serde_json::from_slice(&body.unwrap()).unwrap();
+        assert_eq!(error["error"], "internal error");
+        assert_eq!(error["request"].as_str().unwrap().len(), 16);
     }
 
     #[test]

@@ -3,10 +3,15 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use axum::http::StatusCode;
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, Shared, WeakShared},
+};
 use ring::digest;
 
 use super::Problem;
@@ -20,8 +25,9 @@ pub(crate) const AUDIENCE: &str = "trimtab";
 const KNOWN: Duration = Duration::from_secs(60);
 /// How long a refusal counts, so that guessing costs the API server little.
 const REFUSED: Duration = Duration::from_secs(10);
-/// Reviews of one second: a flood of guesses does not reach the API server.
-const REVIEWS: u32 = 20;
+/// Reviews of unknown tokens in a second, and as many at once: 20 at most in any second, so that
+/// a flood of guesses does not reach the API server.
+const REVIEWS: u32 = 10;
 /// Answers that are remembered.
 const REMEMBERED: usize = 4096;
 /// Bytes of a token.
@@ -59,15 +65,19 @@ impl Identity {
 }
 
 type Fingerprint = [u8; 32];
+/// A question to the API server, for all who sent the same token meanwhile.
+type Review = BoxFuture<'static, Result<Option<Identity>, Problem>>;
 
 /// Finds out whose a token is, and remembers it for a while.
 pub(super) struct Authenticator {
     cluster: Cluster,
     answers: Mutex<HashMap<Fingerprint, (Instant, Option<Identity>)>>,
+    /// Questions that are not answered yet, as long as somebody waits for them.
+    reviews: Mutex<HashMap<Fingerprint, WeakShared<Review>>>,
     /// Tokens of nobody, by where they came from.
     guesses: Rates<IpAddr>,
-    /// The second that is running and the reviews in it.
-    rate: Mutex<(Instant, u32)>,
+    /// Questions about tokens that were not known, of all.
+    questions: Rates<()>,
 }
 
 impl Authenticator {
@@ -75,9 +85,10 @@ impl Authenticator {
         Self {
             cluster,
             answers: Mutex::default(),
-            // Fewer than REVIEWS, so that one who guesses leaves room for others.
-            guesses: Rates::new(1, 10),
-            rate: Mutex::new((Instant::now(), 0)),
+            reviews: Mutex::default(),
+            // Fewer than all may ask, so that one who guesses leaves room for others.
+            guesses: Rates::new(1, REVIEWS - 2),
+            questions: Rates::new(REVIEWS, REVIEWS),
         }
     }
 
@@ -88,35 +99,78 @@ impl Authenticator {
         }
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-        if let Some(known) = self.remembered(&fingerprint) {
-            return known.ok_or_else(Problem::unauthenticated);
-        }
-        // Whoever guessed too often is not asked about; who is logged in at the same address is
-        // known and was let in above.
+        let known = lock(&self.answers).get(&fingerprint).cloned();
+        let trusted = match known {
+            Some((since, identity)) if since.elapsed() < lifetime(identity.as_ref()) => {
+                return identity.ok_or_else(Problem::unauthenticated);
+            }
+            // Once good, most likely still good: not a guess, and asked about once a minute.
+            Some((_, identity)) => identity.is_some(),
+            None => false,
+        };
+        let review = match self.under_way(&fingerprint) {
+            Some(review) => review,
+            None if trusted => self.begin(fingerprint, token),
+            None => return self.guess(fingerprint, token, client).await,
+        };
+        self.finish(fingerprint, review).await
+    }
+
+    /// Asks about a token that may be nobody's. Paid before the question, so that many at once are
+    /// not free; who is somebody gets it back.
+    async fn guess(
+        &self,
+        fingerprint: Fingerprint,
+        token: &str,
+        client: IpAddr,
+    ) -> Result<Identity, Problem> {
         let now = Instant::now();
-        if !self.guesses.has(&client, now) {
+        if !self.guesses.take(client, now) {
             return Err(Problem::too_often());
         }
-        if !self.permits(now) {
+        if !self.questions.take((), now) {
+            self.guesses.give_back(&client);
             return Err(Problem::busy("too many log-ins at once"));
         }
-        let reviewed = self.cluster.review_token(token, AUDIENCE).await?;
-        let identity = reviewed.and_then(Identity::new);
-        if identity.is_none() {
-            self.guesses.take(&client, now);
+        let review = self.begin(fingerprint, token);
+        let found = self.finish(fingerprint, review).await;
+        if !matches!(&found, Err(problem) if problem.status() == StatusCode::UNAUTHORIZED) {
+            self.guesses.give_back(&client);
         }
+        found
+    }
+
+    fn under_way(&self, fingerprint: &Fingerprint) -> Option<Shared<Review>> {
+        lock(&self.reviews).get(fingerprint)?.upgrade()
+    }
+
+    fn begin(&self, fingerprint: Fingerprint, token: &str) -> Shared<Review> {
+        let (cluster, token) = (self.cluster.clone(), token.to_owned());
+        let review = async move {
+            let user = cluster.review_token(&token, AUDIENCE).await?;
+            Ok(user.and_then(Identity::new))
+        };
+        let review = review.boxed().shared();
+        let mut reviews = lock(&self.reviews);
+        reviews.retain(|_, review| review.upgrade().is_some());
+        if let Some(asked) = review.downgrade() {
+            reviews.insert(fingerprint, asked);
+        }
+        review
+    }
+
+    async fn finish(
+        &self,
+        fingerprint: Fingerprint,
+        review: Shared<Review>,
+    ) -> Result<Identity, Problem> {
+        let identity = review.await?;
         self.remember(fingerprint, identity.clone());
         identity.ok_or_else(Problem::unauthenticated)
     }
 
-    fn remembered(&self, fingerprint: &Fingerprint) -> Option<Option<Identity>> {
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, identity) = answers.get(fingerprint)?;
-        (since.elapsed() < lifetime(identity.as_ref())).then(|| identity.clone())
-    }
-
     fn remember(&self, fingerprint: Fingerprint, identity: Option<Identity>) {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = lock(&self.answers);
         if answers.len() >= REMEMBERED {
             answers.retain(|_, (since, identity)| since.elapsed() < lifetime(identity.as_ref()));
         }
@@ -128,16 +182,10 @@ impl Authenticator {
             answers.insert(fingerprint, (Instant::now(), identity));
         }
     }
+}
 
-    /// Whether one more review may be asked for in this second.
-    fn permits(&self, now: Instant) -> bool {
-        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.duration_since(rate.0) >= Duration::from_secs(1) {
-            *rate = (now, 0);
-        }
-        rate.1 += 1;
-        rate.1 <= REVIEWS
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn lifetime(identity: Option<&Identity>) -> Duration {

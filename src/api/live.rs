@@ -6,7 +6,7 @@ use axum::{
     Extension, Json,
     body::Body,
     extract::{Path, Query, State},
-    http::header::CONTENT_TYPE,
+    http::{HeaderMap, header::CONTENT_TYPE},
     response::{IntoResponse as _, Response},
 };
 use futures::TryStreamExt as _;
@@ -16,12 +16,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::actions::Done;
-use super::stream::Place;
+use super::stream::Visit;
 use super::{Api, Identity, Problem};
 use crate::cluster::{LogRequest, Served};
 use crate::crd::{Application, ApplicationKey};
 use crate::diff::{as_manifest, masked};
 use crate::object::{Kind, Object, ResourceKey, is_dns_label, is_dns_name};
+use crate::server::Client;
 
 /// Lines of a log when not given.
 const TAIL: i64 = 500;
@@ -156,6 +157,8 @@ pub(super) async fn logs(
     State(api): State<Arc<Api>>,
     Extension(identity): Extension<Identity>,
     Query(query): Query<LogQuery>,
+    headers: HeaderMap,
+    Extension(client): Extension<Client>,
 ) -> Result<Response, Problem> {
     let object = ObjectQuery {
         version: "v1".to_owned(),
@@ -174,19 +177,26 @@ pub(super) async fn logs(
         since: query.since.map(|since| since.max(1)),
         tail: Some(query.tail.unwrap_or(TAIL).clamp(0, MOST_LINES)),
     };
-    let place = Place::take(&identity)?;
+    let visit = Visit::begin(Arc::clone(&api), identity, headers, client)?;
     let lines = api.cluster.logs(&key.namespace, &key.name, &wanted).await?;
-    let mut stopped = api.stopped.clone();
-    let ended = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
-    let lines = lines.map_ok(move |mut line| {
-        // Counted as long as somebody reads.
-        let _ = &place;
+    let lines = lines.map_ok(|mut line| {
         line.push('\n');
         line
     });
-    let lines = futures::StreamExt::take_until(lines, Box::pin(ended));
+    let lines = futures::StreamExt::take_until(lines, Box::pin(reads_until_refused(visit, key)));
     let head = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
     Ok((head, Body::from_stream(lines)).into_response())
+}
+
+/// Waits until somebody may not read the log of this pod any more, or the agent ends.
+async fn reads_until_refused(mut visit: Visit, pod: ResourceKey) {
+    while visit.pause().await.is_some() {
+        let Visit { api, identity, .. } = &visit;
+        let permitted = api.permitted(identity, "get", &pod, "v1", "log").await;
+        if permitted.is_err() {
+            return;
+        }
+    }
 }
 
 pub(super) async fn act(

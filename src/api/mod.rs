@@ -26,7 +26,7 @@ use crate::cluster::{Applications, Cluster};
 use crate::controller::Registry;
 use crate::crd::{Application, ApplicationKey};
 use crate::oidc::Provider;
-use crate::server::Rates;
+use crate::server::{Guests, Rates};
 use crate::source::SourceLoop;
 use crate::telemetry::Metrics;
 use crate::trigger::Journal;
@@ -78,6 +78,8 @@ pub(crate) struct Api {
     visitors: Rates<IpAddr>,
     /// Requests of those who are, by name.
     people: Rates<String>,
+    /// Streams of changes and of logs that are open, by name.
+    visits: Guests<String>,
     /// Streams end when the agent does.
     stopped: watch::Receiver<bool>,
     about: About,
@@ -111,7 +113,7 @@ pub(crate) struct Counts {
     /// Live objects that are watched.
     pub(crate) objects: usize,
     pub(crate) repositories: usize,
-    /// Streams of changes that are open.
+    /// Streams of changes and of logs that are open.
     pub(crate) streams: usize,
     /// Resident memory of the agent in MiB, none where the system does not say.
     pub(crate) memory_mib: Option<u64>,
@@ -150,6 +152,7 @@ impl Api {
             logins: Logins::default(),
             visitors: Rates::new(20, 200),
             people: Rates::new(100, 1000),
+            visits: Guests::default(),
             stopped,
             about,
         }
@@ -184,7 +187,7 @@ impl Api {
             applications: self.registry.summaries().len(),
             objects: self.registry.managed_objects(),
             repositories: self.sources.looks().len(),
-            streams: stream::open(),
+            streams: self.visits.count(),
             memory_mib: resident(),
         }
     }

@@ -7,7 +7,7 @@ use axum::{
     extract::DefaultBodyLimit,
     handler::Handler,
     http::{Method, StatusCode},
-    middleware::from_fn_with_state,
+    middleware::{from_fn, from_fn_with_state},
     routing::{MethodRouter, on},
 };
 use schemars::{JsonSchema, SchemaGenerator};
@@ -371,5 +371,6 @@ pub(crate) fn mount(api: &Arc<Api>, routes: Vec<Route>) -> Router {
         })
         .layer(DefaultBodyLimit::max(BODY))
         .layer(from_fn_with_state(Arc::clone(api), guard::check_request))
+        .layer(from_fn(guard::catch_panics))
         .with_state(Arc::clone(api))
 }

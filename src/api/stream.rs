@@ -1,10 +1,10 @@
-//! Changes as they happen, by server-sent events.
+//! Changes as they happen, by server-sent events; and who may keep looking.
 
 use std::{
     collections::HashMap,
     convert::Infallible,
     net::IpAddr,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -23,7 +23,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::{Api, Identity, Problem};
 use crate::controller::Change;
-use crate::server::{Client, origin};
+use crate::server::{Client, Crowded, Guest};
 
 pub(super) const QUERY: &[(&str, &str)] = &[(
     "application",
@@ -34,48 +34,62 @@ pub(super) const QUERY: &[(&str, &str)] = &[(
 const MOST: usize = 200;
 /// Streams of one person.
 const MOST_OF_ONE: usize = 40;
+/// Bytes of what one event says.
+const LARGEST: usize = 64 << 10;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How often it is asked again whether somebody may still look.
 const REVIEW: Duration = Duration::from_secs(60);
 
-static OPEN: LazyLock<Mutex<HashMap<String, usize>>> = LazyLock::new(Mutex::default);
+/// Somebody who keeps looking, counted as long as they do.
+pub(super) struct Visit {
+    pub(super) api: Arc<Api>,
+    headers: HeaderMap,
+    client: IpAddr,
+    pub(super) identity: Identity,
+    reviewed: Instant,
+    _place: Guest<String>,
+}
 
-/// Counts a stream as long as it is open.
-pub(super) struct Place(String);
-
-impl Place {
-    /// None when there are too many, of all or of this person.
-    pub(super) fn take(identity: &Identity) -> Result<Self, Problem> {
+impl Visit {
+    /// Refused when too many look, of all or of this person.
+    pub(super) fn begin(
+        api: Arc<Api>,
+        identity: Identity,
+        headers: HeaderMap,
+        Client(client): Client,
+    ) -> Result<Self, Problem> {
         let name = identity.name().to_owned();
-        let mut streams = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        if streams.values().sum::<usize>() >= MOST {
-            return Err(Problem::busy("too many pages are open"));
-        }
-        let own = streams.entry(name.clone()).or_default();
-        if *own >= MOST_OF_ONE {
-            return Err(Problem::too_often());
-        }
-        *own += 1;
-        Ok(Self(name))
+        let place = api.visits.admit(name, MOST_OF_ONE, MOST);
+        let place = place.map_err(|crowded| match crowded {
+            Crowded::All => Problem::busy("too many pages are open"),
+            Crowded::Own => Problem::too_often(),
+        })?;
+        Ok(Self {
+            api,
+            headers,
+            client,
+            identity,
+            reviewed: Instant::now(),
+            _place: place,
+        })
     }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut streams = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = streams.get_mut(&self.0) {
-            *own -= 1;
-            if *own == 0 {
-                streams.remove(&self.0);
-            }
+    /// Asks again who this is; none when nobody any more.
+    async fn review(&mut self) -> Option<()> {
+        self.identity = self.api.identity(&self.headers, self.client).await.ok()?;
+        self.reviewed = Instant::now();
+        Some(())
+    }
+
+    /// Waits until it is time to ask again whether they may look. None when they are nobody any
+    /// more, or the agent ends.
+    pub(super) async fn pause(&mut self) -> Option<()> {
+        let mut stopped = self.api.stopped.clone();
+        tokio::select! {
+            () = tokio::time::sleep(REVIEW) => self.review().await,
+            () = until(&mut stopped) => None,
         }
     }
-}
-
-/// Streams that are open now.
-pub(super) fn open() -> usize {
-    let streams = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    streams.values().sum()
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -85,16 +99,11 @@ pub(super) struct StreamQuery {
 }
 
 struct Follower {
-    api: Arc<Api>,
-    headers: HeaderMap,
-    client: IpAddr,
-    identity: Identity,
+    visit: Visit,
     only: String,
     changes: Receiver<Change>,
-    reviewed: Instant,
     /// Namespaces that were asked about since the last review.
     permitted: HashMap<String, bool>,
-    _place: Place,
 }
 
 pub(super) async fn stream(
@@ -102,19 +111,13 @@ pub(super) async fn stream(
     Extension(identity): Extension<Identity>,
     Query(query): Query<StreamQuery>,
     headers: HeaderMap,
-    Extension(Client(client)): Extension<Client>,
+    Extension(client): Extension<Client>,
 ) -> Result<Response, Problem> {
-    let place = Place::take(&identity)?;
     let follower = Follower {
         changes: api.registry.follow(),
-        headers,
-        client: origin(client),
-        identity,
         only: query.application,
-        reviewed: Instant::now(),
         permitted: HashMap::new(),
-        _place: place,
-        api,
+        visit: Visit::begin(api, identity, headers, client)?,
     };
     // The first event tells a page that nothing is missed from now on.
     let hello = futures::stream::iter([Ok::<_, Infallible>(
@@ -137,7 +140,7 @@ pub(super) async fn stream(
 impl Follower {
     /// The next event, or none when the stream ends.
     async fn next(&mut self) -> Option<Event> {
-        let mut stopped = self.api.stopped.clone();
+        let mut stopped = self.visit.api.stopped.clone();
         loop {
             let change = tokio::select! {
                 change = self.changes.recv() => change,
@@ -147,7 +150,7 @@ impl Follower {
                 }
                 () = until(&mut stopped) => return None,
             };
-            if self.reviewed.elapsed() > REVIEW {
+            if self.visit.reviewed.elapsed() > REVIEW {
                 self.review().await?;
             }
             match change {
@@ -161,12 +164,10 @@ impl Follower {
         }
     }
 
-    /// Asks again who this is; none when nobody any more.
+    /// Asks again who this is and what they may see; none when nobody any more.
     async fn review(&mut self) -> Option<()> {
-        self.identity = self.api.identity(&self.headers, self.client).await.ok()?;
         self.permitted.clear();
-        self.reviewed = Instant::now();
-        Some(())
+        self.visit.review().await
     }
 
     async fn shows(&mut self, change: &Change) -> bool {
@@ -177,9 +178,10 @@ impl Follower {
         if let Some(known) = self.permitted.get(&key.namespace) {
             return *known;
         }
+        let Visit { api, identity, .. } = &self.visit;
         let may = match self.only.is_empty() {
-            true => self.api.may_list(&self.identity, &key.namespace).await,
-            false => self.api.may(&self.identity, "get", key).await,
+            true => api.may_list(identity, &key.namespace).await,
+            false => api.may(identity, "get", key).await,
         };
         let may = may.unwrap_or(false);
         self.permitted.insert(key.namespace.clone(), may);
@@ -198,12 +200,39 @@ async fn until(stopped: &mut tokio::sync::watch::Receiver<bool>) {
 
 fn event(change: &Change) -> Event {
     match &change.summary {
-        Some(summary) => {
-            let text = serde_json::to_string(summary).unwrap_or_default();
-            Event::default().event("application").data(text)
+        Some(summary) => bounded(
+            "application",
+            serde_json::to_string(summary).unwrap_or_default(),
+        ),
+        None => bounded("gone", change.application.to_string()),
+    }
+}
+
+/// One that would be too large says no more than that something changed: read anew.
+fn bounded(name: &str, text: String) -> Event {
+    match text.len() {
+        0..=LARGEST => Event::default().event(name).data(text),
+        _ => Event::default().event("resync").data("1"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_event_has_a_largest_size() {
+        for (length, expected) in [
+            (LARGEST, "event: application\ndata: x"),
+            (LARGEST + 1, "event: resync\ndata: 1\n\n"),
+        ] {
+            let event = bounded("application", "x".repeat(length));
+            let events = futures::stream::iter([Ok::<_, Infallible>(event)]);
+            let body = Sse::new(events).into_response().into_body();
+            let sent = to_bytes(body, 1 << 20).await.unwrap();
+            assert!(sent.starts_with(expected.as_bytes()), "{length}");
         }
-        None => Event::default()
-            .event("gone")
-            .data(change.application.to_string()),
     }
 }

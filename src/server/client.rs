@@ -1,17 +1,12 @@
-//! Whose connection it is, and how many one address may have.
+//! Whom a request comes from, as far as its connection tells.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderValue};
 
-use super::rates::origin;
 use crate::config::Ranges;
 
-/// The address that a request comes from, in the extensions of every request.
+/// Who shares what is granted to one address: the [origin](origin()) of a request, in its extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Client(pub(crate) IpAddr);
 
@@ -19,8 +14,12 @@ impl Client {
     /// The peer itself, or whom a proxy that is trusted names: the last address of
     /// `X-Forwarded-For` that is no such proxy. What stands before it anybody can write.
     pub(super) fn of(peer: IpAddr, headers: &HeaderMap, proxies: &Ranges) -> Self {
+        Self(origin(Self::address(peer, headers, proxies)))
+    }
+
+    fn address(peer: IpAddr, headers: &HeaderMap, proxies: &Ranges) -> IpAddr {
         if !proxies.contains(peer) {
-            return Self(peer);
+            return peer;
         }
         let named = headers.get_all("x-forwarded-for").iter();
         let named: Vec<&str> = named
@@ -30,11 +29,23 @@ impl Client {
         for text in named.iter().rev() {
             match text.trim().parse::<IpAddr>() {
                 Ok(address) if proxies.contains(address) => {}
-                Ok(address) => return Self(address),
+                Ok(address) => return address,
                 Err(_) => break,
             }
         }
-        Self(peer)
+        peer
+    }
+}
+
+/// Who shares what is granted: an address of version 4, and the network of one of version 6, as whoever
+/// has one of those has all of it.
+pub(super) fn origin(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let network = u128::from(address) & !u128::from(u64::MAX);
+            IpAddr::V6(network.into())
+        }
     }
 }
 
@@ -42,45 +53,6 @@ impl Client {
 pub(super) fn is_by_https(peer: IpAddr, headers: &HeaderMap, proxies: &Ranges) -> bool {
     let scheme = headers.get("x-forwarded-proto").map(HeaderValue::as_bytes);
     proxies.contains(peer) && scheme == Some(b"https")
-}
-
-/// Counts the connections of each address.
-#[derive(Clone, Default)]
-pub(super) struct Guests(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-/// A connection that is counted as long as it is there.
-pub(super) struct Guest {
-    guests: Guests,
-    origin: IpAddr,
-}
-
-impl Guests {
-    /// None when the address has too many already.
-    pub(super) fn admit(&self, address: IpAddr, most: usize) -> Option<Guest> {
-        let origin = origin(address);
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(origin).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        Some(Guest {
-            guests: self.clone(),
-            origin,
-        })
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        let mut counts = self.guests.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.origin) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.origin);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -114,18 +86,10 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_so_many_connections_and_gets_them_back() {
-        let guests = Guests::default();
-        let (one, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
-        let first = guests.admit(one, 2).unwrap();
-        let _second = guests.admit(one, 2).unwrap();
-        assert!(guests.admit(one, 2).is_none() && guests.admit(other, 2).is_some());
-        drop(first);
-        assert!(guests.admit(one, 2).is_some());
-        assert_eq!(
-            guests.0.lock().unwrap().len(),
-            1,
-            "who has none is forgotten"
-        );
+    fn a_network_of_version_6_is_one_origin() {
+        let of = |text: &str| origin(text.parse().unwrap()).to_string();
+        assert_eq!(of("2001:db8::1:2:3:4"), "2001:db8::");
+        assert_eq!(of("10.1.2.3"), "10.1.2.3");
+        assert_eq!(of("::ffff:10.1.2.3"), "10.1.2.3");
     }
 }

@@ -5,6 +5,7 @@
 //! longer than the grace period.
 
 mod client;
+mod guests;
 mod harden;
 mod operations;
 mod patience;
@@ -34,10 +35,11 @@ use tokio::{
 
 use crate::config::Ranges;
 pub(crate) use client::Client;
-use client::{Guest, Guests, is_by_https};
+use client::{is_by_https, origin};
+pub(crate) use guests::{Crowded, Guest, Guests};
 pub(crate) use operations::operations;
 use patience::Patient;
-pub(crate) use rates::{Rates, origin};
+pub(crate) use rates::Rates;
 pub(crate) use webhook::{Full, Hooks, Refused, Verified, WebhookLimits, webhooks};
 
 /// What one listener grants its peers.
@@ -94,7 +96,7 @@ pub(crate) async fn serve(
             Some(_) = connections.join_next() => continue,
             accepted = accept(&listener, &slots) => accepted,
         };
-        let Some(guest) = admit(&guests, peer, &limits) else {
+        let Ok(guest) = admit(&guests, peer, &limits) else {
             tracing::debug!(%peer, "too many connections of one address");
             continue;
         };
@@ -114,15 +116,19 @@ pub(crate) async fn serve(
     connections.shutdown().await;
 }
 
-/// None when the address has too many connections. A trusted proxy has those of many people, and
+/// Refused when the address has too many connections. A trusted proxy has those of many people, and
 /// so does this machine, where port-forwards end.
-fn admit(guests: &Guests, peer: IpAddr, limits: &ServeLimits) -> Option<Guest> {
+fn admit(
+    guests: &Guests<IpAddr>,
+    peer: IpAddr,
+    limits: &ServeLimits,
+) -> Result<Guest<IpAddr>, Crowded> {
     let many = peer == Ipv4Addr::LOCALHOST || peer == Ipv6Addr::LOCALHOST;
     let most = match many || limits.proxies.contains(peer) {
         true => limits.connections,
         false => limits.per_address,
     };
-    guests.admit(peer, most)
+    guests.admit(origin(peer), most, limits.connections)
 }
 
 /// One connection, not yet running.

@@ -4,7 +4,6 @@
 use std::{
     collections::HashMap,
     hash::Hash,
-    net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -27,7 +26,7 @@ struct Bucket {
     at: Instant,
 }
 
-impl<K: Eq + Hash + Clone> Rates<K> {
+impl<K: Eq + Hash> Rates<K> {
     pub(crate) fn new(per_second: u32, burst: u32) -> Self {
         Self {
             per_second: per_second.into(),
@@ -37,24 +36,30 @@ impl<K: Eq + Hash + Clone> Rates<K> {
     }
 
     /// Takes one out of a bucket; false when it is empty.
-    pub(crate) fn take(&self, key: &K, now: Instant) -> bool {
+    pub(crate) fn take(&self, key: K, now: Instant) -> bool {
         let mut buckets = self.lock();
-        let level = self.level(buckets.get(key), now);
+        let level = self.level(buckets.get(&key), now);
         if level < 1.0 {
             return false;
         }
-        if buckets.len() >= MOST && !buckets.contains_key(key) {
+        if buckets.len() >= MOST && !buckets.contains_key(&key) {
             buckets.retain(|_, bucket| self.level(Some(bucket), now) < self.burst);
         }
         // A table full of those who take too much: whoever is new is let in and not counted.
-        if buckets.len() < MOST || buckets.contains_key(key) {
-            let bucket = Bucket {
-                level: level - 1.0,
-                at: now,
-            };
-            buckets.insert(key.clone(), bucket);
+        if buckets.len() < MOST || buckets.contains_key(&key) {
+            // Those who ask side by side come in any order; no moment fills a bucket twice.
+            let at = buckets.get(&key).map_or(now, |bucket| bucket.at.max(now));
+            let level = level - 1.0;
+            buckets.insert(key, Bucket { level, at });
         }
         true
+    }
+
+    /// Puts back what was taken for something that turned out to be no reason to.
+    pub(crate) fn give_back(&self, key: &K) {
+        if let Some(bucket) = self.lock().get_mut(key) {
+            bucket.level = (bucket.level + 1.0).min(self.burst);
+        }
     }
 
     /// Whether there is something in a bucket.
@@ -74,18 +79,6 @@ impl<K: Eq + Hash + Clone> Rates<K> {
     }
 }
 
-/// Who shares a bucket: an address of version 4, and the network of one of version 6, as whoever
-/// has one of those has all of it.
-pub(crate) fn origin(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            let network = u128::from(address) & !u128::from(u64::MAX);
-            IpAddr::V6(network.into())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -96,14 +89,20 @@ mod tests {
     fn a_bucket_empties_and_fills_for_each_alone() {
         let rates = Rates::new(10, 3);
         let now = Instant::now();
-        let taken = (0..5).filter(|_| rates.take(&"a", now)).count();
+        let taken = (0..5).filter(|_| rates.take("a", now)).count();
         assert_eq!(taken, 3);
         assert!(!rates.has(&"a", now) && rates.has(&"b", now));
-        assert!(rates.take(&"b", now));
+        assert!(rates.take("b", now));
+        rates.give_back(&"a");
+        assert!(rates.take("a", now) && !rates.take("a", now));
         let later = now + Duration::from_millis(100);
-        assert!(rates.take(&"a", later) && !rates.take(&"a", later));
+        assert!(rates.take("a", later) && !rates.take("a", later));
+        let late = (0..5)
+            .filter(|_| rates.take("a", now) || rates.take("a", later))
+            .count();
+        assert_eq!(late, 0, "no moment fills it twice");
         let much_later = now + Duration::from_secs(60);
-        let taken = (0..5).filter(|_| rates.take(&"a", much_later)).count();
+        let taken = (0..5).filter(|_| rates.take("a", much_later)).count();
         assert_eq!(taken, 3, "no more than a bucket holds");
     }
 
@@ -112,19 +111,11 @@ mod tests {
         let rates = Rates::new(1, 2);
         let now = Instant::now();
         for number in 0..MOST + 10 {
-            assert!(rates.take(&number, now), "whoever is new is let in");
+            assert!(rates.take(number, now), "whoever is new is let in");
         }
         assert_eq!(rates.lock().len(), MOST);
         let later = now + Duration::from_secs(2);
-        assert!(rates.take(&usize::MAX, later));
+        assert!(rates.take(usize::MAX, later));
         assert_eq!(rates.lock().len(), 1, "full buckets go");
-    }
-
-    #[test]
-    fn a_network_of_version_6_is_one_origin() {
-        let of = |text: &str| origin(text.parse().unwrap()).to_string();
-        assert_eq!(of("2001:db8::1:2:3:4"), "2001:db8::");
-        assert_eq!(of("10.1.2.3"), "10.1.2.3");
-        assert_eq!(of("::ffff:10.1.2.3"), "10.1.2.3");
     }
 }

@@ -4,6 +4,7 @@
 //! Never parses a body that is not verified, and never says more than a constant text.
 
 use std::{
+    hash::Hash,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -27,7 +28,7 @@ use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 use crate::telemetry::{Delivery, Metrics};
 
 use super::seen::Seen;
-use super::{Client, Rates, origin};
+use super::{Client, Rates};
 
 /// Hashing a body larger than this would hold up the other requests of its thread.
 const LARGE: usize = 256 << 10;
@@ -88,6 +89,9 @@ pub(crate) struct WebhookLimits {
     /// Deliveries without proof that one address may send in a second, ten times as many at once;
     /// after that it is not listened to.
     pub(crate) refusals_per_second: u32,
+    /// Deliveries with proof that one receiver takes in a second, ten times as many at once. Forges
+    /// send fewer; a script that holds the secret may not.
+    pub(crate) deliveries_per_second: u32,
     /// Deliveries that are remembered, to know a replay.
     pub(crate) remembered: usize,
     pub(crate) memory: Duration,
@@ -101,6 +105,7 @@ impl Default for WebhookLimits {
             bodies: 8,
             place_timeout: Duration::from_secs(2),
             refusals_per_second: 10,
+            deliveries_per_second: 100,
             remembered: 10_000,
             memory: Duration::from_secs(3600),
         }
@@ -114,6 +119,8 @@ struct Port<H> {
     places: Semaphore,
     /// Deliveries without proof, by where they come from.
     refusals: Rates<IpAddr>,
+    /// Deliveries with proof, by receiver.
+    deliveries: Rates<String>,
     seen: Mutex<Seen>,
 }
 
@@ -127,7 +134,8 @@ pub(crate) fn webhooks<H: Hooks>(
         hooks,
         metrics,
         places: Semaphore::new(limits.bodies),
-        refusals: Rates::new(limits.refusals_per_second, 10 * limits.refusals_per_second),
+        refusals: tenfold(limits.refusals_per_second),
+        deliveries: tenfold(limits.deliveries_per_second),
         seen: Mutex::new(Seen::new(limits.remembered, limits.memory)),
         limits,
     };
@@ -137,13 +145,18 @@ pub(crate) fn webhooks<H: Hooks>(
         .with_state(Arc::new(port))
 }
 
+/// So many a second, and ten times as many at once.
+fn tenfold<K: Eq + Hash>(per_second: u32) -> Rates<K> {
+    Rates::new(per_second, per_second.saturating_mul(10))
+}
+
 async fn receive<H: Hooks>(State(port): State<Arc<Port<H>>>, request: Request) -> Response {
     let received = Instant::now();
     let (head, body) = request.into_parts();
     // As it was sent: names of receivers need no escapes, so one with escapes is unknown.
     let receiver = head.uri.path().rsplit('/').next().unwrap_or_default();
     // A test may have no client.
-    let client = head.extensions.get::<Client>().map(|it| origin(it.0));
+    let client = head.extensions.get::<Client>().map(|it| it.0);
     let listens = client.is_none_or(|it| port.refusals.has(&it, received));
     let result = if !listens {
         Delivery::Overloaded
@@ -154,7 +167,7 @@ async fn receive<H: Hooks>(State(port): State<Arc<Port<H>>>, request: Request) -
         Delivery::Unknown
     };
     if let (Some(client), Delivery::Unknown | Delivery::Unauthorized) = (client, result) {
-        port.refusals.take(&client, received);
+        port.refusals.take(client, received);
     }
     // A name from outside must not become a label.
     let label = if result == Delivery::Unknown {
@@ -194,6 +207,9 @@ impl<H: Hooks> Port<H> {
             Verified::Ignored => return Ok(Delivery::Ignored),
             Verified::Work { id, work } => (id, work),
         };
+        if !self.deliveries.take(receiver.to_owned(), received) {
+            return Err(Delivery::Overloaded);
+        }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let done = seen.once(receiver, &id, received, || {
             self.hooks.hand_on(receiver, work, received)

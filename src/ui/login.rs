@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::{html as page_of, layout};
 use crate::api::{Api, COOKIE_NAME, LIFETIME, LOGIN_COOKIE, PATIENCE, Problem};
-use crate::server::{Client, origin};
+use crate::server::Client;
 
 /// Leads to the provider.
 pub(super) const PROVIDER: &str = "/login/provider";
@@ -73,7 +73,7 @@ pub(super) async fn log_in(
     if let Ok(value) = HeaderValue::from_str(&format!("Bearer {token}")) {
         bearer.insert(AUTHORIZATION, value);
     }
-    if let Err(problem) = api.identity(&bearer, origin(client)).await {
+    if let Err(problem) = api.identity(&bearer, client).await {
         let error = match problem.status() {
             StatusCode::UNAUTHORIZED => {
                 "That token is not one for the audience trimtab, or it has ended."
