@@ -8,9 +8,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::given::{SOON, config_map, story};
+use crate::given::{SOON, story};
 use crate::lab::agent::ask;
-use crate::lab::{Expectation, eventually};
 use crate::people::token;
 
 /// A connection from another address of this machine.
@@ -67,54 +66,6 @@ fn one_address_takes_no_more_than_its_share_of_connections() {
             ensure!(found == Some(expected), "{found:?}");
         }
         Ok(())
-    });
-}
-
-#[test]
-fn a_person_has_so_many_streams_and_dead_readers_cost_little() {
-    story(|lab| async move {
-        let app = lab.given_in("streams", "home-streams").await?;
-        let agent = lab.agent_for("home-streams", &[]).await?;
-        let one = token(lab, "trimtab-viewer", "trimtab").await?;
-        let other = token(lab, "trimtab-operator", "trimtab").await?;
-        app.commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
-        app.create(&app.application()).await?;
-        app.becomes("synced", |status| status["sync"]["status"] == "Synced")
-            .await?;
-        let before = agent.memory()?;
-        // None of them ever reads on.
-        let mut open = Vec::new();
-        let mut refused = 0;
-        for _ in 0..60 {
-            let mut stream = TcpStream::connect(agent.people).await?;
-            match status(&mut stream, &head("/api/v1/stream", &one)).await? {
-                Some(200) => open.push(stream),
-                Some(429) => refused += 1,
-                found => anyhow::bail!("{found:?}"),
-            }
-        }
-        ensure!(open.len() == 40 && refused == 20, "{} open", open.len());
-        let mut stream = TcpStream::connect(agent.people).await?;
-        let found = status(&mut stream, &head("/api/v1/stream", &other)).await?;
-        ensure!(found == Some(200), "somebody else is kept out: {found:?}");
-        for number in 0..300 {
-            let label = serde_json::json!({"metadata": {"labels": {"n": number.to_string()}}});
-            app.cluster.patch(&app.path(), &label).await?;
-        }
-        let after = agent.memory()?;
-        let more = after.0.saturating_sub(before.0);
-        ensure!(more < 16 << 10, "{more} KiB more for readers that are dead");
-        drop(open);
-        eventually("places for streams", SOON, || async {
-            let mut stream = TcpStream::connect(agent.people).await?;
-            Ok(
-                match status(&mut stream, &head("/api/v1/stream", &one)).await? {
-                    Some(200) => Expectation::Met(()),
-                    found => Expectation::Pending(format!("{found:?}")),
-                },
-            )
-        })
-        .await
     });
 }
 

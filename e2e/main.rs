@@ -44,5 +44,6 @@ mod restart;
 mod rollback;
 mod scale;
 mod sharing;
+mod streams;
 mod terminal;
 mod waves;
