@@ -8,7 +8,7 @@ use crate::lab::git_server::Fault;
 use crate::lab::{Expectation, eventually};
 
 /// A Pod as a hook: it succeeds when the test says so.
-fn hook(name: &str, annotations: &str) -> String {
+pub(crate) fn hook(name: &str, annotations: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  annotations: {{{annotations}}}\n\
          spec:\n  restartPolicy: Never\n  schedulerName: nobody\n  containers: [{{name: run, image: run}}]\n"
@@ -19,8 +19,17 @@ fn pod(app: &Story, name: &str) -> String {
     format!("/api/v1/namespaces/{}/pods/{name}", app.name)
 }
 
-/// Waits until a hook's Pod is there, and ends it.
 async fn end(app: &Story, name: &str, phase: &str) -> Result<Value> {
+    end_saying(app, name, phase, "as the test says").await
+}
+
+/// Waits until a hook's Pod is there, and ends it.
+pub(crate) async fn end_saying(
+    app: &Story,
+    name: &str,
+    phase: &str,
+    message: &str,
+) -> Result<Value> {
     let path = pod(app, name);
     let live = eventually(&format!("{name} is there"), SOON, || async {
         Ok(match app.cluster.find(&path).await? {
@@ -29,7 +38,7 @@ async fn end(app: &Story, name: &str, phase: &str) -> Result<Value> {
         })
     })
     .await?;
-    let status = json!({"status": {"phase": phase, "message": "as the test says"}});
+    let status = json!({"status": {"phase": phase, "message": message}});
     app.cluster
         .patch(&format!("{path}/status"), &status)
         .await?;

@@ -15,6 +15,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::{Value, json};
 
 use crate::given::{Lab, SOON, config_map, story};
+use crate::hooks::{end_saying, hook};
 use crate::lab::agent::ask;
 use crate::lab::browser::Look;
 use crate::lab::{Expectation, eventually};
@@ -113,6 +114,49 @@ fn hostile_texts_are_shown_and_do_nothing() {
             "the log is painted"
         );
         Ok(())
+    });
+}
+
+/// What a forge and a hook say: the name of a branch, and why a hook failed.
+#[test]
+fn hostile_branches_and_hooks_are_shown_and_do_nothing() {
+    const BRANCH: &str = "<img/src=x/onerror=alert(7)><script>alert(8)</script>";
+    story(|lab| async move {
+        let app = lab.given("hostile-branch").await?;
+        let annotations = "trimtab.dev/hook: PreSync";
+        let files = [("app/hook.yaml", Some(hook("check", annotations)))];
+        let files = files
+            .each_ref()
+            .map(|(path, text)| (*path, text.as_deref()));
+        app.repository.commit(BRANCH, &files, "a branch")?;
+        let mut manifest = app.application();
+        manifest["spec"]["source"]["targetRevision"] = json!(BRANCH);
+        app.create(&manifest).await?;
+        let message = format!("{SCRIPT} javascript:alert(9) {TURN}{PAINT}");
+        end_saying(&app, "check", "Failed", &message).await?;
+        app.condition("SyncError", "onerror").await?;
+        let (browser, base) = logged_in(lab, "trimtab-admin", Look::default()).await?;
+        let page = format!("{base}/applications/trimtab/hostile-branch");
+        for path in [
+            format!("{base}/?q=hostile-branch"),
+            page.clone(),
+            format!("{page}/history"),
+            format!("{page}/manifest"),
+            format!("{base}/repositories"),
+        ] {
+            browser.visit(&path).await?;
+            browser.shows("Log out").await?;
+            let html = browser
+                .run("return document.documentElement.outerHTML")
+                .await?;
+            harmless(&path, html.as_str().context("a page")?)?;
+        }
+        browser.shows("alert(8)").await?;
+        browser.visit(&page).await?;
+        browser.shows("onerror=alert(1)").await?;
+        let complaints = browser.complaints().await?;
+        ensure!(complaints.is_empty(), "{complaints:?}");
+        browser.close().await
     });
 }
 

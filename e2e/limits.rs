@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::given::{SOON, story};
-use crate::lab::agent::ask;
+use crate::lab::agent::{ask, get};
 use crate::people::token;
 
 /// A connection from another address of this machine.
@@ -87,10 +87,20 @@ fn sizes_end_where_they_should() {
             let (found, _) = ask(people, "POST", create, &headers, &body).await?;
             ensure!(found == expected, "{bytes} bytes: {found}");
         }
-        // Nesting, and a body that is packed.
-        let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
-        let (found, _) = ask(people, "POST", create, &headers, deep.as_bytes()).await?;
-        ensure!(found == 400, "deep: {found}");
+        // Nesting: as deep as the deepest that is read, and one deeper.
+        for (depth, expected) in [
+            (126, "without `apiVersion`"),
+            (127, "recursion limit"),
+            (100_000, "recursion limit"),
+        ] {
+            let deep = format!("{{\"a\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
+            let (found, body) = ask(people, "POST", create, &headers, deep.as_bytes()).await?;
+            ensure!(
+                found == 400 && body.contains(expected),
+                "{depth} deep: {body}"
+            );
+        }
+        // A body that is packed.
         let packed = [&headers[..], &[("Content-Encoding", "gzip")]].concat();
         let (found, _) = ask(people, "POST", create, &packed, b"\x1f\x8b\x08\x00").await?;
         ensure!(found == 415, "packed: {found}");
@@ -234,4 +244,116 @@ fn every_answer_has_its_headers_and_none_too_many() {
         }
         Ok(())
     });
+}
+
+/// Ways out of a directory, as they have worked elsewhere.
+const WAYS_OUT: &[&str] = &[
+    "/../../etc/passwd",
+    "/assets/../../etc/passwd",
+    "/assets/..%2f..%2f..%2fetc%2fpasswd",
+    "/assets/%2e%2e/%2e%2e/etc/passwd",
+    "/assets/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+    "/assets/%252e%252e%252fetc%252fpasswd",
+    "/assets/..%5c..%5cetc%5cpasswd",
+    "/assets/..\\..\\etc\\passwd",
+    "/assets/....//....//etc/passwd",
+    "/assets/%c0%ae%c0%ae/etc/passwd",
+    "/assets/%00/etc/passwd",
+    "/assets/icon.svg%00.txt",
+    "/assets//etc/passwd",
+    "//etc/passwd",
+    "/assets/;/../etc/passwd",
+    "/api/v1/applications/..%2f..%2f/x",
+    "/api/v1/applications/trimtab/..%2f..%2fsecrets%2fx",
+    "/api/v1/applications/%2e%2e/%2e%2e",
+    "/api/v1/applications/trimtab/x%00y",
+    "/applications/trimtab/%2e%2e%2f%2e%2e",
+    "/hooks/../metrics",
+];
+
+#[test]
+fn no_way_leads_out_of_a_directory() {
+    story(|lab| async move {
+        let good = token(lab, "trimtab-admin", "trimtab").await?;
+        for way in WAYS_OUT {
+            for port in [lab.agent.people, lab.agent.webhooks, lab.agent.operations] {
+                let mut stream = TcpStream::connect(port).await?;
+                let head =
+                    head(way, &good).replacen("\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1);
+                stream.write_all(head.as_bytes()).await?;
+                let mut answer = Vec::new();
+                stream.read_to_end(&mut answer).await?;
+                let answer = String::from_utf8_lossy(&answer);
+                let refused = ["HTTP/1.1 400 ", "HTTP/1.1 404 "];
+                ensure!(
+                    refused.iter().any(|it| answer.starts_with(it)),
+                    "{way}: {answer}"
+                );
+                ensure!(!answer.contains("root:"), "{way}: {answer}");
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Peers that say a byte now and then: they are cut off, and nobody else notices.
+#[test]
+fn peers_that_drip_are_cut_off_and_others_are_served() {
+    story(|lab| async move {
+        lab.given_in("drips", "home-drips").await?;
+        let agent = lab.agent_for("home-drips", &[]).await?;
+        let good = head(
+            "/api/v1/about",
+            &token(lab, "trimtab-viewer", "trimtab").await?,
+        );
+        let body = "POST /login HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n\
+            Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100000\r\n\r\n";
+        let delivery = "POST /hooks/github HTTP/1.1\r\nHost: lab\r\nContent-Length: 100000\r\n\r\n";
+        // Of two addresses: as many as they may have, and more that are closed at once.
+        let mut drips = tokio::task::JoinSet::new();
+        for number in 0..500_u32 {
+            let (port, begin) = match number % 4 {
+                0 => (agent.people, body),
+                1 => (agent.webhooks, delivery),
+                2 => (agent.webhooks, "POST /hooks/github HTTP/1.1\r\nX-A: "),
+                _ => (agent.people, "GET /api/v1/about HTTP/1.1\r\nX-A: "),
+            };
+            let stream = from([127, 0, 0, 20 + u8::try_from(number % 2)?], port).await?;
+            drips.spawn(drip(stream, begin));
+        }
+        let mut served = 0;
+        while !drips.is_empty() {
+            let mut stream = TcpStream::connect(agent.people).await?;
+            let found = status(&mut stream, &good).await?;
+            ensure!(found == Some(200), "a person: {found:?}");
+            let (found, _) = get(agent.operations, "/healthz").await?;
+            ensure!(found == 200, "health: {found}");
+            served += 1;
+            while drips.try_join_next().is_some() {}
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        ensure!(served > 20, "{served} were served meanwhile");
+        Ok(())
+    });
+}
+
+/// Says one byte after the other until the connection is closed; panics when it never is.
+async fn drip(stream: TcpStream, begin: &'static str) {
+    let (mut read, mut write) = stream.into_split();
+    let writing = async {
+        let mut said = write.write_all(begin.as_bytes()).await;
+        while said.is_ok() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            said = write.write_all(b"a").await;
+        }
+    };
+    let reading = async {
+        let mut bytes = [0; 1024];
+        while matches!(read.read(&mut bytes).await, Ok(1..)) {}
+    };
+    let both = async {
+        tokio::select! { () = writing => (), () = reading => () }
+    };
+    let closed = tokio::time::timeout(SOON, both).await;
+    closed.expect("a peer that drips is cut off");
 }

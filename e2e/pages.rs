@@ -209,3 +209,29 @@ fn trees_fold_lists_become_tiles_and_workloads_are_scaled() {
         browser.close().await
     });
 }
+
+/// Clickjacking: a page of somebody else that shows ours in a frame shows nothing.
+#[test]
+fn a_frame_of_another_page_stays_empty() {
+    story(|lab| async move {
+        let (browser, base) = logged_in(lab, "trimtab-viewer", Look::default()).await?;
+        for path in ["/", "/login", "/api/v1/about"] {
+            let page =
+                format!("data:text/html,<p>before</p><iframe src=\"{base}{path}\"></iframe>");
+            browser.visit(&page).await?;
+            browser.shows("before").await?;
+            browser.client.enter_frame(0).await?;
+            eventually("a frame that is refused", SOON, || async {
+                let address = browser.run("return document.location.href").await?;
+                let address = address.as_str().unwrap_or_default();
+                Ok(match address.starts_with("chrome-error:") {
+                    true => Expectation::Met(()),
+                    false => Expectation::Pending(address.to_owned()),
+                })
+            })
+            .await?;
+            browser.client.enter_parent_frame().await?;
+        }
+        browser.close().await
+    });
+}

@@ -16,7 +16,6 @@ use axum::{
     response::IntoResponse as _,
 };
 use futures::FutureExt as _;
-use hyper::body::Incoming;
 use tower::ServiceExt as _;
 
 /// Set where the router has not set another value.
@@ -35,10 +34,10 @@ const DEFAULTS: [(HeaderName, HeaderValue); 5] = [
 /// take no other way for a year (RFC 6797).
 pub(super) async fn answer(
     router: Router,
-    request: Request<Incoming>,
+    request: Request<Body>,
     secure: bool,
 ) -> Result<Response<Body>, Infallible> {
-    let answer = AssertUnwindSafe(router.oneshot(request.map(Body::new)));
+    let answer = AssertUnwindSafe(router.oneshot(request));
     let mut response = match answer.catch_unwind().await {
         Ok(Ok(response)) => response,
         // The panic hook has logged what happened.

@@ -5,6 +5,7 @@
 //! longer than the grace period.
 
 mod client;
+mod deadline;
 mod guests;
 mod harden;
 mod operations;
@@ -20,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
+use axum::{Router, body::Body};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -36,6 +37,7 @@ use tokio::{
 use crate::config::Ranges;
 pub(crate) use client::Client;
 use client::{is_by_https, origin};
+use deadline::Timely;
 pub(crate) use guests::{Crowded, Guest, Guests};
 pub(crate) use operations::operations;
 use patience::Patient;
@@ -53,6 +55,8 @@ pub(crate) struct ServeLimits {
     pub(crate) proxies: Arc<Ranges>,
     /// From the first byte that may come to the last of the head. Also ends idle connections.
     pub(crate) header_timeout: Duration,
+    /// From the head of a request to the last byte of its body.
+    pub(crate) body_timeout: Duration,
     /// How long a peer may refuse to take more of a response.
     pub(crate) write_timeout: Duration,
     /// Bytes of request line and headers together, at least 8 KiB.
@@ -69,6 +73,7 @@ impl Default for ServeLimits {
             per_address: 32,
             proxies: Arc::default(),
             header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             header_bytes: 16 << 10,
             headers: 64,
@@ -139,10 +144,12 @@ fn connection(
     limits: &ServeLimits,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send + use<> {
     let proxies = Arc::clone(&limits.proxies);
+    let body_timeout = limits.body_timeout;
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let client = Client::of(peer, request.headers(), &proxies);
         let secure = is_by_https(peer, request.headers(), &proxies);
         request.extensions_mut().insert(client);
+        let request = request.map(|body| Body::new(Timely::new(body, body_timeout)));
         harden::answer(router.clone(), request, secure)
     });
     http1::Builder::new()

@@ -42,6 +42,33 @@ async fn a_head_that_drips_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_body_that_drips_is_cut_off() {
+    let limits = ServeLimits {
+        body_timeout: SOON,
+        ..ServeLimits::default()
+    };
+    let read = async |body: axum::body::Bytes| body;
+    let router = Router::new().route("/", axum::routing::post(read));
+    let server = start(router, limits).await;
+    assert_eq!(
+        body(&ask(&server, request("POST", "/", &[], "whole")).await),
+        "whole"
+    );
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
+    let (mut read, mut write) = say(&server, head).await.into_split();
+    let dripping = tokio::spawn(async move {
+        while write.write_all(b"a").await.is_ok() {
+            sleep(SOON / 10).await;
+        }
+    });
+    let mut heard = Vec::new();
+    let closed = timeout(PATIENCE, read.read_to_end(&mut heard)).await;
+    assert!(closed.is_ok(), "the server let it drip");
+    assert_eq!(status(&String::from_utf8_lossy(&heard)), 400);
+    dripping.abort();
+}
+
+#[tokio::test]
 async fn a_connection_kept_alive_ends_when_it_is_idle() {
     let server = start(hello(), quick()).await;
     let heard = ask(&server, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
