@@ -329,7 +329,9 @@ fn peers_that_drip_are_cut_off_and_others_are_served() {
             let (found, _) = get(agent.operations, "/healthz").await?;
             ensure!(found == 200, "health: {found}");
             served += 1;
-            while drips.try_join_next().is_some() {}
+            while let Some(cut) = drips.try_join_next() {
+                cut??;
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         ensure!(served > 20, "{served} were served meanwhile");
@@ -337,8 +339,8 @@ fn peers_that_drip_are_cut_off_and_others_are_served() {
     });
 }
 
-/// Says one byte after the other until the connection is closed; panics when it never is.
-async fn drip(stream: TcpStream, begin: &'static str) {
+/// Says one byte after the other until the connection is closed.
+async fn drip(stream: TcpStream, begin: &'static str) -> Result<()> {
     let (mut read, mut write) = stream.into_split();
     let writing = async {
         let mut said = write.write_all(begin.as_bytes()).await;
@@ -355,5 +357,5 @@ async fn drip(stream: TcpStream, begin: &'static str) {
         tokio::select! { () = writing => (), () = reading => () }
     };
     let closed = tokio::time::timeout(SOON, both).await;
-    closed.expect("a peer that drips is cut off");
+    closed.with_context(|| format!("a peer is let drip: {begin}"))
 }

@@ -2,6 +2,8 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::given::{Lab, SOON, config_map, story};
 use crate::lab::browser::{Browser, Look};
@@ -210,23 +212,47 @@ fn trees_fold_lists_become_tiles_and_workloads_are_scaled() {
     });
 }
 
+/// Serves one page, to whoever asks, from an origin that is not ours.
+async fn elsewhere(page: String) -> Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\
+                 Content-Length: {}\r\n\r\n{page}",
+                page.len()
+            );
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    Ok(format!("http://{address}/"))
+}
+
 /// Clickjacking: a page of somebody else that shows ours in a frame shows nothing.
 #[test]
 fn a_frame_of_another_page_stays_empty() {
     story(|lab| async move {
         let (browser, base) = logged_in(lab, "trimtab-viewer", Look::default()).await?;
-        for path in ["/", "/login", "/api/v1/about"] {
-            let page =
-                format!("data:text/html,<p>before</p><iframe src=\"{base}{path}\"></iframe>");
-            browser.visit(&page).await?;
+        let other = elsewhere("<p>of somebody else</p>".to_owned()).await?;
+        for (address, shown) in [
+            (other, true),
+            (format!("{base}/"), false),
+            (format!("{base}/login"), false),
+            (format!("{base}/api/v1/about"), false),
+        ] {
+            let page = format!("<p>before</p><iframe src=\"{address}\"></iframe>");
+            browser.visit(&elsewhere(page).await?).await?;
             browser.shows("before").await?;
             browser.client.enter_frame(0).await?;
-            eventually("a frame that is refused", SOON, || async {
-                let address = browser.run("return document.location.href").await?;
-                let address = address.as_str().unwrap_or_default();
-                Ok(match address.starts_with("chrome-error:") {
+            eventually("a frame", SOON, || async {
+                let found = browser.run("return document.location.href").await?;
+                let found = found.as_str().unwrap_or_default();
+                let refused = found.starts_with("chrome-error:");
+                Ok(match refused != shown && found != "about:blank" {
                     true => Expectation::Met(()),
-                    false => Expectation::Pending(address.to_owned()),
+                    false => Expectation::Pending(found.to_owned()),
                 })
             })
             .await?;
