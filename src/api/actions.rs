@@ -21,15 +21,6 @@ use crate::crd::{
 };
 use crate::object::{Object, duration, is_dns_name};
 
-pub(super) const DRY_RUN: &[(&str, &str)] = &[("dryRun", "true only says what would be stored")];
-pub(super) const DELETION: &[(&str, &str)] = &[
-    ("confirm", "the name of the application once more"),
-    (
-        "cascade",
-        "background, foreground or orphan; as the Application says when not given",
-    ),
-];
-
 /// What was done.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Done {
@@ -53,16 +44,19 @@ pub(super) struct PauseRequest {
     duration: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct DryRun {
+    /// Only says what would be stored.
     dry_run: bool,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct DeleteQuery {
+    /// The name of the application once more.
     confirm: String,
+    /// As the Application says when not given.
     cascade: Option<Cascade>,
 }
 

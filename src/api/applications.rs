@@ -19,49 +19,31 @@ use crate::object::{Object, ResourceKey, redact_url};
 /// Applications of one answer.
 const MOST: usize = 5000;
 
-pub(super) const FILTERS: &[(&str, &str)] = &[
-    ("q", "part of the name, repository, path or destination"),
-    ("sync", "Synced, OutOfSync or Unknown"),
-    (
-        "health",
-        "Healthy, Progressing, Suspended, Missing, Degraded or Unknown",
-    ),
-    ("repository", "the address of the repository"),
-    ("namespace", "the namespace of the Application"),
-    ("destination", "the namespace that it goes to"),
-    ("project", "the project"),
-    ("label", "name=value"),
-    ("paused", "true or false"),
-    (
-        "sort",
-        "by name when not given; `worst` health and sync first, or the most `recent` sync",
-    ),
-    ("offset", "how many to pass over"),
-    ("limit", "how many to answer with, at most 5000"),
-];
-pub(super) const DIFF: &[(&str, &str)] = &[
-    ("revision", "a branch, tag or commit instead of the newest"),
-    ("deployment", "the id of a deployment of the history"),
-    ("resource", "only objects of this name"),
-    ("kind", "only objects of this kind"),
-    ("all", "true compares also what is known to be in sync"),
-];
-
 /// What is chosen of the list.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Filter {
+    /// Part of the name, repository, path or destination.
     pub(crate) q: String,
+    /// Synced, OutOfSync or Unknown.
     pub(crate) sync: String,
+    /// Healthy, Progressing, Suspended, Missing, Degraded or Unknown.
     pub(crate) health: String,
+    /// The address of the repository.
     pub(crate) repository: String,
+    /// The namespace of the Application.
     pub(crate) namespace: String,
+    /// The namespace that it goes to.
     pub(crate) destination: String,
     pub(crate) project: String,
+    /// `name=value`.
     pub(crate) label: String,
     pub(crate) paused: Option<bool>,
+    /// By name when not given; `worst` health and sync first, or the most `recent` sync.
     pub(crate) sort: String,
+    /// How many to pass over.
     pub(crate) offset: usize,
+    /// How many to answer with, at most 5000.
     pub(crate) limit: Option<usize>,
 }
 
@@ -119,13 +101,18 @@ pub(crate) struct Visible {
 }
 
 /// What is to be compared.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct DiffQuery {
+    /// A branch, tag or commit instead of the newest.
     revision: String,
+    /// The id of a deployment of the history.
     deployment: Option<i64>,
+    /// Only objects of this name.
     resource: String,
+    /// Only objects of this kind.
     kind: String,
+    /// Compares also what is known to be in sync.
     all: bool,
 }
 

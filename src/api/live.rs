@@ -25,42 +25,43 @@ use crate::object::{Kind, Object, ResourceKey, is_dns_label, is_dns_name};
 use crate::server::Client;
 
 /// Lines of a log when not given.
-const TAIL: i64 = 500;
-const MOST_LINES: i64 = 100_000;
+const TAIL: u32 = 500;
+const MOST_LINES: u32 = 100_000;
 /// Events of one answer.
 const EVENTS: usize = 200;
 
-pub(super) const LOGS: &[(&str, &str)] = &[
-    ("resourceNamespace", "namespace of the pod"),
-    ("resource", "name of the pod"),
-    ("container", "the only one when not given"),
-    ("follow", "true goes on with what is written later"),
-    ("previous", "true: of the container before its last restart"),
-    ("since", "only what is younger, in seconds"),
-    ("tail", "so many of the last lines, 500 when not given"),
-];
-
 /// Names one object.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct ObjectQuery {
+    /// API group, empty for the core.
     group: String,
+    /// API version.
     version: String,
     kind: String,
+    /// Namespace of the object, empty for none.
     resource_namespace: String,
+    /// Name of the object.
     resource: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct LogQuery {
+    /// Namespace of the pod.
     resource_namespace: String,
+    /// Name of the pod.
     resource: String,
+    /// The only one when not given.
     container: String,
+    /// Goes on with what is written later.
     follow: bool,
+    /// Of the container before its last restart.
     previous: bool,
-    since: Option<i64>,
-    tail: Option<i64>,
+    /// Only what is younger, in seconds.
+    since: Option<u32>,
+    /// So many of the last lines, 500 when not given, at most 100000.
+    tail: Option<u32>,
 }
 
 /// One Event.
@@ -174,8 +175,8 @@ pub(super) async fn logs(
         container: query.container,
         follow: query.follow,
         previous: query.previous,
-        since: query.since.map(|since| since.max(1)),
-        tail: Some(query.tail.unwrap_or(TAIL).clamp(0, MOST_LINES)),
+        since: query.since.map(|since| i64::from(since).max(1)),
+        tail: Some(query.tail.unwrap_or(TAIL).min(MOST_LINES).into()),
     };
     let visit = Visit::begin(Arc::clone(&api), identity, headers, client)?;
     let lines = api.cluster.logs(&key.namespace, &key.name, &wanted).await?;

@@ -11,7 +11,7 @@ use axum::{
     routing::{MethodRouter, on},
 };
 use schemars::{JsonSchema, SchemaGenerator};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::crd::{RollbackOperation, SyncOperation};
 
@@ -32,8 +32,8 @@ pub(crate) struct Route {
     pub(crate) need: Need,
     /// What it does, for the OpenAPI document.
     pub(super) about: &'static str,
-    /// Parameters of the query: name and meaning.
-    pub(super) query: &'static [(&'static str, &'static str)],
+    /// The parameters of the query, as the properties of an object.
+    pub(super) query: Option<SchemaOf>,
     pub(super) body: Option<SchemaOf>,
     pub(super) answer: Option<SchemaOf>,
     /// The content type of a good answer.
@@ -60,7 +60,7 @@ impl Route {
             path,
             need,
             about,
-            query: &[],
+            query: None,
             body: None,
             answer: None,
             content: "application/json",
@@ -68,8 +68,8 @@ impl Route {
         }
     }
 
-    fn query(mut self, query: &'static [(&'static str, &'static str)]) -> Self {
-        self.query = query;
+    fn query<T: JsonSchema>(mut self) -> Self {
+        self.query = Some(|generator| T::json_schema(generator));
         self
     }
 
@@ -98,18 +98,6 @@ pub(crate) fn routes() -> Vec<Route> {
     routes
 }
 
-/// A query parameter that names one object.
-const OBJECT: [(&str, &str); 5] = [
-    ("group", "API group of the object, empty for the core"),
-    ("version", "API version of the object"),
-    ("kind", "kind of the object"),
-    (
-        "resourceNamespace",
-        "namespace of the object, empty for none",
-    ),
-    ("resource", "name of the object"),
-];
-
 /// What is about no single application.
 fn general() -> Vec<Route> {
     use Need::{LoggedIn, Public};
@@ -122,7 +110,7 @@ fn general() -> Vec<Route> {
             "This document",
             openapi::document,
         )
-        .answer::<Value>(),
+        .answer::<Map<String, Value>>(),
         Route::new(
             get.clone(),
             "/api/v1/about",
@@ -138,7 +126,7 @@ fn general() -> Vec<Route> {
             "Applications that the caller may list",
             applications::list,
         )
-        .query(applications::FILTERS)
+        .query::<applications::Filter>()
         .answer::<applications::List>(),
         Route::new(
             get.clone(),
@@ -164,7 +152,7 @@ fn general() -> Vec<Route> {
              `gone`, and `resync` when some were missed",
             stream::stream,
         )
-        .query(stream::QUERY)
+        .query::<stream::StreamQuery>()
         .content("text/event-stream"),
     ]
 }
@@ -197,7 +185,7 @@ fn reading() -> Vec<Route> {
             "What differs between desired and live",
             applications::diff,
         )
-        .query(applications::DIFF)
+        .query::<applications::DiffQuery>()
         .answer::<applications::Visible>(),
         Route::new(
             get.clone(),
@@ -214,8 +202,8 @@ fn reading() -> Vec<Route> {
             "One live object, with the values of Secrets masked",
             live::resource,
         )
-        .query(&OBJECT)
-        .answer::<Value>(),
+        .query::<live::ObjectQuery>()
+        .answer::<Map<String, Value>>(),
         Route::new(
             get.clone(),
             "/api/v1/applications/{namespace}/{name}/desired",
@@ -224,8 +212,8 @@ fn reading() -> Vec<Route> {
              masked; needs `get` on it",
             live::desired,
         )
-        .query(&OBJECT)
-        .answer::<Value>(),
+        .query::<live::ObjectQuery>()
+        .answer::<Map<String, Value>>(),
         Route::new(
             get.clone(),
             "/api/v1/applications/{namespace}/{name}/events",
@@ -233,7 +221,7 @@ fn reading() -> Vec<Route> {
             "Events of the application, or of one object",
             live::events,
         )
-        .query(&OBJECT)
+        .query::<live::ObjectQuery>()
         .answer::<Vec<live::EventRow>>(),
         Route::new(
             get,
@@ -242,7 +230,7 @@ fn reading() -> Vec<Route> {
             "Lines of a container's log",
             live::logs,
         )
-        .query(live::LOGS)
+        .query::<live::LogQuery>()
         .content("text/plain"),
     ]
 }
@@ -258,9 +246,9 @@ fn storing() -> Vec<Route> {
             "Create an application; needs `create` in its namespace",
             actions::create,
         )
-        .query(actions::DRY_RUN)
-        .body::<Value>()
-        .answer::<Value>(),
+        .query::<actions::DryRun>()
+        .body::<Map<String, Value>>()
+        .answer::<Map<String, Value>>(),
         Route::new(
             Method::POST,
             "/api/v1/applications/preview",
@@ -268,7 +256,7 @@ fn storing() -> Vec<Route> {
             "What an application would make, if it were created; needs `create` in its namespace",
             actions::preview,
         )
-        .body::<Value>()
+        .body::<Map<String, Value>>()
         .answer::<actions::Proposal>(),
         Route::new(
             Method::PUT,
@@ -277,9 +265,9 @@ fn storing() -> Vec<Route> {
             "Replace its spec",
             actions::update,
         )
-        .query(actions::DRY_RUN)
-        .body::<Value>()
-        .answer::<Value>(),
+        .query::<actions::DryRun>()
+        .body::<Map<String, Value>>()
+        .answer::<Map<String, Value>>(),
         Route::new(
             Method::DELETE,
             "/api/v1/applications/{namespace}/{name}",
@@ -287,7 +275,7 @@ fn storing() -> Vec<Route> {
             "Delete it",
             actions::delete,
         )
-        .query(actions::DELETION)
+        .query::<actions::DeleteQuery>()
         .answer::<actions::Done>(),
     ]
 }
@@ -337,7 +325,7 @@ fn acting() -> Vec<Route> {
             "Restart, scale or delete one live object; needs `patch` or `delete` on it",
             live::act
         )
-        .query(&OBJECT)
+        .query::<live::ObjectQuery>()
         .body::<live::LiveAction>(),
         action!(
             "diff",
@@ -345,7 +333,7 @@ fn acting() -> Vec<Route> {
             "What manifests that the caller rendered would change",
             applications::diff_manifests
         )
-        .query(applications::DIFF)
+        .query::<applications::DiffQuery>()
         .body::<Vec<Value>>()
         .answer::<applications::Visible>(),
     ]

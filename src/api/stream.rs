@@ -18,17 +18,13 @@ use axum::{
     },
 };
 use futures::stream::unfold;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::{Api, Identity, Problem};
 use crate::controller::Change;
 use crate::server::{Client, Crowded, Guest};
-
-pub(super) const QUERY: &[(&str, &str)] = &[(
-    "application",
-    "NAMESPACE/NAME: only this one; all that the caller may list when not given",
-)];
 
 /// Streams at a time, of changes and of logs; a page has one.
 const MOST: usize = 200;
@@ -92,9 +88,10 @@ impl Visit {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct StreamQuery {
+    /// `NAMESPACE/NAME`: only this one; all that the caller may list when not given.
     application: String,
 }
 
