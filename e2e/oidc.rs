@@ -5,9 +5,10 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use crate::given::{Lab, SOON, binary, config_map, story};
-use crate::lab::agent::{Agent, AgentOptions};
+use crate::lab::agent::{Agent, AgentOptions, converse};
 use crate::lab::browser::{Browser, Look};
 use crate::lab::issuer::{Describes, Issuer, Lie, Shows, Signs, in_seconds};
 use crate::lab::process::free_port;
@@ -33,17 +34,10 @@ async fn agent_by(lab: &Lab, name: &str, issuer: &str) -> Result<Agent> {
 
 /// A plain GET: status, headers and body.
 async fn get(address: SocketAddr, path: &str, cookie: &str) -> Result<(u16, String, String)> {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut stream = tokio::net::TcpStream::connect(address).await?;
     let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     let head = format!("{head}Cookie: {cookie}\r\n\r\n");
-    stream.write_all(head.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
-    let status = head.split(' ').nth(1).context("no status")?.parse()?;
-    Ok((status, head.to_owned(), body.to_owned()))
+    let answer = converse(TcpStream::connect(address).await?, head.as_bytes()).await?;
+    Ok((answer.status, answer.head, answer.body))
 }
 
 /// The value of a cookie that an answer sets.

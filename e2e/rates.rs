@@ -8,10 +8,9 @@ use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use crate::given::{Lab, binary, story};
-use crate::lab::agent::{GITHUB_SECRET, github_push, sign};
+use crate::lab::agent::{GITHUB_SECRET, converse, github_push, sign};
 use crate::lab::gate::Gate;
 use crate::lab::{Agent, AgentOptions};
 use crate::limits::{from, head, status};
@@ -245,29 +244,13 @@ fn a_trusted_proxy_speaks_for_many_and_nobody_else_does() {
         ensure!(asked(9, people, &page("198.51.100.4")).await? == 200);
         // And only the proxy says that browsers came by https.
         for (last, expected) in [(9, true), (10, false)] {
-            let mut stream = from([127, 0, 0, last], people).await?;
-            let head = head("/assets/icon.svg", "nobody").replacen(
-                "\r\n\r\n",
-                "\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n",
-                1,
-            );
-            let answer = exchange(&mut stream, &head).await?;
+            let stream = from([127, 0, 0, last], people).await?;
+            let https = format!("\r\nX-Forwarded-Proto: https{CLOSE}");
+            let head = head("/assets/icon.svg", "nobody").replacen("\r\n\r\n", &https, 1);
+            let answer = converse(stream, head.as_bytes()).await?.head;
             let strict = answer.contains("strict-transport-security: max-age=31536000");
             ensure!(strict == expected, "{last}: {answer}");
         }
         Ok(())
     });
-}
-
-/// The head of the answer, for the last request of a connection.
-async fn exchange(stream: &mut TcpStream, head: &str) -> Result<String> {
-    stream.write_all(head.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    Ok(answer
-        .split("\r\n\r\n")
-        .next()
-        .unwrap_or_default()
-        .to_owned())
 }

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
 use crate::given::{Lab, SOON, Story, config_map, story};
-use crate::lab::{Agent, Expectation, agent::ask, eventually, visitor};
+use crate::lab::agent::{Agent, ask, converse};
+use crate::lab::{Expectation, eventually, visitor};
 use crate::limits::{from, head, status};
 use crate::people::token;
 
@@ -129,16 +130,14 @@ fn changes_of_applications_of_others_are_not_seen() {
 /// Somebody's session, as the header that a browser sends.
 async fn session(agent: &Agent, token: &str) -> Result<String> {
     let form = format!("token={token}");
-    let mut stream = TcpStream::connect(agent.people).await?;
+    let stream = TcpStream::connect(agent.people).await?;
     let request = format!(
         "POST /login HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n\
          Connection: close\r\nContent-Type: application/x-www-form-urlencoded\r\n\
          Content-Length: {}\r\n\r\n{form}",
         form.len()
     );
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
+    let answer = converse(stream, request.as_bytes()).await?.head;
     let set = answer.lines().find_map(|line| {
         let (name, value) = line.split_once(": ")?;
         let session = value.starts_with("__Host-") && name.eq_ignore_ascii_case("set-cookie");

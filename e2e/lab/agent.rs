@@ -339,10 +339,23 @@ pub(crate) async fn exchange(
     head: &[u8],
     body: &[u8],
 ) -> Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address).await?;
+    let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
+    let answer = converse(stream, &[head, body].concat()).await?;
+    Ok((answer.status, answer.body))
+}
+
+/// The one answer of a connection that ends with it.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+/// Sends a request that asks for the end of the connection, as it is, and reads the answer.
+pub(crate) async fn converse(mut stream: TcpStream, request: &[u8]) -> Result<Answer> {
     // A server may answer and close before it has read a body that it does not want.
-    let _ = stream.write_all(&[head, body].concat()).await;
+    let _ = stream.write_all(request).await;
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);
     let read = tokio::time::timeout(Duration::from_secs(30), read).await?;
@@ -351,10 +364,10 @@ pub(crate) async fn exchange(
     }
     let text = String::from_utf8_lossy(&answer);
     let (head, body) = text.split_once("\r\n\r\n").context("no answer")?;
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|code| code.parse().ok())
-        .context("no status")?;
-    Ok((status, body.to_owned()))
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok(Answer {
+        status: status.context("no status")?,
+        head: head.to_owned(),
+        body: body.to_owned(),
+    })
 }
