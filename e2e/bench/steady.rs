@@ -82,7 +82,9 @@ async fn counted(rig: &Rig) -> Result<(f64, f64)> {
         let value = line.rsplit(' ').next().and_then(|it| it.parse().ok());
         let value: f64 = value.unwrap_or(0.0);
         if says("verb=\"WATCH\"") {
-        } else if says("verb=\"GET\"") || says("verb=\"LIST\"") {
+            continue;
+        }
+        if says("verb=\"GET\"") || says("verb=\"LIST\"") {
             if of("applications") {
                 reads += value;
             }

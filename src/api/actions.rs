@@ -8,7 +8,7 @@ use axum::{
     extract::{Path, Query, State},
     http::StatusCode,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use crate::crd::{
     Application, ApplicationKey, Cascade, InitiatedBy, Operation, RollbackOperation, SyncOperation,
     approval, names, read,
 };
-use crate::object::{Object, duration, is_dns_name};
+use crate::object::{Object, duration, is_dns_name, rfc3339_after};
 
 /// What was done.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -176,8 +176,7 @@ pub(super) async fn pause(
 /// The time after a duration, in whole seconds.
 fn end_of(text: &str) -> Option<String> {
     let duration = duration(text).filter(|duration| !duration.is_zero())?;
-    let end = Timestamp::now().checked_add(SignedDuration::try_from(duration).ok()?);
-    Some(end.ok()?.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+    rfc3339_after(Timestamp::now(), duration)
 }
 
 pub(super) async fn resume(

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{About, Api, Counts, Explanation, Identity, Problem, explain};
 use crate::controller::{Against, Inspection, Summary};
 use crate::crd::{Application, ApplicationKey, SyncCode};
-use crate::object::{Object, ResourceKey, redact_url};
+use crate::object::{Object, ResourceKey, redact_url, rfc3339};
 
 /// Applications of one answer.
 const MOST: usize = 5000;
@@ -243,7 +243,7 @@ impl Api {
                 id,
                 author: found.author,
                 message: found.message,
-                at: at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+                at: rfc3339(at),
             })
         };
         tokio::task::spawn_blocking(look).await.ok().flatten()

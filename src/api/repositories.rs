@@ -7,12 +7,13 @@ use std::{
 };
 
 use axum::{Extension, Json, extract::State};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Api, Identity, Problem};
 use crate::crd::ApplicationKey;
-use crate::source::rfc3339;
+use crate::object::rfc3339_before;
 
 /// One repository.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -78,9 +79,9 @@ impl Api {
             let left = |next: Instant| next.saturating_duration_since(Instant::now());
             rows.push(RepositoryRow {
                 url: look.url,
-                last_asked: look
-                    .last
-                    .map_or_else(String::new, |last| rfc3339(last.elapsed())),
+                last_asked: look.last.map_or_else(String::new, |last| {
+                    rfc3339_before(Timestamp::now(), last.elapsed())
+                }),
                 next_in_seconds: look.next.map(left).as_ref().map(Duration::as_secs),
                 stale_since: look.stale_since,
                 error: look.error,

@@ -5,15 +5,17 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use http::HeaderMap;
+use jiff::Timestamp;
 
 use crate::config::{Provider, Receiver, Settings};
+use crate::object::rfc3339;
 use crate::reload::{self, Content, Reloaded};
 use crate::server::{Full, Hooks, Refused, Verified};
-use crate::source::{Pushed, SourceLoop, rfc3339};
+use crate::source::{Pushed, SourceLoop};
 use crate::trigger::{Delivery, Journal, ReceiverName};
 use crate::webhook::{Event, Secret, Secrets, receive};
 
@@ -138,7 +140,7 @@ impl Hooks for Receivers {
                 receiver: receiver.to_owned(),
                 id: id.clone(),
                 event: event.to_owned(),
-                at: rfc3339(Duration::ZERO),
+                at: rfc3339(Timestamp::now()),
                 ..Delivery::default()
             });
         };

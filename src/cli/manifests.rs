@@ -13,6 +13,14 @@ pub(super) fn read(path: &Path) -> Result<Vec<Object>> {
     let most = u64::try_from(limits.bytes)
         .unwrap_or(u64::MAX)
         .saturating_add(1);
+    let text = text(path, most)?;
+    let objects = parse_manifests(&text, limits)
+        .with_context(|| format!("{} holds no manifests", path.display()))?;
+    Ok(objects.into_iter().flat_map(members).collect())
+}
+
+/// The text of a file, or of standard input for `-`: so many bytes of it at most.
+pub(super) fn text(path: &Path, most: u64) -> Result<String> {
     let mut text = String::new();
     if path == Path::new("-") {
         let mut stdin = std::io::stdin().take(most);
@@ -24,9 +32,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Object>> {
         let mut file = File::open(path).with_context(reading)?.take(most);
         file.read_to_string(&mut text).with_context(reading)?;
     }
-    let objects = parse_manifests(&text, limits)
-        .with_context(|| format!("{} holds no manifests", path.display()))?;
-    Ok(objects.into_iter().flat_map(members).collect())
+    Ok(text)
 }
 
 /// The objects of a list, or the object itself.

@@ -107,6 +107,15 @@ pub(super) fn data(value: &impl Serialize, format: Format) -> Result<String> {
     Ok(escaped_json(&serde_json::to_string_pretty(value)?) + "\n")
 }
 
+/// Prints values as documents of one YAML stream.
+pub(super) fn print_documents(values: &[impl Serialize]) -> Result<()> {
+    let documents: Result<Vec<String>> = values
+        .iter()
+        .map(|value| data(value, Format::Yaml))
+        .collect();
+    Ok(print(&documents?.join("---\n"))?)
+}
+
 /// Whether an error is only that nobody reads any more.
 pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
-use jiff::{SignedDuration, Timestamp};
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::chosen::Chosen;
@@ -12,6 +12,7 @@ use super::output::print;
 use super::target::patience;
 use super::{Outcome, target};
 use crate::cluster::Error;
+use crate::object::rfc3339_after;
 
 /// Stop automation for an application, for a time
 #[derive(Debug, clap::Args)]
@@ -54,8 +55,8 @@ pub(super) async fn pause(args: PauseArgs) -> Result<Outcome> {
     let until = match args.duration {
         None => None,
         Some(duration) => {
-            let until = Timestamp::now().checked_add(SignedDuration::try_from(duration)?)?;
-            Some(until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+            let until = rfc3339_after(Timestamp::now(), duration);
+            Some(until.context("--for ends after the end of time: give a shorter one")?)
         }
     };
     let by = requester(&target).await;

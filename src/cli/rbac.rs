@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::output::{Format, data, print};
+use super::output::print_documents;
 use super::{Outcome, target};
 use crate::crd::names;
 
@@ -34,10 +34,7 @@ const ROLES: [(&str, &[&str]); 3] = [
 ];
 
 pub(super) fn run(args: &Args) -> Result<Outcome> {
-    for (number, role) in roles(&args.group, &args.prefix).iter().enumerate() {
-        let start = if number == 0 { "" } else { "---\n" };
-        print(&format!("{start}{}", data(role, Format::Yaml)?))?;
-    }
+    print_documents(&roles(&args.group, &args.prefix))?;
     Ok(Outcome::Done)
 }
 

@@ -7,10 +7,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::output::print;
+use super::output::print_documents;
 use super::{Outcome, manifests, target};
 use crate::crd::{Application, names, read};
-use crate::object::{Object, YamlLimits, to_yaml};
+use crate::object::{Object, YamlLimits};
 use crate::render::{Request, Tools, render};
 
 /// How long kustomize or helm may take.
@@ -60,10 +60,7 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
     };
     let version = version.trim_start_matches('v');
     let objects = of_checkout(&application, &args.local, version).await?;
-    for (number, object) in objects.iter().enumerate() {
-        let start = if number == 0 { "" } else { "---\n" };
-        print(&format!("{start}{}", to_yaml(object)?))?;
-    }
+    print_documents(&objects)?;
     Ok(Outcome::Done)
 }
 

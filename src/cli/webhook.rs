@@ -14,11 +14,13 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use serde_json::json;
 use sha2::Sha256;
 
-use super::Outcome;
 use super::output::print;
+use super::{Outcome, manifests};
 use crate::connect;
 
 /// The longest wait for an answer.
+/// Bytes of a secret.
+const LONGEST_SECRET: u64 = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Bytes of an answer that are shown.
 const ANSWER: usize = 4 << 10;
@@ -114,14 +116,12 @@ fn advice(status: StatusCode) -> &'static str {
 }
 
 fn secret(file: &Path) -> Result<String> {
-    let reading = || format!("could not read {}", file.display());
-    let text = match file == Path::new("-") {
-        true => std::io::read_to_string(std::io::stdin()),
-        false => std::fs::read_to_string(file),
-    };
-    let text = text.with_context(reading)?.trim().to_owned();
+    let text = manifests::text(file, LONGEST_SECRET + 1)?.trim().to_owned();
     if text.is_empty() {
         bail!("{} holds no secret", file.display());
+    }
+    if u64::try_from(text.len())? > LONGEST_SECRET {
+        bail!("{} is too long for a secret", file.display());
     }
     Ok(text)
 }

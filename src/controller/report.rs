@@ -1,7 +1,8 @@
 //! Reports: the status patch, Events, log lines and metrics of one application.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::Context;
@@ -13,6 +14,7 @@ use super::syncing::millis;
 use crate::cluster::{Error, Notice};
 use crate::crd::names::{KIND, VERSION};
 use crate::crd::{Application, Attempt, Deployment, HealthCode, OperationPhase};
+use crate::object::{rfc3339, rfc3339_before};
 use crate::plan::Reason;
 use crate::sync::Comparison;
 use crate::telemetry;
@@ -21,17 +23,6 @@ use crate::trigger::Cause;
 
 /// How many deployments the history keeps when the spec does not say: Argo CD's number.
 const HISTORY: i64 = 10;
-
-/// RFC 3339 in whole seconds, this long ago.
-pub(super) fn timestamp(ago: Duration) -> String {
-    let now = jiff::Timestamp::now();
-    let then = jiff::SignedDuration::try_from(ago)
-        .ok()
-        .and_then(|ago| now.checked_sub(ago).ok());
-    then.unwrap_or(now)
-        .strftime("%Y-%m-%dT%H:%M:%SZ")
-        .to_string()
-}
 
 /// Writes the status when it changed.
 pub(super) async fn write(
@@ -49,7 +40,7 @@ pub(super) async fn write(
             .found()
             .filter(|live| live.ours)
     };
-    let mut next = fold(&state.written, view, live, &timestamp(Duration::ZERO));
+    let mut next = fold(&state.written, view, live, &rfc3339(Timestamp::now()));
     let healthy = next
         .health
         .as_ref()
@@ -148,7 +139,7 @@ pub(super) async fn write_deletion(
     let mut next = state.written.clone();
     next.inventory = state.inventory_status();
     next.hooks.clone_from(&state.hooks);
-    let since = timestamp(Duration::ZERO);
+    let since = rfc3339(Timestamp::now());
     next.conditions = deletion_condition(&state.written.conditions, message, since);
     if let Some(patch) = patch(&state.written, &next) {
         write_status(context, application, &patch).await?;
@@ -238,7 +229,7 @@ pub(super) fn note_attempt(state: &mut State, running: &Running, result: &str, m
     };
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let attempt = Attempt {
-        at: timestamp(running.began.elapsed()),
+        at: rfc3339_before(Timestamp::now(), running.began.elapsed()),
         by,
         revision: state
             .desired

@@ -91,9 +91,14 @@ impl State {
         }));
         *self.written = packed.written;
         self.desired = packed.desired;
-        let inventory = packed.inventory.as_ref();
-        let inventory = inventory.unwrap_or(&self.written.inventory).clone();
-        self.take_inventory(&inventory);
+        match &packed.inventory {
+            Some(inventory) => self.take_inventory(inventory),
+            None => {
+                let inventory = std::mem::take(&mut self.written.inventory);
+                self.take_inventory(&inventory);
+                self.written.inventory = inventory;
+            }
+        }
         (self.operation, self.attempts) = if packed.as_written {
             let written = &self.written;
             (written.operation_state.clone(), written.attempts.clone())

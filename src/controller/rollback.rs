@@ -1,12 +1,15 @@
 //! Going back: an earlier deployment, or a revision that a person names, counts as desired until
 //! the next commit. An earlier deployment needs neither Git nor a renderer.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
 
 use super::state::{State, rendered_spec};
-use super::{Context, report, syncing};
+use super::{Context, syncing};
 use crate::cluster::Error as ClusterError;
 use crate::crd::{Application, Pin, RollbackOperation, SyncOperation};
+use crate::object::rfc3339;
 use crate::sync::{Desired, Manifests, Source, desire, keep, recall};
 
 /// Takes up a rollback that a person asked for: pins the deployment and turns the request into a
@@ -169,7 +172,7 @@ fn hold(
         revision: desired.commit_id.clone(),
         until,
         by: by.map(|by| by.username.clone()).unwrap_or_default(),
-        at: report::timestamp(Duration::ZERO),
+        at: rfc3339(Timestamp::now()),
         ..pin
     });
     state.desired = Some(desired);

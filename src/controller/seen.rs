@@ -106,10 +106,12 @@ impl SeenObjects {
     /// Forgets an object that a watch showed as deleted, unless something newer is known. Returns
     /// whom it matters to.
     pub(super) fn remove(&mut self, name: Name, version: &str) -> Option<ApplicationKey> {
-        if is_newer(&self.get(name)?.observation, version) {
+        let seen = self.get(name)?;
+        if is_newer(&seen.observation, version) {
             return None;
         }
-        self.packed.remove(&name)?.unpack().owner
+        self.packed.remove(&name);
+        seen.owner
     }
 
     /// A list begins: what it does not show is gone.

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
+
 use super::advance::Hands;
 use super::running::Running;
 use super::state::State;
@@ -15,7 +17,7 @@ use crate::crd::{
     Application, Consent, HookStatus, InitiatedBy, Operation, OperationPhase, OperationState,
     Propagation, SyncOperation, SyncResult, Timing,
 };
-use crate::object::ResourceKey;
+use crate::object::{ResourceKey, rfc3339, rfc3339_before};
 use crate::plan::{PruneGuard, Reason, check_prune as guard_prune, retry_delay};
 use crate::sync::{
     Comparison, Lookup, Manifests, Source, delete, desire, keep, manifests_of, recall,
@@ -76,7 +78,7 @@ pub(super) fn check_prune(
 
 /// Whether a person confirmed deletions in Argo CD's way, after it was said that they are held.
 fn is_confirmed(state: &State, application: &Application) -> bool {
-    let time = |text: &str| text.trim().parse::<jiff::Timestamp>().ok();
+    let time = |text: &str| text.trim().parse::<Timestamp>().ok();
     let mut conditions = state.written.conditions.iter();
     let held = conditions.find(|condition| condition.type_ == "PruneHeld");
     let approved = application.annotation(DELETION_APPROVED).and_then(time);
@@ -105,7 +107,10 @@ pub(super) fn rendered(context: &Context, state: &mut State, revision: &Revision
     state.timing = Some(Timing {
         revision: revision.commit_id.clone(),
         trigger: trigger.as_str().to_owned(),
-        received_at: report::timestamp(now.saturating_duration_since(revision.received)),
+        received_at: rfc3339_before(
+            Timestamp::now(),
+            now.saturating_duration_since(revision.received),
+        ),
         fetched_ms: millis(since(revision.fetched)),
         rendered_ms: millis(since(now)),
         ..Timing::default()
@@ -123,7 +128,7 @@ pub(super) async fn refuse(
     let Some(operation) = application.operation.clone() else {
         return Ok(());
     };
-    let now = report::timestamp(Duration::ZERO);
+    let now = rfc3339(Timestamp::now());
     take_up(context, state, application).await?;
     state.operation = Some(OperationState {
         phase: OperationPhase::Error,
@@ -196,7 +201,7 @@ pub(super) fn begin(
     state.operation = Some(OperationState {
         phase: OperationPhase::Running,
         message: String::new(),
-        started_at: report::timestamp(Duration::ZERO),
+        started_at: rfc3339(Timestamp::now()),
         finished_at: None,
         operation,
         sync_result: None,
@@ -246,7 +251,7 @@ pub(super) fn resume(state: &mut State) {
         None => {
             operation.phase = OperationPhase::Error;
             "interrupted by a restart of the agent".clone_into(&mut operation.message);
-            operation.finished_at = Some(report::timestamp(Duration::ZERO));
+            operation.finished_at = Some(rfc3339(Timestamp::now()));
         }
     }
 }
@@ -332,7 +337,7 @@ pub(super) async fn end(
     if let Some(operation) = &mut state.operation {
         operation.phase = phase;
         operation.message = message;
-        operation.finished_at = Some(report::timestamp(Duration::ZERO));
+        operation.finished_at = Some(rfc3339(Timestamp::now()));
         operation.sync_result = Some(SyncResult {
             revision: revision.unwrap_or_default(),
             desired: running.desired,

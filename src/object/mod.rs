@@ -1,25 +1,25 @@
 //! One Kubernetes manifest, desired or live, and the words for it. Never talks to a cluster.
 
-mod duration;
 mod ignore;
 mod key;
 mod names;
 mod order;
 mod redact;
 mod repository;
+mod time;
 mod yaml;
 
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-pub(crate) use duration::duration;
 pub(crate) use ignore::IgnoreDifferences;
 pub(crate) use key::{Kind, ResourceKey};
 pub(crate) use names::{is_dns_label, is_dns_name};
 pub(crate) use order::kind_rank;
 pub(crate) use redact::redact_url;
 pub(crate) use repository::RepositoryKey;
+pub(crate) use time::{duration, rfc3339, rfc3339_after, rfc3339_before};
 pub(crate) use yaml::{YamlError, YamlLimits, parse_document, parse_manifests, to_yaml};
 
 /// What a value lacks to be a manifest.

@@ -16,9 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
+
 use crate::crd::ApplicationKey;
 use crate::git::{Limits, Mirror, RepositoryUrl, Transport};
-use crate::object::{RepositoryKey, redact_url};
+use crate::object::{RepositoryKey, redact_url, rfc3339_before};
 use crate::telemetry::Metrics;
 use crate::trigger::{
     Cause, Delivery, Following, Inputs, Journal, Listener, News, Sources, Verdict, concerns,
@@ -132,7 +134,7 @@ impl SourceLoop {
             receiver: receiver.to_owned(),
             id: pushed.delivery.clone(),
             event: "push".to_owned(),
-            at: rfc3339(pushed.received.elapsed()),
+            at: rfc3339_before(Timestamp::now(), pushed.received.elapsed()),
             repository: pushed
                 .urls
                 .first()
@@ -261,14 +263,6 @@ impl Sources for SourceLoop {
             repository.rendered(application, inputs);
         }
     }
-}
-
-/// RFC 3339 in whole seconds, this long ago.
-pub(crate) fn rfc3339(ago: Duration) -> String {
-    let now = jiff::Timestamp::now();
-    let ago = jiff::SignedDuration::try_from(ago).unwrap_or_default();
-    let then = now.checked_sub(ago).unwrap_or(now);
-    then.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -9,12 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::{Credentials, rfc3339};
+use super::Credentials;
 use crate::crd::ApplicationKey;
 use crate::git::{Fetched, Mirror, TreeIds};
-use crate::object::{RepositoryKey, redact_url};
+use crate::object::{RepositoryKey, redact_url, rfc3339};
 use crate::telemetry::{Answer, GitRequest, Metrics};
 use crate::trigger::{Cause, Inputs, Journal, Listener, News, Revision, Verdict, concerns};
 
@@ -333,7 +334,7 @@ impl Repository {
                 let failed: Vec<_> = {
                     let mut state = self.state();
                     let since = state.failure.take().map(|(since, _)| since);
-                    let since = since.unwrap_or_else(|| rfc3339(Duration::ZERO));
+                    let since = since.unwrap_or_else(|| rfc3339(Timestamp::now()));
                     state.failure = Some((since, error.to_string()));
                     state
                         .followers

@@ -1,6 +1,6 @@
 //! Logging in with a token of the cluster or by the provider, and out again.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Form,
@@ -92,14 +92,14 @@ pub(super) async fn log_in(
             .into_response());
     };
     let mut response = Redirect::to(local(&log_in.next)).into_response();
-    set_cookie(&mut response, &id, LIFETIME.as_secs());
+    set_session(&mut response, &id);
     Ok(response)
 }
 
 pub(super) async fn log_out(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
     api.sessions.end(&headers);
     let mut response = Redirect::to("/login").into_response();
-    set_cookie(&mut response, "", 0);
+    set_session(&mut response, "");
     response
 }
 
@@ -119,12 +119,7 @@ pub(super) async fn to_provider(
 ) -> Result<Response, Problem> {
     let (page, browser) = api.begin_login(local(&next.next)).await?;
     let mut response = Redirect::to(&page).into_response();
-    // Lax: the provider's page leads back from another site.
-    let cookie = format!(
-        "{LOGIN_COOKIE}={browser}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={}",
-        PATIENCE.as_secs()
-    );
-    add_cookie(&mut response, &cookie);
+    set_login(&mut response, &browser);
     Ok(response)
 }
 
@@ -145,23 +140,32 @@ pub(super) async fn from_provider(
     // our own pages alone, where another site's redirect leads.
     let page = layout::onward(local(&next));
     let mut response = page_of(page);
-    set_cookie(&mut response, &session, LIFETIME.as_secs());
-    let gone = format!("{LOGIN_COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0");
-    add_cookie(&mut response, &gone);
+    set_session(&mut response, &session);
+    set_login(&mut response, "");
     Ok(response)
 }
 
-fn add_cookie(response: &mut Response, cookie: &str) {
-    if let Ok(cookie) = HeaderValue::from_str(cookie) {
-        response.headers_mut().append(SET_COOKIE, cookie);
-    }
+/// Sets a cookie of the session, which is for our own pages alone; an empty one takes it away.
+fn set_session(response: &mut Response, value: &str) {
+    set_cookie(response, COOKIE_NAME, value, "Strict", LIFETIME);
 }
 
-fn set_cookie(response: &mut Response, value: &str, seconds: u64) {
-    let cookie = format!(
-        "{COOKIE_NAME}={value}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={seconds}"
-    );
-    add_cookie(response, &cookie);
+/// Sets the cookie of a log-in that is under way, which another site's page leads back with.
+fn set_login(response: &mut Response, value: &str) {
+    set_cookie(response, LOGIN_COOKIE, value, "Lax", PATIENCE);
+}
+
+fn set_cookie(response: &mut Response, name: &str, value: &str, site: &str, lifetime: Duration) {
+    let seconds = if value.is_empty() {
+        0
+    } else {
+        lifetime.as_secs()
+    };
+    let cookie =
+        format!("{name}={value}; Path=/; Secure; HttpOnly; SameSite={site}; Max-Age={seconds}");
+    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
 }
 
 fn query(next: &str) -> String {

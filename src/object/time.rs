@@ -1,6 +1,26 @@
-//! Durations as manifests and settings write them.
+//! Durations as manifests and settings write them, and moments as statuses do.
 
 use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+/// RFC 3339 in whole seconds, as Kubernetes writes moments.
+pub(crate) fn rfc3339(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The moment so long before another, as [`rfc3339`].
+pub(crate) fn rfc3339_before(at: Timestamp, ago: Duration) -> String {
+    let ago = SignedDuration::try_from(ago).ok();
+    let then = ago.and_then(|ago| at.checked_sub(ago).ok());
+    rfc3339(then.unwrap_or(at))
+}
+
+/// The moment so long after another, as [`rfc3339`]; none when there is no such moment.
+pub(crate) fn rfc3339_after(at: Timestamp, time: Duration) -> Option<String> {
+    let time = SignedDuration::try_from(time).ok()?;
+    at.checked_add(time).ok().map(rfc3339)
+}
 
 /// A duration as Argo CD writes them: seconds without a unit, or a sum such as `1m30s`.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
