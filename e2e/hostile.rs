@@ -255,6 +255,20 @@ fn a_token_whose_account_is_gone_is_worth_nothing() {
         let gone = crate::lab::visitor::token(cluster, "short-lived", "trimtab").await?;
         let account = "/api/v1/namespaces/trimtab/serviceaccounts/short-lived";
         cluster.delete(account).await?;
+        // The API server itself hears of it a moment later.
+        let review = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+            "spec": {"token": gone, "audiences": ["trimtab"]},
+        });
+        let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
+        eventually("a token of nobody", SOON, || async {
+            let answer = cluster.create(reviews, &review).await?;
+            Ok(match answer["status"]["authenticated"] == true {
+                true => Expectation::Pending(answer["status"].to_string()),
+                false => Expectation::Met(()),
+            })
+        })
+        .await?;
         let bearer = format!("Bearer {gone}");
         let headers = [("Host", "localhost"), ("Authorization", bearer.as_str())];
         let (status, body) = ask(lab.agent.people, "GET", "/api/v1/about", &headers, b"").await?;
