@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::applications::{Visible, stored};
+use super::body::Fields;
 use super::{Api, Identity, Problem};
 use crate::crd::{
     Application, ApplicationKey, Cascade, InitiatedBy, Operation, RollbackOperation, SyncOperation,
@@ -94,7 +95,7 @@ pub(super) async fn sync(
     State(api): State<Arc<Api>>,
     Extension(identity): Extension<Identity>,
     path: Named,
-    Json(sync): Json<SyncOperation>,
+    Fields(sync): Fields<SyncOperation>,
 ) -> Result<Json<Done>, Problem> {
     let what = if sync.dry_run { "a dry run" } else { "a sync" };
     let operation = Operation {
@@ -127,7 +128,7 @@ pub(super) async fn rollback(
     State(api): State<Arc<Api>>,
     Extension(identity): Extension<Identity>,
     path: Named,
-    Json(rollback): Json<RollbackOperation>,
+    Fields(rollback): Fields<RollbackOperation>,
 ) -> Result<Json<Done>, Problem> {
     let operation = Operation {
         rollback: Some(rollback),
@@ -140,7 +141,7 @@ pub(super) async fn refresh(
     State(api): State<Arc<Api>>,
     Extension(identity): Extension<Identity>,
     path: Named,
-    Json(refresh): Json<Refresh>,
+    Fields(refresh): Fields<Refresh>,
 ) -> Result<Json<Done>, Problem> {
     let key = key_of(path);
     api.applications.request_refresh(&key, refresh.hard).await?;
@@ -155,7 +156,7 @@ pub(super) async fn pause(
     State(api): State<Arc<Api>>,
     Extension(identity): Extension<Identity>,
     path: Named,
-    Json(request): Json<PauseRequest>,
+    Fields(request): Fields<PauseRequest>,
 ) -> Result<Json<Done>, Problem> {
     let key = key_of(path);
     let until = match request.duration.as_str() {

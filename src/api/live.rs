@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::actions::Done;
+use super::body::Fields;
 use super::stream::Visit;
 use super::{Api, Identity, Problem};
 use crate::cluster::{LogRequest, Served};
@@ -204,7 +205,7 @@ pub(super) async fn act(
     State(api): State<Arc<Api>>,
     Extension(identity): Extension<Identity>,
     Query(query): Query<ObjectQuery>,
-    Json(action): Json<LiveAction>,
+    Fields(action): Fields<LiveAction>,
 ) -> Result<Json<Done>, Problem> {
     let key = query.key()?;
     let (verb, subresource) = match &action {

@@ -3,6 +3,7 @@
 
 mod actions;
 mod applications;
+mod body;
 mod explain;
 mod guard;
 mod identity;
