@@ -35,6 +35,11 @@ fn advice(type_: &str) -> &'static str {
         "SyncError" => {
             "it is tried again by itself with growing pauses, and at once after a commit"
         }
+        "ReadError" => {
+            "give the agent, or the account of the application, the right to get it; nothing \
+             happens to it until then"
+        }
+        "PruneRefused" => "permit it in the project, or delete it by hand",
         "PruneHeld" => "`trimtab approve` shows what would go and lets it go",
         "FightDetected" => {
             "take the field out of the source, or name the manager in ignoreDifferences"
@@ -58,7 +63,7 @@ pub(crate) fn explain(application: &Application) -> Explanation {
         });
     };
     let rows = status.resources.iter();
-    for row in rows.clone().filter(|row| row.status != SyncCode::Synced) {
+    for row in rows.clone().filter(|row| row.status == SyncCode::OutOfSync) {
         let missing = health_of(row) == Some(HealthCode::Missing);
         let text = match (row.requires_pruning, missing) {
             (true, _) => format!("{} is there and not desired any more", named(row)),
@@ -112,12 +117,15 @@ fn headline(application: &Application) -> String {
     let all = status.resources.len();
     let differing = status.resources.iter();
     let differing = differing
-        .filter(|row| row.status != SyncCode::Synced)
+        .filter(|row| row.status == SyncCode::OutOfSync)
         .count();
     let sync = match status.sync.status {
         SyncCode::Synced => format!("In sync, {all} objects."),
-        SyncCode::OutOfSync if differing == 0 => "Out of sync.".to_owned(),
+        SyncCode::OutOfSync if differing == 0 => {
+            "Out of sync: a hook did not run for this desired state yet.".to_owned()
+        }
         SyncCode::OutOfSync => format!("Out of sync: {differing} of {all} objects differ."),
+        SyncCode::Unknown if all > 0 => "Not compared.".to_owned(),
         SyncCode::Unknown => "Not compared yet.".to_owned(),
     };
     let health = match &status.health {

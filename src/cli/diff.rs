@@ -137,6 +137,7 @@ fn shown(objects: &[Value], coloured: bool) -> String {
             Some("created") => "would be created",
             Some("changed") => "would be changed",
             Some("pruned") => "would be deleted",
+            Some("run") => "would run",
             _ => "could not be compared",
         };
         let head = format!(

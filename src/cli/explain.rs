@@ -112,6 +112,7 @@ fn fields(object: Option<&Value>) -> String {
     let mut text = match object["fate"].as_str() {
         Some("created") => "A sync would create it.\n".to_owned(),
         Some("pruned") => "It is not desired any more: a sync with prune deletes it.\n".to_owned(),
+        Some("run") => "It is a hook, which the next sync runs.\n".to_owned(),
         Some("unchanged") => "Nothing that the source says differs.\n".to_owned(),
         _ => String::new(),
     };

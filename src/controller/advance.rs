@@ -1,24 +1,25 @@
 //! Goes on with a sync: step by step until it has to wait or is over.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Instant,
+};
 
 use super::reconcile::compare_and_settle;
 use super::registry::Mailbox;
 use super::running::{hook_outcome, tasks};
 use super::state::{Held, State};
 use super::syncing::{self, End};
-use super::{Context, report};
-use crate::cluster::{Cluster, Deletion, Error as ClusterError};
+use super::{Context, namespace, report};
+use crate::cluster::{Cluster, Deletion, Error as ClusterError, Mode};
 use crate::crd::options::prune_consent;
-use crate::crd::{
-    Application, Consent, HookPhase, HookResult, HookStatus, ResourceResult, SyncOptions,
-};
+use crate::crd::{Application, Consent, HookPhase, HookResult, HookStatus, ResourceResult};
 use crate::diff::IgnoreRules;
 use crate::object::ResourceKey;
-use crate::plan::{Step, Subject, Task, step};
+use crate::plan::{Progress, Step, Subject, Task, reverse_order, step};
 use crate::sync::{
-    Change, Comparison, Execution, Lookup, Manifests, Outcome, check, delete, ensure_namespace,
-    execute, key_of_run, namespace_key, start_hook,
+    Change, Comparison, Execution, Lookup, Manifests, Outcome, check, check_hook, delete, execute,
+    key_of_run, start_hook, wanted_namespace,
 };
 
 /// What a sync needs at every step.
@@ -43,6 +44,10 @@ pub(super) async fn advance(
     loop {
         latch_hooks(hands, state);
         let prunes = syncing::check_prune(state, hands.application, &comparison);
+        if let Err(why) = begin_namespace(hands, state, &comparison).await {
+            syncing::end(hands, state, End::Failed(why)).await?;
+            return Ok(comparison);
+        }
         let Some(running) = &state.running else {
             return Ok(comparison);
         };
@@ -96,7 +101,35 @@ pub(super) async fn advance(
     }
 }
 
-/// Before the first write: the namespace, then the question to the API server whether all of it
+/// Before all else: the namespace that the application asks for.
+async fn begin_namespace(
+    hands: &Hands<'_>,
+    state: &mut State,
+    comparison: &Comparison,
+) -> Result<(), String> {
+    let Some(running) = state.running.as_ref().filter(|running| !running.checked) else {
+        return Ok(());
+    };
+    let (mode, text) = match running.sync.dry_run {
+        true => (Mode::DryRun, "would be written"),
+        false => (Mode::Write, "written"),
+    };
+    match namespace::ensure(hands, state, comparison, mode).await {
+        Ok(written) => {
+            if let (Some(key), Some(running)) = (written, &mut state.running) {
+                let text = text.to_owned();
+                running.rows.push(row(&key, "Synced", text, None));
+            }
+            Ok(())
+        }
+        Err((key, why)) => {
+            fail(state, &key, why.clone());
+            Err(format!("{key}: {why}"))
+        }
+    }
+}
+
+/// Before the first write: the question to the API server whether all of it
 /// can be applied at all, then the inventory ahead of what will be created. False when something
 /// was refused.
 async fn begin_all(
@@ -111,7 +144,7 @@ async fn begin_all(
     let pending: Vec<ResourceKey> = tasks
         .iter()
         .filter_map(|task| match (&task.subject, &task.progress) {
-            (Subject::Apply(key), crate::plan::Progress::Pending) => Some(key.clone()),
+            (Subject::Apply(key), Progress::Pending) => Some(key.clone()),
             _ => None,
         })
         .collect();
@@ -122,7 +155,7 @@ async fn begin_all(
     if dry_run {
         let rows = tasks.iter().filter_map(|task| match &task.subject {
             Subject::Prune(key) => Some(row(key, "Pruned", "would be pruned".to_owned(), None)),
-            Subject::Hook(index) if task.progress == crate::plan::Progress::Pending => {
+            Subject::Hook(index) if task.progress == Progress::Pending => {
                 let hook = state.desired.as_ref()?.hooks.get(*index)?;
                 let text = "would run".to_owned();
                 Some(row(&hook.key, "Synced", text, Some(task.place.phase)))
@@ -141,37 +174,70 @@ async fn begin_all(
             pending.len(),
             prunes,
         );
-        if let Some((key, why)) = make_namespace(hands, state, &pending).await {
-            fail(state, &key, why);
-            return Ok(set_checked(state, false));
-        }
     }
-    // One object alone needs no question: its apply is all or nothing.
-    if pending.len() > 1 || dry_run {
-        let execution = execution(hands, state, &pending);
-        let Some(execution) = execution else {
-            return Ok(set_checked(state, true));
-        };
-        let answers = check(&hands.context.engine, &execution, &pending).await;
-        let mut refused = false;
-        for (key, change) in answers {
-            match change {
-                Change::Failed(why) => {
-                    refused = true;
-                    fail(state, &key, why);
-                }
-                change if dry_run => take_row(state, &key, &change),
-                _ => {}
-            }
-        }
-        if refused {
-            return Ok(set_checked(state, false));
-        }
+    if !ask(hands, state, tasks, &pending).await {
+        return Ok(set_checked(state, false));
     }
     if !dry_run {
         write_ahead(hands, state, &pending).await?;
     }
     Ok(set_checked(state, true))
+}
+
+/// Asks the API server about all that would be written. False when something was refused.
+async fn ask(
+    hands: &Hands<'_>,
+    state: &mut State,
+    tasks: &[Task],
+    pending: &[ResourceKey],
+) -> bool {
+    let dry_run = state.running.as_ref().is_some_and(|it| it.sync.dry_run);
+    let hooks = tasks.iter().filter_map(|task| match task.subject {
+        Subject::Hook(index) if task.progress == Progress::Pending => {
+            Some((index, task.place.phase))
+        }
+        _ => None,
+    });
+    let hooks: Vec<_> = hooks
+        .filter(|(_, phase)| *phase < HookPhase::SyncFail)
+        .collect();
+    // One object alone needs no question: its apply is all or nothing.
+    if pending.len() + hooks.len() <= 1 && !dry_run {
+        return true;
+    }
+    let Some(execution) = execution(hands, state, pending) else {
+        return true;
+    };
+    let engine = &hands.context.engine;
+    let answers = check(engine, &execution, pending).await;
+    let (mut refusals, mut refused) = (Vec::new(), BTreeMap::new());
+    for (index, phase) in hooks {
+        let Some(hook) = execution.desired.hooks.get(index) else {
+            continue;
+        };
+        let seconds = jiff::Timestamp::now().as_second();
+        let key = key_of_run(hook, phase, &execution.desired.commit_id, seconds);
+        if let Err(error) = check_hook(engine, &execution, index, &key).await {
+            refused.insert(index, format!("{phase} hook {key}: {error}"));
+            refusals.push((key, error.to_string()));
+        }
+    }
+    if let Some(running) = &mut state.running {
+        running.checked_at = Some(Instant::now());
+        running.refused = refused;
+    }
+    for (key, change) in answers {
+        match change {
+            Change::Failed(why) => refusals.push((key, why)),
+            change if dry_run => take_row(state, &key, &change),
+            _ => {}
+        }
+    }
+    let passed = refusals.is_empty();
+    for (key, why) in refusals {
+        fail(state, &key, why);
+    }
+    passed
 }
 
 /// Notes that all was asked and written ahead: not before, so that an error leads here again.
@@ -180,30 +246,6 @@ fn set_checked(state: &mut State, passed: bool) -> bool {
         running.checked = true;
     }
     passed
-}
-
-/// Creates the destination namespace where that is asked for and something goes into it.
-async fn make_namespace(
-    hands: &Hands<'_>,
-    state: &State,
-    pending: &[ResourceKey],
-) -> Option<(ResourceKey, String)> {
-    let spec = &hands.application.spec;
-    let options = SyncOptions::of_application(spec.sync_options());
-    let name = &spec.destination.namespace;
-    let key = namespace_key(name);
-    let policy = spec.sync_policy.as_ref();
-    let metadata = policy.and_then(|policy| policy.managed_namespace_metadata.as_ref());
-    let described = state
-        .desired
-        .as_ref()
-        .is_some_and(|desired| desired.objects.contains_key(&key));
-    let creates = pending.iter().any(|key| !state.inventory.contains_key(key));
-    if !options.create_namespace || described || !(creates || metadata.is_some()) {
-        return None;
-    }
-    let ensured = ensure_namespace(&hands.cluster, name, metadata).await;
-    ensured.err().map(|error| (key, error.to_string()))
 }
 
 /// Writes the union of the inventory and what will be created before the first create: whatever
@@ -241,13 +283,17 @@ async fn write_ahead(
 
 /// Begins the tasks of one place.
 async fn run(hands: &Hands<'_>, state: &mut State, begun: &[&Task]) -> Result<(), ClusterError> {
-    let mut applies = Vec::new();
+    let (mut applies, mut prunes) = (Vec::new(), Vec::new());
     for task in begun {
         match &task.subject {
             Subject::Apply(key) => applies.push(key.clone()),
             Subject::Hook(index) => run_hook(hands, state, *index, task.place.phase).await?,
-            Subject::Prune(key) => prune(hands, state, key).await,
+            // All of one wave.
+            Subject::Prune(key) => prunes.push((key.clone(), 0)),
         }
+    }
+    for key in reverse_order(prunes).concat() {
+        prune(hands, state, &key).await;
     }
     if !applies.is_empty()
         && let Some(execution) = execution(hands, state, &applies)
@@ -316,6 +362,7 @@ pub(super) async fn run_hook(
         ignore: &hands.ignore,
         options: &[],
         seen: HashMap::new(),
+        namespace: None,
     };
     let started = start_hook(&context.engine, &execution, index, &key).await;
     match started {
@@ -406,7 +453,9 @@ async fn prune(hands: &Hands<'_>, state: &mut State, key: &ResourceKey) {
     let Some(held) = state.inventory.get(key).cloned() else {
         return;
     };
-    let options = SyncOptions::of_application(hands.application.spec.sync_options());
+    let Some(options) = state.running.as_ref().map(|running| running.options) else {
+        return;
+    };
     let deleted = delete(
         &hands.cluster,
         &held.kind,
@@ -450,17 +499,20 @@ fn execution<'a>(
         let live = syncing::look_up(hands.context, state, hands.application, key).found()?;
         Some((key.clone(), live.observation.resource_version))
     });
+    let desired = state.desired.as_ref()?;
+    let running = state.running.as_ref();
+    let namespace = running
+        .and_then(|running| wanted_namespace(hands.application, running.options, desired))
+        .map(|wanted| wanted.name);
     Some(Execution {
         owner: &hands.application.key,
         cluster: &hands.cluster,
-        desired: state.desired.as_ref()?,
+        desired,
         manifests: hands.manifests.as_ref()?,
         ignore: &hands.ignore,
-        options: state
-            .running
-            .as_ref()
-            .map_or(&[], |running| running.sync.sync_options.as_slice()),
+        options: running.map_or(&[], |running| running.sync.sync_options.as_slice()),
         seen: seen.collect(),
+        namespace,
     })
 }
 

@@ -34,8 +34,10 @@ pub(super) fn conditions(view: &View<'_>) -> Vec<Condition> {
         ("SourceError", said(view.source_error)),
         ("ComparisonError", said(view.compare_error)),
         ("RolledBack", view.pin.map(rolled_back)),
+        ("ReadError", unseen(view)),
         ("SyncError", said(view.sync_error)),
         ("PruneHeld", said(view.prune_held)),
+        ("PruneRefused", forbidden(view)),
         ("FightDetected", fights),
         ("SharedResourceWarning", shared(view)),
         ("SyncOptionWarning", remarks),
@@ -91,6 +93,22 @@ fn shared(view: &View<'_>) -> Option<String> {
     Some(format!(
         "{objects} is desired by Application {other} as well, which waits for it"
     ))
+}
+
+/// What would be pruned if the project permitted it.
+fn forbidden(view: &View<'_>) -> Option<String> {
+    let forbidden = &view.comparison?.forbidden;
+    (!forbidden.is_empty()).then(|| some_of(forbidden))
+}
+
+/// What cannot be read.
+fn unseen(view: &View<'_>) -> Option<String> {
+    let unseen = &view.comparison?.unseen;
+    let texts: Vec<_> = unseen
+        .iter()
+        .map(|(key, why)| format!("{key}: {why}"))
+        .collect();
+    (!texts.is_empty()).then(|| some_of(&texts))
 }
 
 fn repeated(view: &View<'_>) -> Option<String> {

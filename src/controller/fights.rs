@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::Context;
+use super::reconcile::cluster_of;
 use super::state::State;
 use crate::crd::Application;
 use crate::crd::names::FIELD_MANAGER;
@@ -79,15 +80,10 @@ pub(super) async fn give_up(
         if !state.fights.is_fought_over(&key, now) {
             continue;
         }
+        let cluster = cluster_of(context, application);
         let live = match state.kind_of(&key) {
-            Some(kind) => match context.engine.cluster.served(kind).await {
-                Ok(served) => context
-                    .engine
-                    .cluster
-                    .get(&served, &key)
-                    .await
-                    .ok()
-                    .flatten(),
+            Some(kind) => match cluster.served(kind).await {
+                Ok(served) => cluster.get(&served, &key).await.ok().flatten(),
                 Err(_) => None,
             },
             None => None,
@@ -105,12 +101,13 @@ pub(super) async fn give_up(
     set_aside(state, comparison);
 }
 
-/// The field manager that wrote last, apart from us.
+/// The field manager that wrote last to what a manifest may declare, apart from us. The status is
+/// written all the time, by whoever keeps the kind.
 fn last_writer(live: &Object) -> Option<String> {
     let entries = live.get("/metadata/managedFields")?.as_array()?;
     let others = entries
         .iter()
-        .filter(|entry| entry["manager"] != FIELD_MANAGER);
+        .filter(|entry| entry["manager"] != FIELD_MANAGER && entry["subresource"] != "status");
     let last = others.max_by_key(|entry| entry["time"].as_str().unwrap_or_default())?;
     let (manager, time) = (last["manager"].as_str()?, last["time"].as_str()?);
     Some(format!("{manager} at {time}"))
@@ -149,6 +146,7 @@ mod tests {
                 {"manager": "early", "time": "2026-01-01T00:00:00Z"},
                 {"manager": "late", "time": "2026-01-02T00:00:00Z"},
                 {"manager": "trimtab", "time": "2026-01-03T00:00:00Z"},
+                {"manager": "kubelet", "time": "2026-01-04T00:00:00Z", "subresource": "status"},
             ]},
         }));
         let last = last_writer(&live.unwrap());

@@ -7,7 +7,7 @@ use super::reconcile::cluster_of;
 use super::registry::Mailbox;
 use super::running::hook_outcome;
 use super::state::State;
-use super::{Context, report, rollback, syncing};
+use super::{Context, report, rollback, syncing, unwatched};
 use crate::cluster::{Deletion, Error};
 use crate::crd::names::DELETION_APPROVED;
 use crate::crd::options::delete_consent;
@@ -24,7 +24,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// left, then removes our finalizers. Without ours nothing is done.
 ///
 /// What says `Delete=false` stays and is let go; what says `Delete=confirm` waits for a person, and
-/// what comes after it with it. CustomResourceDefinitions stay, as in Argo CD: with one go all its
+/// what comes after it with it, and so does what its project does not permit.
+/// CustomResourceDefinitions stay, as in Argo CD: with one go all its
 /// objects of everybody.
 pub(super) async fn finalize(
     context: &Context,
@@ -37,9 +38,15 @@ pub(super) async fn finalize(
     if !application.cascades() {
         return Ok(());
     }
+    if application.inventory_unknown {
+        let message = "the inventory in the status cannot be read, so that nobody knows what to \
+            delete: correct the status, or let go of everything by --cascade=orphan";
+        return report::write_deletion(context, state, application, message.to_owned()).await;
+    }
     rollback::recall_deployed(context, state, application).await;
     let kinds = state.kinds();
     context.live.watch_for(&application.key, &kinds).await;
+    unwatched::read(context, state, application).await;
     let mut hands = Hands {
         context,
         application,
@@ -182,6 +189,11 @@ async fn delete_one(
     application: &Application,
     key: &ResourceKey,
 ) -> Option<String> {
+    if let Some(why) = context.projects.forbids(application, key) {
+        return Some(format!(
+            "{why}; permit it in the project, or let go of everything by --cascade=orphan"
+        ));
+    }
     let options = SyncOptions::of_application(application.spec.sync_options());
     let approved = is_approved(application);
     let consent = |live: &Object| match delete_consent(live).unwrap_or(options.delete) {

@@ -8,10 +8,13 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::reconcile::cluster_of;
 use super::{Context, Registry, state};
-use crate::crd::{Application, ApplicationKey, SyncCode};
+use crate::crd::{Application, ApplicationKey, SyncCode, SyncOptions};
 use crate::diff::{Change, IgnoreRules, as_manifest, changes, masked, unified};
 use crate::object::{Kind, Object, ResourceKey};
-use crate::sync::{Desired, Manifests, Preview, Scene, Source, desire, prepare, preview, recall};
+use crate::sync::{
+    Desired, DesiredHook, Manifests, Preview, Scene, Source, WantedNamespace, desire,
+    namespace_key, prepare, preview, recall, wanted_namespace,
+};
 
 /// Looks at a time: each may fetch, render and ask for every object of an application.
 static LOOKS: Semaphore = Semaphore::const_new(4);
@@ -55,6 +58,8 @@ pub(crate) enum Fate {
     Created,
     Changed,
     Pruned,
+    /// A hook that did not run for this desired state yet.
+    Run,
     Unknown,
 }
 
@@ -76,6 +81,17 @@ pub(crate) struct Difference {
     /// Why it could not be told.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) error: String,
+}
+
+impl Difference {
+    fn key(&self) -> ResourceKey {
+        ResourceKey {
+            group: self.group.clone(),
+            kind: self.kind.clone(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
+    }
 }
 
 /// Why nothing could be compared.
@@ -169,14 +185,50 @@ pub(super) async fn inspect(
         ignore: &ignore,
     };
     let previews = preview(&context.engine, &scene, &keys).await;
-    let objects = previews.into_iter().zip(&keys);
+    let previews = previews.into_iter().zip(keys.iter().map(|(_, kind)| kind));
+    let mut objects: Vec<_> = previews
+        .filter_map(|(preview, kind)| difference(preview, kind, &application.key))
+        .collect();
+    let options = SyncOptions::of_application(application.spec.sync_options());
+    let namespace = wanted_namespace(application, options, desired);
+    if let Some(wanted) = namespace.filter(|wanted| chosen(&namespace_key(wanted.name))) {
+        let found = difference(
+            wanted.preview(&cluster).await,
+            &WantedNamespace::kind(),
+            &application.key,
+        );
+        let unchanged = |it: &Difference| it.fate == Fate::Unchanged && !all;
+        objects.extend(found.filter(|it| !unchanged(it)));
+    }
+    let hooks = known.open_hooks_of(desired).map(hook);
+    objects.extend(hooks.filter(|it| chosen(&it.key())));
     Ok(Inspection {
         revision: desired.commit_id.clone(),
         desired: desired.objects.len(),
-        objects: objects
-            .filter_map(|(preview, (_, kind))| difference(preview, kind, &application.key))
-            .collect(),
+        objects,
     })
+}
+
+/// A hook that would run: it has no live side, as each run makes an object of its own.
+fn hook(hook: &DesiredHook) -> Difference {
+    let key = hook.key.clone();
+    let name = match key.name.is_empty() {
+        true => format!("{}*", hook.generate_name),
+        false => key.name,
+    };
+    Difference {
+        group: key.group,
+        version: hook.kind.version.clone(),
+        kind: key.kind,
+        namespace: key.namespace,
+        name,
+        fate: Fate::Run,
+        changes: Vec::new(),
+        text: String::new(),
+        live: None,
+        desired: None,
+        error: String::new(),
+    }
 }
 
 /// Finds the desired state that is meant.

@@ -15,7 +15,7 @@ use crate::crd::names::TRACKING_LABEL;
 use crate::crd::{ApplicationKey, Health};
 use crate::diff::Observation;
 use crate::object::{Kind, ResourceKey};
-use crate::sync::{Live, Lookup};
+use crate::sync::Lookup;
 
 /// How long the first list of a kind may take before a sync goes on without it.
 const FIRST_LIST: Duration = Duration::from_secs(15);
@@ -33,6 +33,7 @@ pub(crate) struct LiveTable {
 /// One kind.
 struct Table {
     state: Mutex<TableState>,
+    /// Told when the first list is there or failed.
     listed: Notify,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -41,7 +42,16 @@ struct Table {
 struct TableState {
     objects: SeenObjects,
     listed: bool,
+    /// The last thing heard of the watch is that it failed.
+    failed: bool,
     users: BTreeSet<ApplicationKey>,
+}
+
+impl TableState {
+    /// Whether the first list is there, or will not be for now.
+    fn is_told(&self) -> bool {
+        self.listed || self.failed
+    }
 }
 
 impl LiveTable {
@@ -58,7 +68,8 @@ impl LiveTable {
     }
 
     /// Watches these kinds for an application, and no others for it; waits for the first list of
-    /// the new ones. A kind that the cluster does not serve is left out.
+    /// the new ones, or until it fails. A kind that the cluster does not serve, or that cannot be
+    /// watched, is left out.
     pub(crate) async fn watch_for(
         self: &Arc<Self>,
         application: &ApplicationKey,
@@ -93,7 +104,7 @@ impl LiveTable {
             let wait = async {
                 loop {
                     let listed = table.listed.notified();
-                    if lock(&table.state).listed {
+                    if lock(&table.state).is_told() {
                         return;
                     }
                     listed.await;
@@ -102,6 +113,15 @@ impl LiveTable {
             if tokio::time::timeout(FIRST_LIST, wait).await.is_err() {
                 tracing::warn!(%kind, "the first list of a watch takes long");
             }
+        }
+    }
+
+    /// Whether everything of a kind is known.
+    pub(crate) fn shows(&self, kind: &Kind) -> bool {
+        let table = lock(&self.tables).get(kind).cloned();
+        match table {
+            Some(table) => lock(&table.state).listed,
+            None => lock(&self.unserved).contains(kind),
         }
     }
 
@@ -121,6 +141,10 @@ impl LiveTable {
             };
         };
         let state = lock(&table.state);
+        // What our own applies left there gets no news.
+        if !state.listed && state.failed {
+            return Lookup::Unknown;
+        }
         let Some(seen) = state.objects.get(Name::new(&key.namespace, &key.name)) else {
             return if state.listed {
                 Lookup::Absent
@@ -128,15 +152,7 @@ impl LiveTable {
                 Lookup::Unknown
             };
         };
-        let ours = seen.owner.as_ref() == Some(application);
-        Lookup::Found(Live {
-            observation: seen.observation,
-            health: seen.health,
-            ours,
-            prune: seen.prune,
-            extraneous: seen.extraneous,
-            other_owner: seen.owner.filter(|_| !ours),
-        })
+        Lookup::Found(seen.seen_from(application))
     }
 
     /// Takes in what the answer to our own apply showed, ahead of the watch.
@@ -230,6 +246,7 @@ impl LiveTable {
             let mut state = lock(&table.state);
             match event {
                 WatchEvent::Listing => {
+                    state.failed = false;
                     state.objects.begin_list();
                     Vec::new()
                 }
@@ -243,13 +260,19 @@ impl LiveTable {
                     owner.into_iter().collect()
                 }
                 WatchEvent::Listed => {
-                    let owners = state.objects.end_list();
-                    state.listed = true;
+                    let mut owners = state.objects.end_list();
+                    state.failed = false;
+                    if !std::mem::replace(&mut state.listed, true) {
+                        // They may have gone on without it.
+                        owners.extend(state.users.iter().cloned());
+                    }
                     table.listed.notify_waiters();
                     owners
                 }
                 WatchEvent::Failed(message) => {
                     tracing::warn!(%kind, message, "a watch failed and is tried again");
+                    state.failed = true;
+                    table.listed.notify_waiters();
                     Vec::new()
                 }
             }

@@ -10,6 +10,7 @@ mod finalize;
 mod gates;
 mod inspect;
 mod live;
+mod namespace;
 mod project;
 mod proposal;
 mod reconcile;
@@ -24,6 +25,7 @@ mod status;
 mod summary;
 mod suspicion;
 mod syncing;
+mod unwatched;
 
 use std::{sync::Arc, time::Duration};
 

@@ -10,7 +10,8 @@ use super::state::State;
 use crate::config::Projects;
 use crate::crd::Application;
 use crate::object::ResourceKey;
-use crate::plan::{Applicant, permit, windows};
+use crate::plan::{Applicant, permit, permit_objects, windows};
+use crate::sync::{Comparison, Desired};
 
 /// The projects of the newest settings.
 pub(crate) struct ProjectsInForce {
@@ -86,15 +87,34 @@ impl ProjectsInForce {
         let objects = objects.map(|key| (key, !key.namespace.is_empty()));
         permit(project, &applicant, objects)
     }
+
+    /// Why the project does not let an object be touched, also not to delete it.
+    pub(super) fn forbids(&self, application: &Application, key: &ResourceKey) -> Option<String> {
+        let current = self.get();
+        let name = &application.spec.project;
+        let Some(project) = current.projects.get(name) else {
+            return Some(format!("{key}: there is no project \"{name}\""));
+        };
+        let object = (key, !key.namespace.is_empty());
+        permit_objects(project, [object]).into_iter().next()
+    }
+}
+
+/// Leaves what the project does not permit out of what may be pruned.
+pub(super) fn spare(context: &Context, application: &Application, comparison: &mut Comparison) {
+    for key in comparison.stale.clone() {
+        if let Some(why) = context.projects.forbids(application, &key) {
+            comparison.forbid(key, why);
+        }
+    }
 }
 
 /// What of the desired objects the project does not permit; none when all is.
 pub(super) fn refuse_objects(
     context: &Context,
-    state: &State,
     application: &Application,
+    desired: &Desired,
 ) -> Option<String> {
-    let desired = state.desired.as_ref()?;
     let hooks = desired.hooks.iter().map(|hook| &hook.key);
     let objects = desired.objects.keys().chain(hooks);
     let refusals = context.projects.refusals(application, objects);

@@ -13,7 +13,9 @@ use super::finalize::finalize;
 use super::registry::Mailbox;
 use super::state::{State, rendered_spec};
 use super::syncing::End;
-use super::{Context, fights, gates, project, report, rollback, suspicion, syncing};
+use super::{
+    Context, fights, gates, namespace, project, report, rollback, suspicion, syncing, unwatched,
+};
 use crate::cluster::{Cluster, Error as ClusterError};
 use crate::crd::names::{REFRESH, tracked_by};
 use crate::crd::options::prune_consent;
@@ -166,6 +168,13 @@ async fn look(
     }
     follow(context, state, application);
     let mut application = application.clone();
+    // Before anything is pinned: what is refused changes nothing.
+    if let Some(why) = gates::look(context, state, &application)
+        && asks_for_sync(&application)
+    {
+        syncing::refuse(context, state, &application, &why).await?;
+        application.operation = None;
+    }
     rollback::take_up(context, state, &mut application).await?;
     let application = &application;
     update_desired(context, state, application).await;
@@ -182,7 +191,9 @@ async fn look(
             report::write(context, state, application, None).await
         };
     }
-    if let Some(refusal) = project::refuse_objects(context, state, application) {
+    let desired = state.desired.as_ref();
+    let refusal = desired.and_then(|it| project::refuse_objects(context, application, it));
+    if let Some(refusal) = refusal {
         state.compare_error = Some(refusal);
         let why = "its project does not permit it";
         syncing::refuse(context, state, application, why).await?;
@@ -190,15 +201,6 @@ async fn look(
     }
     let kinds = state.kinds();
     context.live.watch_for(&application.key, &kinds).await;
-    let mut unasked = None;
-    if let Some(why) = gates::look(context, state, application)
-        && asks_for_sync(application)
-    {
-        syncing::refuse(context, state, application, &why).await?;
-        let application = unasked.insert(application.clone());
-        application.operation = None;
-    }
-    let application = unasked.as_ref().unwrap_or(application);
     let mut comparison = compare_and_settle(context, state, application).await;
     verify(context, state, &mut comparison);
     if !comparison.is_synced() {
@@ -225,11 +227,11 @@ async fn look(
 
 /// Whether a person wants something to be applied.
 fn asks_for_sync(application: &Application) -> bool {
-    let sync = application
-        .operation
-        .as_ref()
-        .and_then(|it| it.sync.as_ref());
-    sync.is_some_and(|sync| !sync.dry_run)
+    let Some(operation) = &application.operation else {
+        return false;
+    };
+    let syncs = operation.sync.as_ref().is_some_and(|sync| !sync.dry_run);
+    syncs || operation.rollback.is_some()
 }
 
 /// Doubts everything when a hard refresh asks for it or the interval for that is over.
@@ -244,6 +246,7 @@ fn verify(context: &Context, state: &mut State, comparison: &mut Comparison) {
     // A sync that runs goes first; it would take what is doubted for its own.
     if state.verifies && state.running.is_none() {
         state.verifies = false;
+        state.namespace_held = None;
         state.verified = Some(Instant::now());
         if let Some(interval) = context.engine.verify_interval {
             state.look_again_in(interval);
@@ -317,7 +320,7 @@ async fn interrupt(hands: &Hands<'_>, state: &mut State) -> Result<(), ClusterEr
         return syncing::end(hands, state, End::Terminated(by)).await;
     }
     if state.running.is_none() {
-        syncing::resume(state);
+        syncing::resume(state, hands.application);
     }
     let Some(running) = &state.running else {
         return Ok(());
@@ -375,7 +378,9 @@ fn action(
         due_in: at.saturating_duration_since(Instant::now()),
     };
     decide(&Situation {
-        changed: comparison.changed.len() + comparison.hooks,
+        changed: comparison.changed.len()
+            + comparison.hooks
+            + usize::from(comparison.namespace.is_some()),
         drifted: comparison.drifted.len(),
         prunable: comparison.prunable().filter(|_| prunable).count(),
         automated: application.spec.automated().filter(|_| !stopped),
@@ -480,7 +485,7 @@ async fn settle(
         let Some(kind) = state.inventory.get(&key).map(|held| held.kind.clone()) else {
             continue;
         };
-        let cluster = &context.engine.cluster;
+        let cluster = cluster_of(context, application);
         let live = match cluster.served(&kind).await {
             Ok(served) => cluster.get(&served, &key).await,
             Err(ClusterError::UnknownKind(_)) => Ok(None),
@@ -494,7 +499,8 @@ async fn settle(
         match live {
             Ok(Some(live)) if ours(&live) => {
                 let consent = prune_consent(&live);
-                comparison.add_stale(key, consent.unwrap_or(default_consent(application)));
+                let consent = consent.unwrap_or(default_consent(state, application));
+                comparison.add_stale(key, consent);
             }
             Ok(_) => state.forget(&key),
             Err(error) => {
@@ -510,6 +516,7 @@ pub(super) async fn compare_and_settle(
     state: &mut State,
     application: &Application,
 ) -> Comparison {
+    unwatched::read(context, state, application).await;
     let Some(desired) = &state.desired else {
         return Comparison::default();
     };
@@ -519,11 +526,18 @@ pub(super) async fn compare_and_settle(
         &state.baselines,
         inventory.map(|(key, _)| key),
         |key| syncing::look_up(context, state, application, key),
-        default_consent(application),
+        default_consent(state, application),
     );
+    for (key, why) in &mut comparison.unseen {
+        if let Some(Err(error)) = state.reads.get(key) {
+            why.clone_from(error);
+        }
+    }
     comparison.hooks = state.open_hooks();
+    comparison.namespace = namespace::lacking(context, state, application).await;
     settle(context, state, application, &mut comparison).await;
     hand_over(context, state, application, &mut comparison).await;
+    project::spare(context, application, &mut comparison);
     fights::set_aside(state, &mut comparison);
     comparison
 }
@@ -566,7 +580,10 @@ async fn hand_over(
     comparison.claimed = context.claims.contested(own);
 }
 
-/// What an application says about pruning where an object says nothing.
-fn default_consent(application: &Application) -> Consent {
-    SyncOptions::of_application(application.spec.sync_options()).prune
+/// What an application, or the sync that runs, says about pruning where an object says nothing.
+fn default_consent(state: &State, application: &Application) -> Consent {
+    match &state.running {
+        Some(running) => running.options.prune,
+        None => SyncOptions::of_application(application.spec.sync_options()).prune,
+    }
 }

@@ -10,7 +10,7 @@ use super::conditions::deletion_condition;
 use super::running::Running;
 use super::state::State;
 use super::status::{View, fold, patch};
-use super::syncing::millis;
+use super::syncing::{look_up, millis};
 use crate::cluster::{Error, Notice};
 use crate::crd::names::{KIND, VERSION};
 use crate::crd::{Application, Attempt, Deployment, HealthCode, OperationPhase};
@@ -33,12 +33,8 @@ pub(super) async fn write(
 ) -> Result<(), Error> {
     let view = view(state, application, comparison);
     let live = |key: &_| {
-        let kind = state.kind_of(key)?;
-        context
-            .live
-            .look_up(&application.key, kind, key)
-            .found()
-            .filter(|live| live.ours)
+        let live = look_up(context, state, application, key).found();
+        live.filter(|live| live.ours)
     };
     let mut next = fold(&state.written, view, live, &rfc3339(Timestamp::now()));
     let healthy = next
@@ -228,6 +224,9 @@ pub(super) fn note_attempt(state: &mut State, running: &Running, result: &str, m
         (_, _, None) => String::new(),
     };
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let until = |at: Option<Instant>| {
+        at.map_or(0, |at| millis(at.saturating_duration_since(running.began)))
+    };
     let attempt = Attempt {
         at: rfc3339_before(Timestamp::now(), running.began.elapsed()),
         by,
@@ -241,12 +240,15 @@ pub(super) fn note_attempt(state: &mut State, running: &Running, result: &str, m
         message: message.chars().take(256).collect(),
         changed: count(running.rows.len()),
         pruned: count(running.pruned.len()),
+        checked_ms: until(running.checked_at),
+        applied_ms: until(running.applied_at),
         duration_ms: millis(running.began.elapsed()),
     };
     let app = state.application.as_ref().map(|it| it.key.to_string());
     tracing::info!(
         app, by = attempt.by, revision = attempt.revision, desired = attempt.desired,
         result, reason = ?running.reason, changed = attempt.changed, pruned = attempt.pruned,
+        checked_ms = attempt.checked_ms, applied_ms = attempt.applied_ms,
         duration_ms = attempt.duration_ms, "attempt: {message}"
     );
     state.attempts.push(attempt);

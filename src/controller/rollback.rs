@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::state::{State, rendered_spec};
-use super::{Context, syncing};
+use super::{Context, project, syncing};
 use crate::cluster::Error as ClusterError;
 use crate::crd::{Application, Pin, RollbackOperation, SyncOperation};
 use crate::object::rfc3339;
@@ -98,6 +98,7 @@ async fn pin(
                 deployment.id
             )
         })?;
+    permitted(context, application, &desired)?;
     tracing::info!(app = %application.key, id = deployment.id, "rolled back until the next commit");
     let pin = Pin {
         id: Some(deployment.id),
@@ -139,6 +140,7 @@ async fn pin_revision(
     let engine = &context.engine;
     let rendered = desire(engine, application, &source).await;
     let (desired, manifests) = rendered.map_err(|error| error.to_string())?;
+    permitted(context, application, &desired)?;
     let history = &state.written.history;
     let deployed = history.iter().map(|deployment| deployment.bundle.clone());
     let wanted: BTreeSet<_> = deployed.chain([desired.digest.clone()]).collect();
@@ -152,6 +154,15 @@ async fn pin_revision(
     };
     hold(state, application, pin, desired, manifests);
     Ok(())
+}
+
+/// What the project does not permit now is not pinned, whatever it permitted then.
+fn permitted(
+    context: &Context,
+    application: &Application,
+    desired: &Desired,
+) -> Result<(), String> {
+    project::refuse_objects(context, application, desired).map_or(Ok(()), Err)
 }
 
 /// From now on this is what is desired, until the source has something newer.

@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::state::State;
-use crate::crd::{HealthCode, HookPhase, HookStatus, ResourceResult, SyncOperation};
+use crate::crd::{
+    Application, HealthCode, HookPhase, HookStatus, ResourceResult, SyncOperation, SyncOptions,
+};
 use crate::object::ResourceKey;
 use crate::plan::{Patience, Place, Progress, Reason, Subject, Task};
 use crate::sync::{Comparison, DesiredHook, Live, Lookup};
@@ -16,6 +18,8 @@ use crate::sync::{Comparison, DesiredHook, Live, Lookup};
 pub(super) struct Running {
     pub(super) reason: Reason,
     pub(super) sync: SyncOperation,
+    /// Those of the application, and of this sync where it says more.
+    pub(super) options: SyncOptions,
     /// Digest of the desired state that is synced.
     pub(super) desired: String,
     pub(super) began: Instant,
@@ -28,8 +32,11 @@ pub(super) struct Running {
     pub(super) prunable: BTreeSet<ResourceKey>,
     pub(super) pruned: BTreeSet<ResourceKey>,
     pub(super) failed: BTreeMap<ResourceKey, String>,
+    /// Hooks that the API server would not take, by their place among the desired ones.
+    pub(super) refused: BTreeMap<usize, String>,
     /// What was done, for the status.
     pub(super) rows: Vec<ResourceResult>,
+    pub(super) checked_at: Option<Instant>,
     pub(super) applied_at: Option<Instant>,
 }
 
@@ -37,10 +44,17 @@ pub(super) struct Running {
 pub(super) const SETTLE: Duration = Duration::from_secs(2);
 
 impl Running {
-    pub(super) fn new(reason: Reason, sync: SyncOperation, desired: String) -> Self {
+    pub(super) fn new(
+        reason: Reason,
+        application: &Application,
+        sync: SyncOperation,
+        desired: String,
+    ) -> Self {
         let now = Instant::now();
+        let options = SyncOptions::of_application(application.spec.sync_options());
         Self {
             reason,
+            options: options.with(&sync.sync_options),
             sync,
             desired,
             began: now,
@@ -50,7 +64,9 @@ impl Running {
             prunable: BTreeSet::new(),
             pruned: BTreeSet::new(),
             failed: BTreeMap::new(),
+            refused: BTreeMap::new(),
             rows: Vec::new(),
+            checked_at: None,
             applied_at: None,
         }
     }
@@ -113,6 +129,10 @@ pub(super) fn tasks(
         }
         let progress = match running.failed.get(key) {
             Some(why) => Progress::Failed(format!("{key}: {why}")),
+            // It may be there and another application's: nothing is applied blindly.
+            None if pending && comparison.unseen.contains_key(key) => {
+                Progress::Failed(format!("{key}: {}", comparison.unseen[key]))
+            }
             None if pending => Progress::Pending,
             None if object.ignores_health => Progress::Done,
             None => applied_progress(key, live(key)),
@@ -145,7 +165,7 @@ pub(super) fn tasks(
                 subject: Subject::Prune(key.clone()),
                 place: Place::of_deletion(wave),
                 progress,
-                last: held.is_some_and(|held| held.last),
+                last: running.options.prune_last || held.is_some_and(|held| held.last),
             });
         }
     }
@@ -195,10 +215,14 @@ fn hook_tasks(
             if *phase > HookPhase::SyncFail {
                 continue;
             }
+            let progress = match running.refused.get(&index) {
+                Some(why) if *phase < HookPhase::SyncFail => Progress::Failed(why.clone()),
+                _ => hook_progress(state, running, hook, *phase, live),
+            };
             tasks.push(Task {
                 subject: Subject::Hook(index),
                 place: Place::of_wave(*phase, hook.wave),
-                progress: hook_progress(state, running, hook, *phase, live),
+                progress,
                 last: false,
             });
         }

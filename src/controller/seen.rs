@@ -13,6 +13,7 @@ use crate::crd::{ApplicationKey, Consent, Health, HealthCode};
 use crate::diff::{Digest, Observation, observe};
 use crate::health;
 use crate::object::Object;
+use crate::sync::Live;
 
 /// One live object as a watch or the answer to an apply showed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,21 @@ impl Seen {
             observation: observe(object, FIELD_MANAGER),
             health: health::assess(object),
             suspect: false,
+        }
+    }
+}
+
+impl Seen {
+    /// As an application sees it.
+    pub(super) fn seen_from(self, application: &ApplicationKey) -> Live {
+        let ours = self.owner.as_ref() == Some(application);
+        Live {
+            observation: self.observation,
+            health: self.health,
+            ours,
+            prune: self.prune,
+            extraneous: self.extraneous,
+            other_owner: self.owner.filter(|_| !ours),
         }
     }
 }

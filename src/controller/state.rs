@@ -12,6 +12,7 @@ use super::registry::Inbox;
 use super::rest::Resting;
 use super::running::Running;
 use super::suspicion::Settled;
+use super::unwatched::Reads;
 use crate::crd::names::REFRESH;
 use crate::crd::{
     Application, ApplicationStatus, Attempt, HookPhase, HookResult, HookStatus, Inventory,
@@ -56,6 +57,10 @@ pub(super) struct State {
     /// Every object is asked about once, whatever the watches showed.
     pub(super) verifies: bool,
     pub(super) verified: Option<Instant>,
+    /// The destination namespace was seen with all that is asked for by this digest.
+    pub(super) namespace_held: Option<Digest>,
+    /// What no watch shows, as it was read last.
+    pub(super) reads: Reads,
     pub(super) ignore: IgnoreRules,
     /// Suspicions that a dry run settled, at this resourceVersion.
     pub(super) settled_suspicions: HashMap<ResourceKey, (String, Settled)>,
@@ -231,7 +236,15 @@ impl State {
 
     /// How a hook did in a phase, for the desired state there is.
     pub(super) fn hook_result(&self, hook: &DesiredHook, phase: HookPhase) -> Option<&HookResult> {
-        let digest = &self.desired.as_ref()?.digest;
+        self.hook_result_of(&self.desired.as_ref()?.digest, hook, phase)
+    }
+
+    fn hook_result_of(
+        &self,
+        digest: &str,
+        hook: &DesiredHook,
+        phase: HookPhase,
+    ) -> Option<&HookResult> {
         self.hooks.iter().find(|result| {
             result.phase == phase
                 && result.desired == *digest
@@ -250,17 +263,25 @@ impl State {
         self.hooks.push(result);
     }
 
-    /// Hooks that did not run to their end for the desired state there is.
+    /// How many hooks did not run to their end for the desired state there is.
     pub(super) fn open_hooks(&self) -> usize {
+        let desired = self.desired.as_ref();
+        desired.map_or(0, |desired| self.open_hooks_of(desired).count())
+    }
+
+    /// The hooks that did not run to their end for a desired state.
+    pub(super) fn open_hooks_of<'a>(
+        &'a self,
+        desired: &'a Desired,
+    ) -> impl Iterator<Item = &'a DesiredHook> {
         let done = |hook: &DesiredHook, phase: &HookPhase| {
             *phase >= HookPhase::SyncFail
                 || self
-                    .hook_result(hook, *phase)
+                    .hook_result_of(&desired.digest, hook, *phase)
                     .is_some_and(|result| result.status == HookStatus::Succeeded)
         };
-        self.hooks_desired()
-            .filter(|hook| !hook.hook.phases.iter().all(|phase| done(hook, phase)))
-            .count()
+        let hooks = desired.hooks.iter();
+        hooks.filter(move |hook| !hook.hook.phases.iter().all(|phase| done(hook, phase)))
     }
 
     /// Takes an object off the inventory that is gone or not ours any more.

@@ -65,12 +65,15 @@ pub(super) fn fold(
     if let (Some(desired), Some(comparison)) = (view.desired, view.comparison) {
         next.resources = resources(desired, comparison, &live);
         next.health = Some(application_health(desired, &next.resources, &live));
+        next.resources
+            .extend(comparison.namespace.iter().map(lacking_namespace));
         next.sync.revision.clone_from(&desired.commit_id);
     }
     let unknown = !view.faults.is_empty() || view.compare_error.is_some();
     next.sync = SyncStatus {
         status: match view.comparison {
             Some(comparison) if !unknown && comparison.is_synced() => SyncCode::Synced,
+            Some(comparison) if comparison.is_unknown() => SyncCode::Unknown,
             Some(_) if !unknown => SyncCode::OutOfSync,
             _ => SyncCode::Unknown,
         },
@@ -90,6 +93,20 @@ pub(super) fn fold(
     next
 }
 
+/// The row of the destination namespace, which has one only while it differs.
+fn lacking_namespace(key: &ResourceKey) -> ResourceStatus {
+    ResourceStatus {
+        group: key.group.clone(),
+        version: "v1".to_owned(),
+        kind: key.kind.clone(),
+        namespace: String::new(),
+        name: key.name.clone(),
+        status: SyncCode::OutOfSync,
+        health: None,
+        requires_pruning: false,
+    }
+}
+
 /// One row an object: what is desired, then what is to be deleted.
 fn resources(
     desired: &Desired,
@@ -100,6 +117,7 @@ fn resources(
     let row = |key: &ResourceKey, version: &str, status, requires_pruning| {
         let found = live(key);
         let health = match &found {
+            None if comparison.unseen.contains_key(key) => None,
             None => Some(Health::new(HealthCode::Missing, "")),
             Some(found) => found.health.clone(),
         };
@@ -116,7 +134,9 @@ fn resources(
     };
     let wanted = desired.objects.iter().map(|(key, object)| {
         let synced = comparison.verdicts.get(key) == Some(&Verdict::Synced) && !shared(key);
-        let code = if synced {
+        let code = if comparison.unseen.contains_key(key) {
+            SyncCode::Unknown
+        } else if synced {
             SyncCode::Synced
         } else {
             SyncCode::OutOfSync
@@ -135,8 +155,10 @@ fn application_health(
     resources: &[ResourceStatus],
     live: &impl Fn(&ResourceKey) -> Option<Live>,
 ) -> Health {
-    let keys: Vec<_> = resources.iter().map(ResourceStatus::key).collect();
-    health::worst(keys.iter().zip(resources).map(|(key, row)| {
+    let seen = |row: &&ResourceStatus| row.status != SyncCode::Unknown;
+    let rows = resources.iter().filter(seen);
+    let keys: Vec<_> = rows.clone().map(ResourceStatus::key).collect();
+    health::worst(keys.iter().zip(rows).map(|(key, row)| {
         let is_live = live(key).is_some();
         health::Managed {
             key,

@@ -167,9 +167,15 @@ pub(super) fn look_up(
     application: &Application,
     key: &ResourceKey,
 ) -> Lookup {
-    match state.kind_of(key) {
-        Some(kind) => context.live.look_up(&application.key, kind, key),
-        None => Lookup::Unknown,
+    let Some(kind) = state.kind_of(key) else {
+        return Lookup::Unknown;
+    };
+    match context.live.look_up(&application.key, kind, key) {
+        Lookup::Unknown => match state.reads.get(key) {
+            Some(Ok(read)) => read.clone(),
+            Some(Err(_)) | None => Lookup::Unknown,
+        },
+        known => known,
     }
 }
 
@@ -209,7 +215,7 @@ pub(super) fn begin(
         retry_count: i64::from(state.failures),
     });
     let digest = state.desired.as_ref().map(|desired| desired.digest.clone());
-    let running = Running::new(reason, sync, digest.unwrap_or_default());
+    let running = Running::new(reason, application, sync, digest.unwrap_or_default());
     if by_person {
         state.held = None;
         state.fights.forget();
@@ -229,7 +235,7 @@ pub(super) fn begin(
 
 /// Goes on with what a person asked for before the agent was started again. What it did by itself
 /// is decided anew.
-pub(super) fn resume(state: &mut State) {
+pub(super) fn resume(state: &mut State, application: &Application) {
     let Some(operation) = state
         .operation
         .as_mut()
@@ -246,7 +252,8 @@ pub(super) fn resume(state: &mut State) {
         Some(sync) => {
             let digest = state.desired.as_ref().map(|desired| desired.digest.clone());
             let digest = digest.unwrap_or_default();
-            state.running = Some(Running::new(Reason::Operation, sync, digest));
+            let running = Running::new(Reason::Operation, application, sync, digest);
+            state.running = Some(running);
         }
         None => {
             operation.phase = OperationPhase::Error;

@@ -58,11 +58,14 @@ pub(crate) struct SyncOptions {
     pub(crate) create_namespace: bool,
     /// What people set by kubectl beside what is declared goes again.
     pub(crate) revert_kubectl: bool,
+    /// Not asked about before the first write while nobody serves its kind.
+    #[serde(default)]
+    pub(crate) skip_missing: bool,
     pub(crate) propagation: Propagation,
 }
 
 /// What is in force always: giving it changes nothing, and what happens when it is switched off.
-const ALWAYS: [(&str, &str); 7] = [
+const ALWAYS: [(&str, &str); 6] = [
     (
         "ServerSideApply",
         "objects are always applied server-side; Replace=true writes them whole",
@@ -76,10 +79,6 @@ const ALWAYS: [(&str, &str); 7] = [
     (
         "FailOnSharedResource",
         "what belongs to another application is never taken over",
-    ),
-    (
-        "SkipDryRunOnMissingResource",
-        "kinds that come with the same sync are always excepted",
     ),
     (
         "ClientSideApplyMigration",
@@ -134,6 +133,7 @@ impl SyncOptions {
             ("PruneLast", Some(flag), _) => self.prune_last = flag,
             ("CreateNamespace", Some(flag), _) => self.create_namespace = flag,
             ("RevertKubectlFields", Some(flag), _) => self.revert_kubectl = flag,
+            ("SkipDryRunOnMissingResource", Some(flag), _) => self.skip_missing = flag,
             ("Prune", _, Some(consent)) => self.prune = consent,
             ("Delete", _, Some(consent)) => self.delete = consent,
             ("PrunePropagationPolicy", ..) => {
@@ -214,6 +214,14 @@ pub(crate) fn remarks(object: &Object) -> Vec<String> {
     remarks.map(|remark| format!("{key}: {remark}")).collect()
 }
 
+/// The remarks on the options of an application.
+pub(crate) fn remarks_of_application(options: &[String]) -> Vec<String> {
+    let remarks = options.iter().filter_map(|option| remark(option));
+    remarks
+        .map(|remark| format!("spec.syncPolicy.syncOptions: {remark}"))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -266,6 +274,7 @@ mod tests {
             ("Replace=false", None),
             ("PruneLast=true", None),
             ("RevertKubectlFields=true", None),
+            ("SkipDryRunOnMissingResource=false", None),
             ("Sparkle=true", Some("not known")),
             ("Prune=maybe", Some("not known")),
             ("nonsense", Some("not known")),

@@ -280,6 +280,12 @@ pub(crate) struct Attempt {
     pub(crate) message: String,
     pub(crate) changed: i64,
     pub(crate) pruned: i64,
+    /// From its begin until the API server had been asked about everything, where it was.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) checked_ms: i64,
+    /// From its begin until the last apply, where something was applied.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) applied_ms: i64,
     /// From its begin to its end, with everything it waited for.
     pub(crate) duration_ms: i64,
 }

@@ -13,7 +13,7 @@ mod window;
 pub(crate) use decide::{Action, Reason, Retry, Situation, decide, retry_delay};
 pub(crate) use hook::{Hook, Role, role, wave};
 pub(crate) use order::{batches, reverse_order};
-pub(crate) use permit::{Applicant, permit};
+pub(crate) use permit::{Applicant, permit, permit_objects};
 pub(crate) use prune::{PruneGuard, check_prune};
 pub(crate) use pull_up::{Needed, pull_up};
 pub(crate) use step::{Patience, Place, Progress, Step, Subject, Task, some_of, step};

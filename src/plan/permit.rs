@@ -19,8 +19,8 @@ pub(crate) struct Applicant<'a> {
 }
 
 /// What of an application its project does not permit, each naming it and the project. Empty when
-/// all is permitted. The objects are those to apply, or to delete, with whether they are
-/// namespaced; without objects the spec alone is judged.
+/// all is permitted. The objects are those to apply, with whether they are namespaced; without
+/// objects the spec alone is judged.
 pub(crate) fn permit<'a>(
     project: Option<&Project>,
     applicant: &Applicant<'_>,
@@ -51,7 +51,7 @@ pub(crate) fn permit<'a>(
         "spec.destination.namespace",
         project.permits_destination(namespace),
     );
-    faults.extend(object_faults(project, objects));
+    faults.extend(permit_objects(project, objects));
     if faults.len() > TOLD {
         let more = faults.len() - TOLD;
         faults.truncate(TOLD);
@@ -60,8 +60,9 @@ pub(crate) fn permit<'a>(
     faults
 }
 
+/// What of the objects, to apply or to delete, a project does not permit, whatever the spec says.
 /// One fault for all objects that share it: each kind and each namespace is judged once.
-fn object_faults<'a>(
+pub(crate) fn permit_objects<'a>(
     project: &Project,
     objects: impl IntoIterator<Item = (&'a ResourceKey, bool)>,
 ) -> Vec<String> {

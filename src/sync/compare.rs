@@ -58,8 +58,14 @@ pub(crate) struct Comparison {
     pub(crate) tolerated: usize,
     /// Those of the stale that are never pruned (`Prune=false`).
     pub(crate) kept: Vec<ResourceKey>,
+    /// Why some of those are: the project does not let them be touched.
+    pub(crate) forbidden: Vec<String>,
     /// Those of the stale that are pruned when a person agreed (`Prune=confirm`).
     pub(crate) unconfirmed: Vec<ResourceKey>,
+    /// Desired, and not known whether or how it is there, with the reason.
+    pub(crate) unseen: BTreeMap<ResourceKey, String>,
+    /// The destination namespace, where it lacks what the application asks for.
+    pub(crate) namespace: Option<ResourceKey>,
     /// Hooks that did not run for this desired state yet.
     pub(crate) hooks: usize,
     /// In the inventory, not desired, and not seen among ours any more: to be forgotten once a
@@ -79,7 +85,14 @@ impl Comparison {
             && self.fought.is_empty()
             && self.stale.len() == self.tolerated
             && self.shared.is_empty()
+            && self.namespace.is_none()
             && self.hooks == 0
+            && self.unseen.is_empty()
+    }
+
+    /// Whether nothing is known to differ, and of something nothing is known.
+    pub(crate) fn is_unknown(&self) -> bool {
+        !self.unseen.is_empty() && self.changed.is_empty() && self.drifted.is_empty()
     }
 
     /// What may be pruned as far as the objects themselves say.
@@ -101,6 +114,15 @@ impl Comparison {
     pub(crate) fn remove_stale(&mut self, key: &ResourceKey) {
         for keys in [&mut self.stale, &mut self.kept, &mut self.unconfirmed] {
             keys.retain(|stale| stale != key);
+        }
+    }
+
+    /// Keeps a stale object, whatever it says itself.
+    pub(crate) fn forbid(&mut self, key: ResourceKey, why: String) {
+        self.forbidden.push(why);
+        self.unconfirmed.retain(|stale| *stale != key);
+        if !self.kept.contains(&key) {
+            self.kept.push(key);
         }
     }
 
@@ -128,11 +150,27 @@ pub(crate) fn compare<'a>(
 ) -> Comparison {
     let mut comparison = Comparison::default();
     for (key, object) in &desired.objects {
-        let found = live(key).found();
+        let lookup = live(key);
+        let baseline = baselines.get(key);
+        if lookup == Lookup::Unknown {
+            // Nothing is concluded of not knowing: only a manifest that is new is a change.
+            comparison
+                .unseen
+                .insert(key.clone(), "it was not read yet".to_owned());
+            let verdict = match baseline {
+                Some(baseline) if baseline.desired == object.digest => Verdict::Synced,
+                _ => {
+                    comparison.changed.push(key.clone());
+                    Verdict::Changed
+                }
+            };
+            comparison.verdicts.insert(key.clone(), verdict);
+            continue;
+        }
+        let found = lookup.found();
         if let Some(other) = found.as_ref().and_then(|live| live.other_owner.clone()) {
             comparison.shared.push((key.clone(), other));
         }
-        let baseline = baselines.get(key);
         let verdict = match &found {
             // It was created once and is left alone since.
             Some(live) if object.options.if_not_present && !live.observation.terminating => {
@@ -254,9 +292,12 @@ mod tests {
 
     #[test]
     fn each_object_ends_in_one_list() {
-        let desired = desired(&["new", "same", "touched", "deleted", "shared", "once"]);
+        let names = [
+            "new", "same", "touched", "deleted", "shared", "once", "dark", "hidden",
+        ];
+        let desired = desired(&names);
         let applied = live("f:data", true);
-        let baselines: HashMap<_, _> = ["same", "touched", "deleted"]
+        let baselines: HashMap<_, _> = ["same", "touched", "deleted", "dark"]
             .iter()
             .map(|name| {
                 let digest = Digest::of(&json!(name));
@@ -274,7 +315,7 @@ mod tests {
             "same" | "stale" => Lookup::Found(live("f:data", true)),
             "touched" => Lookup::Found(live("f:other", true)),
             "shared" | "taken" => Lookup::Found(live("f:data", false)),
-            "unseen" => Lookup::Unknown,
+            "unseen" | "dark" | "hidden" => Lookup::Unknown,
             _ => Lookup::Absent,
         };
         let keys = inventory.iter();
@@ -282,7 +323,8 @@ mod tests {
         let names = |keys: &[ResourceKey]| -> Vec<String> {
             keys.iter().map(|key| key.name.clone()).collect()
         };
-        assert_eq!(names(&found.changed), ["new", "shared"]);
+        assert_eq!(names(&found.changed), ["hidden", "new", "shared"]);
+        assert!(found.unseen.keys().eq([&key("dark"), &key("hidden")]));
         assert_eq!(names(&found.drifted), ["deleted", "touched"]);
         assert_eq!(names(&found.stale), ["stale", "kept", "asks"]);
         assert_eq!(names(&found.kept), ["kept"]);

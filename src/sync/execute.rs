@@ -7,6 +7,7 @@ use std::{
 
 use futures::{StreamExt, stream};
 
+use super::namespace::namespace_key;
 use super::write::write;
 use super::{Desired, Engine, Manifests};
 use crate::cluster::{Cluster, Error, Mode};
@@ -29,6 +30,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) options: &'a [String],
     /// The resourceVersions seen last, to tell a change from a no-op.
     pub(crate) seen: HashMap<ResourceKey, String>,
+    /// The namespace that the sync creates before all else where it is missing.
+    pub(crate) namespace: Option<&'a str>,
 }
 
 /// What happened to one object.
@@ -122,7 +125,10 @@ pub(crate) async fn check(
 /// Whether an object could not be asked about only because what it needs comes with the same sync.
 pub(super) fn comes_later(execution: &Execution<'_>, key: &ResourceKey, error: &Error) -> bool {
     let desired = &execution.desired.objects;
+    let options = desired.get(key).map(|object| object.options);
+    let skips = options.is_some_and(|options| options.with(execution.options).skip_missing);
     match error {
+        Error::UnknownKind(_) if skips => true,
         Error::UnknownKind(kind) => desired.keys().any(|other| {
             let defined = execution.manifests.objects.get(other);
             defined.and_then(super::prepare::defined_kind)
@@ -135,13 +141,9 @@ pub(super) fn comes_later(execution: &Execution<'_>, key: &ResourceKey, error: &
                 defined.and_then(super::prepare::defined_kind)
                     == Some((key.group.clone(), key.kind.clone()))
             });
-            let namespace = ResourceKey {
-                group: String::new(),
-                kind: "Namespace".to_owned(),
-                namespace: String::new(),
-                name: key.namespace.clone(),
-            };
-            defined || desired.contains_key(&namespace)
+            defined
+                || desired.contains_key(&namespace_key(&key.namespace))
+                || execution.namespace == Some(key.namespace.as_str())
         }
         _ => false,
     }
@@ -204,9 +206,8 @@ pub(super) async fn answer_of(
     };
     let _slot = engine.apply_slots.acquire().await;
     let served = execution.cluster.served(&desired.kind).await?;
-    let exists = execution.seen.contains_key(key);
     let options = desired.options.with(execution.options);
-    let answer = write(execution, &served, manifest, options, exists, mode).await;
+    let answer = write(execution, &served, manifest, options, mode).await;
     if answer.as_ref().is_err_and(Error::is_not_found) {
         execution.cluster.forget_kind(&desired.kind);
     }

@@ -1,5 +1,6 @@
 //! Starts hooks: the object of an earlier run goes first where it asks for that.
 
+use super::execute::comes_later;
 use super::write::delete_until_gone;
 use super::{DesiredHook, Engine, Execution};
 use crate::cluster::{Error, Mode};
@@ -66,6 +67,34 @@ pub(crate) async fn start_hook(
         observation: observe(&answer, FIELD_MANAGER),
         health: health::assess(&answer),
     })
+}
+
+/// Asks the API server whether the object of a hook could be created. What cannot change is no
+/// fault where the object of an earlier run goes first.
+pub(crate) async fn check_hook(
+    engine: &Engine,
+    execution: &Execution<'_>,
+    index: usize,
+    key: &ResourceKey,
+) -> Result<(), Error> {
+    let (Some(hook), Some(manifest)) = (
+        execution.desired.hooks.get(index),
+        execution.manifests.hooks.get(index),
+    ) else {
+        return Ok(());
+    };
+    let manifest = named(manifest, key, execution);
+    let _slot = engine.apply_slots.acquire().await;
+    let asked = async {
+        let served = execution.cluster.served(&hook.kind).await?;
+        let cluster = execution.cluster;
+        cluster.apply(&served, &manifest, Mode::DryRun).await
+    };
+    match asked.await {
+        Err(error) if hook.hook.before_creation && error.is_immutable() => Ok(()),
+        Err(error) if comes_later(execution, key, &error) => Ok(()),
+        answer => answer.map(drop),
+    }
 }
 
 /// The manifest of a run: with its name, and tracked under it.

@@ -30,8 +30,8 @@ pub(crate) use desire::{Source, desire, manifests_of};
 pub(crate) use error::Error;
 pub(crate) use execute::{Change, Execution, Outcome, check, execute};
 pub(crate) use history::{keep, recall};
-pub(crate) use hooks::{key_of_run, start_hook};
-pub(crate) use namespace::{ensure_namespace, namespace_key};
+pub(crate) use hooks::{check_hook, key_of_run, start_hook};
+pub(crate) use namespace::{WantedNamespace, namespace_key, wanted_namespace};
 #[cfg(any(test, feature = "micro"))]
 pub(crate) use prepare::DesiredObject;
 pub(crate) use prepare::{Desired, DesiredHook, Manifests, prepare};

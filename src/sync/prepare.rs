@@ -12,7 +12,7 @@ use crate::crd::names::{
     IGNORE_HEALTHCHECK, TRACKING_ANNOTATION, TRACKING_LABEL, annotation, tracking_id,
     tracking_label,
 };
-use crate::crd::options::remarks;
+use crate::crd::options::{remarks, remarks_of_application};
 use crate::crd::{Application, HookPhase, SyncOptions};
 use crate::diff::{Digest, normalize};
 use crate::object::{Kind, Object, ResourceKey};
@@ -121,7 +121,10 @@ pub(crate) async fn prepare(
 ) -> Result<(Desired, Manifests), Error> {
     let scopes = scopes_of_definitions(&rendered);
     let options = SyncOptions::of_application(application.spec.sync_options());
-    let mut desired = Desired::default();
+    let mut desired = Desired {
+        remarks: remarks_of_application(application.spec.sync_options()),
+        ..Desired::default()
+    };
     let mut manifests = Manifests::default();
     let mut without_namespace = Vec::new();
     for mut object in rendered {

@@ -62,6 +62,7 @@ pub(crate) async fn preview(
         ignore: scene.ignore,
         options: &[],
         seen,
+        namespace: None,
     };
     let asked: Vec<_> = keys
         .iter()

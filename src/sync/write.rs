@@ -28,7 +28,6 @@ pub(super) async fn write(
     served: &Served,
     manifest: &Object,
     options: SyncOptions,
-    exists: bool,
     mode: Mode,
 ) -> Result<Object, Error> {
     let cluster = execution.cluster;
@@ -39,11 +38,8 @@ pub(super) async fn write(
         return Ok(live);
     }
     let respecting;
-    let manifest = match execution
-        .ignore
-        .of(&key)
-        .filter(|_| exists && !options.replace)
-    {
+    // Also for what is taken over only now: a watch shows what carries our label.
+    let manifest = match execution.ignore.of(&key) {
         None => manifest,
         Some(ignored) => match cluster.get(served, &key).await? {
             None => manifest,
@@ -61,7 +57,7 @@ pub(super) async fn write(
         cluster.apply(served, manifest, mode).await
     };
     match written {
-        Err(error) if exists && options.force && error.is_immutable() => {
+        Err(error) if options.force && error.is_immutable() => {
             let precious = PRECIOUS.contains(&key.kind.as_str()) && !options.force_by_name;
             if precious {
                 return Err(error);

@@ -56,6 +56,7 @@ fn one(object: &Difference, split: bool) -> Markup {
         Fate::Created => ("good", "would be created"),
         Fate::Changed => ("busy", "would be changed"),
         Fate::Pruned => ("bad", "would be deleted"),
+        Fate::Run => ("busy", "would run"),
         Fate::Unknown => ("bad", "could not be compared"),
     };
     html! {
