@@ -3,9 +3,11 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use crate::cli::trimtab_ends;
 use crate::given::{SOON, Story, config_map, story};
 use crate::lab::git_server::Fault;
 use crate::lab::{Expectation, eventually};
+use crate::reach;
 
 /// A Pod as a hook: it succeeds when the test says so.
 pub(crate) fn hook(name: &str, annotations: &str) -> String {
@@ -329,6 +331,84 @@ fn hooks_run_before_and_after_the_deletion_without_git() {
             })
         })
         .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_hook_that_the_api_server_refuses_is_found_out_before_anything_is_written() {
+    story(|lab| async move {
+        let app = lab.given("refused-hook").await?;
+        let wrong = hook("after", "argocd.argoproj.io/hook: PostSync")
+            .replace("restartPolicy: Never", "restartPolicy: Sometimes");
+        app.commit(&[
+            ("after.yaml", Some(&wrong)),
+            ("map.yaml", Some(&config_map("map", "1"))),
+        ])?;
+        app.create(&app.application()).await?;
+        app.condition("SyncError", "PostSync hook").await?;
+        app.condition("SyncError", "restartPolicy").await?;
+        assert_eq!(app.cluster.find(&app.map("map")).await?, None);
+        let right = hook("after", "argocd.argoproj.io/hook: PostSync");
+        let second = app
+            .push(&lab.agent, &[("after.yaml", Some(&right))])
+            .await?;
+        app.value("map", Some("1")).await?;
+        // Until it has run the application is not as desired, and it is said what is missing.
+        app.becomes("the hook runs", |status| {
+            status["operationState"]["message"]
+                .as_str()
+                .is_some_and(|message| message.contains("PostSync hook"))
+        })
+        .await?;
+        end(&app, "after", "Succeeded").await?;
+        app.synced(&second).await.map(drop)
+    });
+}
+
+#[test]
+fn without_automation_a_hook_that_did_not_run_is_the_difference_that_is_shown() {
+    story(|lab| async move {
+        reach::pod(lab).await?;
+        let app = lab.given("shown-hook").await?;
+        let mut application = app.application();
+        application["spec"]["syncPolicy"] = json!({});
+        let text = |annotations: &str| hook("before", annotations);
+        let first = app.commit(&[
+            (
+                "before.yaml",
+                Some(&text("argocd.argoproj.io/hook: PreSync")),
+            ),
+            (
+                "skipped.yaml",
+                Some(&hook("skipped", "argocd.argoproj.io/hook: Skip")),
+            ),
+            ("map.yaml", Some(&config_map("map", "1"))),
+        ])?;
+        app.create(&application).await?;
+        app.becomes("compared", |status| status["sync"]["status"] == "OutOfSync")
+            .await?;
+        let ask = json!({"operation": {"sync": {}}});
+        app.cluster.patch(&app.path(), &ask).await?;
+        end(&app, "before", "Succeeded").await?;
+        app.synced(&first).await?;
+        assert_eq!(app.cluster.find(&pod(&app, "skipped")).await?, None);
+        let name = app.name.as_str();
+        trimtab_ends(lab, &["diff", name], 0, &[]);
+        let edited = text("argocd.argoproj.io/hook: PreSync, note: edited");
+        app.push(&lab.agent, &[("before.yaml", Some(&edited))])
+            .await?;
+        app.becomes("a hook edit is a change", |status| {
+            status["sync"]["status"] == "OutOfSync"
+        })
+        .await?;
+        trimtab_ends(
+            lab,
+            &["diff", name],
+            1,
+            &["Pod shown-hook/before would run"],
+        );
+        trimtab_ends(lab, &["explain", name], 1, &["a hook did not run"]);
         Ok(())
     });
 }

@@ -106,3 +106,23 @@ fn a_rule_that_makes_no_sense_is_said() {
         Ok(())
     });
 }
+
+#[test]
+fn what_is_ignored_stays_also_of_an_object_that_is_taken_over() {
+    story(|lab| async move {
+        let app = lab.given("ignoring-taken").await?;
+        let mut application = app.application();
+        application["spec"]["ignoreDifferences"] =
+            json!([{"kind": "ConfigMap", "jsonPointers": ["/data/value"]}]);
+        let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "map"},
+            "data": {"value": "theirs", "other": "theirs"}});
+        let path = app.map("map");
+        app.cluster.apply(&path, "scaler", &theirs).await?;
+        let first = app.commit(&[("map.yaml", Some(&two_keys("git", "1")))])?;
+        app.create(&application).await?;
+        app.synced(&first).await?;
+        let live = app.cluster.get(&path).await?;
+        assert_eq!(live["data"], json!({"value": "theirs", "other": "1"}));
+        Ok(())
+    });
+}

@@ -30,6 +30,7 @@ mod hostile;
 mod ignoring;
 mod installation;
 mod limits;
+mod namespaces;
 mod oidc;
 mod options;
 mod pages;

@@ -304,3 +304,104 @@ fn deleting_an_application_spares_what_asks_for_it_and_waits_for_a_person() {
         Ok(())
     });
 }
+
+/// A definition that an operator installs after it was itself applied, say.
+#[test]
+fn an_object_whose_kind_is_not_served_yet_is_not_asked_about_where_it_says_so() {
+    story(|lab| async move {
+        let app = lab.given("not-served-yet").await?;
+        let mut application = app.application();
+        application["spec"]["syncPolicy"]["retry"] =
+            json!({"backoff": {"duration": "1s", "maxDuration": "1s"}});
+        let thing = |options: &str| {
+            format!(
+                "apiVersion: later.example.com/v1\nkind: Thing\nmetadata:\n  name: thing\n  \
+                 annotations: {{argocd.argoproj.io/sync-wave: \"1\", \
+                 argocd.argoproj.io/sync-options: \"{options}\"}}\nspec: {{size: 1}}\n"
+            )
+        };
+        app.commit(&[
+            ("map.yaml", Some(&config_map("map", "1"))),
+            ("thing.yaml", Some(&thing("Prune=true"))),
+        ])?;
+        app.create(&application).await?;
+        app.condition("SyncError", "Thing").await?;
+        assert_eq!(app.cluster.find(&app.map("map")).await?, None);
+        let skips = thing("SkipDryRunOnMissingResource=true");
+        let second = app
+            .push(&lab.agent, &[("thing.yaml", Some(&skips))])
+            .await?;
+        app.value("map", Some("1")).await?;
+        app.condition("SyncError", "Thing").await?;
+        let definition = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "things.later.example.com"},
+            "spec": {
+                "group": "later.example.com", "scope": "Namespaced",
+                "names": {"plural": "things", "singular": "thing", "kind": "Thing"},
+                "versions": [{
+                    "name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                        "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                    }},
+                }],
+            },
+        });
+        let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        app.cluster.create(definitions, &definition).await?;
+        app.synced(&second).await?;
+        let path = "/apis/later.example.com/v1/namespaces/not-served-yet/things/thing";
+        app.cluster.get(path).await.map(drop)
+    });
+}
+
+#[test]
+fn the_options_of_one_sync_hold_for_all_that_it_does() {
+    story(|lab| async move {
+        let app = lab.given("once-optioned").await?;
+        let mut application = app.application();
+        application["spec"]["syncPolicy"] = json!({});
+        application["spec"]["destination"]["namespace"] = json!("once-optioned-made");
+        let files = [
+            ("a.yaml", Some(config_map("a", "1"))),
+            ("b.yaml", Some(config_map("b", "1"))),
+        ];
+        let files = files
+            .each_ref()
+            .map(|(path, text)| (*path, text.as_deref()));
+        app.commit(&files)?;
+        app.create(&application).await?;
+        let ask = async |sync: Value, message: &str| {
+            let operation = json!({"operation": {"sync": sync}});
+            app.cluster.patch(&app.path(), &operation).await?;
+            app.becomes(message, |status| {
+                let state = &status["operationState"];
+                state["finishedAt"].is_string()
+                    && state["operation"]["sync"] == sync
+                    && state["message"]
+                        .as_str()
+                        .is_some_and(|it| it.contains(message))
+            })
+            .await
+        };
+        let map = "/api/v1/namespaces/once-optioned-made/configmaps/a";
+        ask(json!({"syncOptions": ["Replace=false"]}), "not found").await?;
+        ask(json!({"syncOptions": ["CreateNamespace=true"]}), "2 of 2").await?;
+        app.cluster.get(map).await?;
+        // What a sync prunes stays when that sync says so.
+        app.push(&lab.agent, &[("a.yaml", None)]).await?;
+        app.becomes("a is to go", |status| {
+            status["resources"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|row| row["name"] == "a" && row["requiresPruning"] == true)
+        })
+        .await?;
+        let keeps = json!({"prune": true, "syncOptions": ["Prune=false"]});
+        ask(keeps, "nothing to change").await?;
+        app.cluster.get(map).await?;
+        ask(json!({"prune": true}), "1 of").await?;
+        assert_eq!(app.cluster.find(map).await?, None);
+        Ok(())
+    });
+}

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::cli::trimtab_ends;
+use crate::deletion::gone;
 use crate::given::{Lab, SOON, binary, config_map, story};
 use crate::lab::agent::write_settings;
 use crate::lab::{Agent, AgentOptions, Expectation, eventually};
@@ -133,6 +134,18 @@ fn a_sync_window_holds_up_syncs_until_it_closes() {
         app.condition("SyncWindow", "a freeze").await?;
         trimtab_ends(lab, &sync, 0, &[]);
         app.synced(&first).await?;
+        let earlier = app.commit(&[("a.yaml", Some(&config_map("a", "earlier")))])?;
+        let newest = app.commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
+        app.refresh().await?;
+        app.synced(&newest).await?;
+        // What a window refuses pins nothing either.
+        governed.settle(lab, &window(false)).await?;
+        let revision = ["--revision", earlier.as_str()];
+        let sync_to: Vec<_> = sync.iter().chain(&revision).copied().collect();
+        trimtab_ends(lab, &sync_to, 2, &["a freeze"]);
+        let status = app.status().await?;
+        ensure!(status["pin"].is_null(), "{}", status["pin"]);
+        governed.settle(lab, &window(true)).await?;
         let second = app.commit(&[("a.yaml", Some(&config_map("a", "2")))])?;
         app.refresh().await?;
         app.becomes("OutOfSync", |status| {
@@ -157,5 +170,42 @@ fn a_project_gives_its_applications_an_account() {
         app.condition("SyncError", "team-deployer").await?;
         governed.settle(lab, &team(&[])).await?;
         app.synced(&first).await.map(drop)
+    });
+}
+
+#[test]
+fn what_a_project_does_not_permit_any_more_is_not_deleted() {
+    story(|lab| async move {
+        let app = lab.given_in("protected", "protecting").await?;
+        let mut governed = agent(lab, "protecting", &team(&[])).await?;
+        let mut manifest = app.application();
+        manifest["spec"]["project"] = json!("team");
+        manifest["metadata"]["finalizers"] = json!(["trimtab.dev/resources-finalizer"]);
+        let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n";
+        let first = app.commit(&[
+            ("a.yaml", Some(&config_map("a", "1"))),
+            ("s.yaml", Some(secret)),
+        ])?;
+        app.create(&manifest).await?;
+        app.synced(&first).await?;
+        let secrets = json!([{"group": "", "kind": "Secret"}]);
+        let without = team(&[("namespaceResourceBlacklist", secrets)]);
+        governed.settle(lab, &without).await?;
+        app.commit(&[("s.yaml", None)])?;
+        app.refresh().await?;
+        let status = app.condition("PruneRefused", "Secret").await?;
+        ensure!(status["sync"]["status"] == "OutOfSync", "{status}");
+        app.cluster.delete(&app.path()).await?;
+        app.condition("Deleting", "permit it in the project")
+            .await?;
+        let kept = "/api/v1/namespaces/protected/secrets/s";
+        ensure!(app.cluster.find(kept).await?.is_some(), "it was deleted");
+        governed.settle(lab, &team(&[])).await?;
+        gone(&app.cluster, &app.path()).await?;
+        ensure!(
+            app.cluster.find(kept).await?.is_none(),
+            "it was not deleted"
+        );
+        Ok(())
     });
 }

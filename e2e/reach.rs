@@ -13,7 +13,7 @@ use crate::lab::{Expectation, eventually};
 use crate::people::token;
 
 /// A pod as the chart labels the agent's: the lab leads its port 8080 to the shared agent.
-async fn pod(lab: &Lab) -> Result<()> {
+pub(crate) async fn pod(lab: &Lab) -> Result<()> {
     // The roles come with the first token.
     token(lab, "trimtab-viewer", "trimtab").await?;
     let cluster = &lab.control_plane.cluster;

@@ -250,3 +250,44 @@ fn a_commit_that_cannot_apply_applies_nothing() {
         Ok(())
     });
 }
+
+#[test]
+fn with_prune_last_what_goes_waits_for_the_health_of_what_comes() {
+    story(|lab| async move {
+        let app = lab.given("pruned-last").await?;
+        let mut application = app.application();
+        let first = app.commit(&[
+            ("old.yaml", Some(&config_map("old", "1"))),
+            ("keep.yaml", Some(&config_map("keep", "1"))),
+        ])?;
+        app.create(&application).await?;
+        app.synced(&first).await?;
+        // Also what was applied before the option was there.
+        let policy = &mut application["spec"]["syncPolicy"];
+        policy["syncOptions"] = json!(["PruneLast=true"]);
+        let patch = json!({"spec": {"syncPolicy": policy}});
+        app.cluster.patch(&app.path(), &patch).await?;
+        let files = [
+            ("old.yaml", None),
+            ("new.yaml", Some(slow("new", 0))),
+            ("map.yaml", Some(config_map("map", "1"))),
+        ];
+        let files = files
+            .each_ref()
+            .map(|(path, text)| (*path, text.as_deref()));
+        app.push(&lab.agent, &files).await?;
+        app.value("map", Some("1")).await?;
+        app.becomes("waiting for the Pod", |status| {
+            status["operationState"]["message"]
+                .as_str()
+                .is_some_and(|message| {
+                    message.contains("Pod pruned-last/new")
+                        || message.contains("Pod/pruned-last/new")
+                })
+        })
+        .await?;
+        app.value("old", Some("1")).await?;
+        make_ready(&app, "new").await?;
+        app.value("old", None).await
+    });
+}

@@ -1,22 +1,25 @@
-//! The agent is killed at every write of a sync, and starts again.
+//! The agent is killed at every write of a sync, a rollback and a deletion, and starts again.
 
-use anyhow::{Result, ensure};
-use serde_json::Value;
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
 
 use super::Scene;
+use crate::deletion::gone;
 use crate::given::{config_map, story};
 use crate::lab::gate::{Asked, Side};
 
-/// The files of the n-th commit: two objects change, one stays, one comes, and the one that came
-/// with the commit before goes.
+/// The files of the n-th commit, in three waves: objects change, one stays, one comes, and the one
+/// that came with the commit before goes.
 fn files(round: usize) -> Vec<(String, Option<String>)> {
     let value = round.to_string();
     let secret = format!(
-        "apiVersion: v1\nkind: Secret\nmetadata: {{name: secret}}\nstringData: {{value: \"{value}\"}}\n"
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: secret\n  annotations: \
+         {{argocd.argoproj.io/sync-wave: \"-1\"}}\nstringData: {{value: \"{value}\"}}\n"
     );
     let service = format!(
-        "apiVersion: v1\nkind: Service\nmetadata: {{name: service, labels: {{value: \"{value}\"}}}}\n\
-         spec: {{ports: [{{port: 80}}]}}\n"
+        "apiVersion: v1\nkind: Service\nmetadata:\n  name: service\n  labels: {{value: \
+         \"{value}\"}}\n  annotations: {{trimtab.dev/sync-wave: \"2\"}}\nspec: {{ports: [{{port: \
+         80}}]}}\n"
     );
     let mut files = vec![
         ("same.yaml".to_owned(), Some(config_map("same", "1"))),
@@ -187,6 +190,152 @@ fn at_every_write_around_a_hook_it_does_not_run_twice() {
                 scene.app.value("map", Some(&round.to_string())).await?;
             }
         }
+        Ok(())
+    });
+}
+
+/// Asks to go back, or (none) to end that.
+async fn roll_back(scene: &Scene, id: Option<&Value>) -> Result<()> {
+    let wish = match id {
+        Some(id) => json!({"id": id, "prune": true}),
+        None => json!({"undo": true, "prune": true}),
+    };
+    let operation = json!({"operation": {"rollback": wish, "initiatedBy": {"username": "alice"}}});
+    scene
+        .app
+        .cluster
+        .patch(&scene.app.path(), &operation)
+        .await?;
+    Ok(())
+}
+
+#[test]
+fn at_every_write_of_a_rollback_it_goes_back_all_the_same() {
+    story(|lab| async move {
+        let scene = Scene::of(lab, "kills-rollback").await?;
+        let mut agent = scene.agent().await?;
+        let (one, two) = (config_map("map", "1"), config_map("map", "2"));
+        let first = scene.app.commit(&[
+            ("map.yaml", Some(&one)),
+            ("old.yaml", Some(&config_map("old", "1"))),
+        ])?;
+        scene.app.create(&scene.application()).await?;
+        let before = ["ConfigMap/map", "ConfigMap/old"];
+        scene.converged(&first, &before).await?;
+        let newer = [("map.yaml", Some(two.as_str())), ("old.yaml", None)];
+        let second = scene.app.push(&agent, &newer).await?;
+        scene.converged(&second, &["ConfigMap/map"]).await?;
+        let earlier = async || {
+            let status = scene.app.status().await?;
+            let history = status["history"].as_array().cloned().unwrap_or_default();
+            let found = history
+                .iter()
+                .rev()
+                .find(|it| it["revision"] == first.as_str());
+            found.map(|it| it["id"].clone()).context("in the history")
+        };
+        let there = async || {
+            scene.app.value("map", Some("1")).await?;
+            scene.converged(&first, &before).await?;
+            let pin = scene.app.status().await?["pin"].take();
+            ensure!(pin["by"] == "alice", "{pin}");
+            Ok(())
+        };
+        let back = async || {
+            roll_back(&scene, None).await?;
+            scene.app.value("map", Some("2")).await?;
+            scene.converged(&second, &["ConfigMap/map"]).await
+        };
+        let counted = scene.gate.count(Asked::is_write);
+        roll_back(&scene, Some(&earlier().await?)).await?;
+        there().await?;
+        let writes = scene.gate.count(Asked::is_write) - counted;
+        ensure!(writes >= 5, "{writes} writes");
+        back().await?;
+        let mut deaths = 0;
+        for side in [Side::Before, Side::After] {
+            for nth in 1..=writes {
+                let id = earlier().await?;
+                let mut held = scene.gate.hold(nth, side, Asked::is_write);
+                roll_back(&scene, Some(&id)).await?;
+                tokio::select! {
+                    asked = held.wait() => {
+                        asked?;
+                        agent.process.kill();
+                        drop(held);
+                        deaths += 1;
+                        scene.inventory_holds_all().await?;
+                        agent = scene.agent().await?;
+                    }
+                    synced = scene.app.synced(&first) => drop(synced?),
+                }
+                scene.gate.unhold();
+                there().await?;
+                back().await?;
+            }
+        }
+        ensure!(deaths >= 2 * writes - 2, "{deaths} deaths");
+        Ok(())
+    });
+}
+
+#[test]
+fn at_every_write_of_a_deletion_all_goes_and_nothing_else() {
+    story(|lab| async move {
+        let scene = Scene::of(lab, "kills-deletion").await?;
+        let mut agent = scene.agent().await?;
+        let low = config_map("low", "1").replace(
+            "{name: low}",
+            "{name: low, annotations: {trimtab.dev/sync-wave: \"-3\"}}",
+        );
+        let (a, b) = (config_map("a", "1"), config_map("b", "1"));
+        let files = [
+            ("low.yaml", Some(low.as_str())),
+            ("a.yaml", Some(&a)),
+            ("b.yaml", Some(&b)),
+        ];
+        let commit_id = scene.app.commit(&files)?;
+        let mut application = scene.application();
+        application["metadata"]["finalizers"] = json!(["trimtab.dev/resources-finalizer"]);
+        let names = ["ConfigMap/low", "ConfigMap/a", "ConfigMap/b"];
+        let made = async || {
+            scene.app.create(&application).await?;
+            scene.converged(&commit_id, &names).await
+        };
+        let ended = async || {
+            gone(&scene.app.cluster, &scene.app.path()).await?;
+            let left = scene.tracked().await?;
+            ensure!(left.is_empty(), "{left:?} are left");
+            scene.bystander_is_untouched().await
+        };
+        let path = scene.app.path();
+        made().await?;
+        let counted = scene.gate.count(Asked::is_write);
+        scene.app.cluster.delete(&scene.app.path()).await?;
+        ended().await?;
+        let writes = scene.gate.count(Asked::is_write) - counted;
+        ensure!(writes >= 4, "{writes} writes");
+        let mut deaths = 0;
+        for side in [Side::Before, Side::After] {
+            for nth in 1..=writes {
+                made().await?;
+                let mut held = scene.gate.hold(nth, side, Asked::is_write);
+                scene.app.cluster.delete(&scene.app.path()).await?;
+                tokio::select! {
+                    asked = held.wait() => {
+                        asked?;
+                        agent.process.kill();
+                        drop(held);
+                        deaths += 1;
+                        agent = scene.agent().await?;
+                    }
+                    ended = gone(&scene.app.cluster, &path) => ended?,
+                }
+                scene.gate.unhold();
+                ended().await?;
+            }
+        }
+        ensure!(deaths >= 2 * writes - 2, "{deaths} deaths");
         Ok(())
     });
 }

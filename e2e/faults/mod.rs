@@ -4,11 +4,13 @@
 
 mod definitions;
 mod killed;
+mod order;
 mod outage;
 mod refused;
 mod rights;
 mod stuck;
 mod twins;
+mod unlisted;
 mod watches;
 
 use std::{

@@ -172,3 +172,41 @@ fn a_wish_to_refresh_that_was_answered_does_not_come_back_with_a_late_event() {
         Ok(())
     });
 }
+
+#[test]
+fn what_controllers_write_of_the_status_asks_nothing() {
+    story(|lab| async move {
+        let scene = Scene::of(lab, "churn").await?;
+        let agent = scene.agent().await?;
+        let web = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: 0\n  \
+                   selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: \
+                   web}}\n    spec: {containers: [{name: web, image: web}]}\n";
+        let first = scene.app.commit(&[
+            ("a.yaml", Some(&config_map("a", "git"))),
+            ("web.yaml", Some(web)),
+        ])?;
+        scene.app.create(&scene.app.application()).await?;
+        let names = ["ConfigMap/a", "Deployment/web"];
+        scene.converged(&first, &names).await?;
+        let before = scene.gate.total();
+        let status = "/apis/apps/v1/namespaces/churn/deployments/web/status";
+        for n in 1..=20 {
+            let churn = json!({"status": {"collisionCount": n}});
+            scene.app.cluster.patch(status, &churn).await?;
+        }
+        // It has seen these when it has seen what comes after.
+        let hand = json!({"data": {"value": "hand"}});
+        scene.app.cluster.patch(&scene.app.map("a"), &hand).await?;
+        scene.app.value("a", Some("git")).await?;
+        scene.converged(&first, &names).await?;
+        let mut asked = scene.gate.since(before);
+        asked.retain(|asked| {
+            let about_a = asked.path.ends_with("/configmaps/a");
+            let reports = asked.path.contains("/applications/") || asked.path.contains("/events");
+            !(about_a || reports || asked.is_watch())
+        });
+        ensure!(asked.is_empty(), "{asked:?}");
+        drop(agent);
+        Ok(())
+    });
+}

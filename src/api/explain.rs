@@ -72,6 +72,14 @@ pub(crate) fn explain(application: &Application) -> Explanation {
         };
         say(text, "");
     }
+    if status.sync.status == SyncCode::OutOfSync
+        && rows.clone().all(|row| row.status != SyncCode::OutOfSync)
+    {
+        say(
+            "a hook did not run for this desired state yet".to_owned(),
+            "the next sync runs it",
+        );
+    }
     for row in rows {
         let Some(health) = &row.health else { continue };
         if matches!(health.status, HealthCode::Healthy | HealthCode::Missing) {
@@ -121,9 +129,7 @@ fn headline(application: &Application) -> String {
         .count();
     let sync = match status.sync.status {
         SyncCode::Synced => format!("In sync, {all} objects."),
-        SyncCode::OutOfSync if differing == 0 => {
-            "Out of sync: a hook did not run for this desired state yet.".to_owned()
-        }
+        SyncCode::OutOfSync if differing == 0 => "Out of sync.".to_owned(),
         SyncCode::OutOfSync => format!("Out of sync: {differing} of {all} objects differ."),
         SyncCode::Unknown if all > 0 => "Not compared.".to_owned(),
         SyncCode::Unknown => "Not compared yet.".to_owned(),

@@ -68,12 +68,13 @@ impl Cluster {
                 Err(_) => self.metrics.kube_request(KubeVerb::Watch, Answer::Failed),
                 Ok(_) => {}
             }
-
+            // A list that is only begun may fail as the one before did.
+            let begun = matches!(event, Ok(watcher::Event::Init));
             handle(convert(served, event));
             if failed {
                 tokio::time::sleep(delay).await;
                 delay = (delay * 2).min(Duration::from_secs(30));
-            } else {
+            } else if !begun {
                 delay = Duration::from_millis(500);
             }
         }

@@ -1,25 +1,23 @@
 //! Goes on with a sync: step by step until it has to wait or is over.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Instant,
-};
+use std::{collections::HashMap, time::Instant};
 
+use super::ahead::{begin_all, begin_namespace};
 use super::reconcile::compare_and_settle;
 use super::registry::Mailbox;
-use super::running::{hook_outcome, tasks};
+use super::running::{PRUNE_SKIPPED, hook_outcome, tasks};
 use super::state::{Held, State};
 use super::syncing::{self, End};
-use super::{Context, namespace, report};
-use crate::cluster::{Cluster, Deletion, Error as ClusterError, Mode};
+use super::{Context, report};
+use crate::cluster::{Cluster, Deletion, Error as ClusterError};
 use crate::crd::options::prune_consent;
 use crate::crd::{Application, Consent, HookPhase, HookResult, HookStatus, ResourceResult};
 use crate::diff::IgnoreRules;
 use crate::object::ResourceKey;
-use crate::plan::{Progress, Step, Subject, Task, reverse_order, step};
+use crate::plan::{Step, Subject, Task, reverse_order, step};
 use crate::sync::{
-    Change, Comparison, Execution, Lookup, Manifests, Outcome, check, check_hook, delete, execute,
-    key_of_run, start_hook, wanted_namespace,
+    Change, Comparison, Execution, Lookup, Manifests, Outcome, delete, execute, key_of_run,
+    start_hook, wanted_namespace,
 };
 
 /// What a sync needs at every step.
@@ -44,7 +42,7 @@ pub(super) async fn advance(
     loop {
         latch_hooks(hands, state);
         let prunes = syncing::check_prune(state, hands.application, &comparison);
-        if let Err(why) = begin_namespace(hands, state, &comparison).await {
+        if let Err(why) = begin_namespace(hands, state, &mut comparison).await {
             syncing::end(hands, state, End::Failed(why)).await?;
             return Ok(comparison);
         }
@@ -99,186 +97,6 @@ pub(super) async fn advance(
             }
         }
     }
-}
-
-/// Before all else: the namespace that the application asks for.
-async fn begin_namespace(
-    hands: &Hands<'_>,
-    state: &mut State,
-    comparison: &Comparison,
-) -> Result<(), String> {
-    let Some(running) = state.running.as_ref().filter(|running| !running.checked) else {
-        return Ok(());
-    };
-    let (mode, text) = match running.sync.dry_run {
-        true => (Mode::DryRun, "would be written"),
-        false => (Mode::Write, "written"),
-    };
-    match namespace::ensure(hands, state, comparison, mode).await {
-        Ok(written) => {
-            if let (Some(key), Some(running)) = (written, &mut state.running) {
-                let text = text.to_owned();
-                running.rows.push(row(&key, "Synced", text, None));
-            }
-            Ok(())
-        }
-        Err((key, why)) => {
-            fail(state, &key, why.clone());
-            Err(format!("{key}: {why}"))
-        }
-    }
-}
-
-/// Before the first write: the question to the API server whether all of it
-/// can be applied at all, then the inventory ahead of what will be created. False when something
-/// was refused.
-async fn begin_all(
-    hands: &Hands<'_>,
-    state: &mut State,
-    tasks: &[Task],
-) -> Result<bool, ClusterError> {
-    let Some(running) = state.running.as_ref().filter(|running| !running.checked) else {
-        return Ok(true);
-    };
-    let dry_run = running.sync.dry_run;
-    let pending: Vec<ResourceKey> = tasks
-        .iter()
-        .filter_map(|task| match (&task.subject, &task.progress) {
-            (Subject::Apply(key), Progress::Pending) => Some(key.clone()),
-            _ => None,
-        })
-        .collect();
-    let prunes = tasks
-        .iter()
-        .filter(|task| matches!(task.subject, Subject::Prune(_)))
-        .count();
-    if dry_run {
-        let rows = tasks.iter().filter_map(|task| match &task.subject {
-            Subject::Prune(key) => Some(row(key, "Pruned", "would be pruned".to_owned(), None)),
-            Subject::Hook(index) if task.progress == Progress::Pending => {
-                let hook = state.desired.as_ref()?.hooks.get(*index)?;
-                let text = "would run".to_owned();
-                Some(row(&hook.key, "Synced", text, Some(task.place.phase)))
-            }
-            _ => None,
-        });
-        let rows: Vec<_> = rows.collect();
-        if let Some(running) = &mut state.running {
-            running.rows.extend(rows);
-        }
-    } else {
-        report::started(
-            hands.context,
-            hands.application,
-            state,
-            pending.len(),
-            prunes,
-        );
-    }
-    if !ask(hands, state, tasks, &pending).await {
-        return Ok(set_checked(state, false));
-    }
-    if !dry_run {
-        write_ahead(hands, state, &pending).await?;
-    }
-    Ok(set_checked(state, true))
-}
-
-/// Asks the API server about all that would be written. False when something was refused.
-async fn ask(
-    hands: &Hands<'_>,
-    state: &mut State,
-    tasks: &[Task],
-    pending: &[ResourceKey],
-) -> bool {
-    let dry_run = state.running.as_ref().is_some_and(|it| it.sync.dry_run);
-    let hooks = tasks.iter().filter_map(|task| match task.subject {
-        Subject::Hook(index) if task.progress == Progress::Pending => {
-            Some((index, task.place.phase))
-        }
-        _ => None,
-    });
-    let hooks: Vec<_> = hooks
-        .filter(|(_, phase)| *phase < HookPhase::SyncFail)
-        .collect();
-    // One object alone needs no question: its apply is all or nothing.
-    if pending.len() + hooks.len() <= 1 && !dry_run {
-        return true;
-    }
-    let Some(execution) = execution(hands, state, pending) else {
-        return true;
-    };
-    let engine = &hands.context.engine;
-    let answers = check(engine, &execution, pending).await;
-    let (mut refusals, mut refused) = (Vec::new(), BTreeMap::new());
-    for (index, phase) in hooks {
-        let Some(hook) = execution.desired.hooks.get(index) else {
-            continue;
-        };
-        let seconds = jiff::Timestamp::now().as_second();
-        let key = key_of_run(hook, phase, &execution.desired.commit_id, seconds);
-        if let Err(error) = check_hook(engine, &execution, index, &key).await {
-            refused.insert(index, format!("{phase} hook {key}: {error}"));
-            refusals.push((key, error.to_string()));
-        }
-    }
-    if let Some(running) = &mut state.running {
-        running.checked_at = Some(Instant::now());
-        running.refused = refused;
-    }
-    for (key, change) in answers {
-        match change {
-            Change::Failed(why) => refusals.push((key, why)),
-            change if dry_run => take_row(state, &key, &change),
-            _ => {}
-        }
-    }
-    let passed = refusals.is_empty();
-    for (key, why) in refusals {
-        fail(state, &key, why);
-    }
-    passed
-}
-
-/// Notes that all was asked and written ahead: not before, so that an error leads here again.
-fn set_checked(state: &mut State, passed: bool) -> bool {
-    if let Some(running) = &mut state.running {
-        running.checked = true;
-    }
-    passed
-}
-
-/// Writes the union of the inventory and what will be created before the first create: whatever
-/// happens then, the inventory holds everything that is ours.
-async fn write_ahead(
-    hands: &Hands<'_>,
-    state: &mut State,
-    pending: &[ResourceKey],
-) -> Result<(), ClusterError> {
-    for key in pending {
-        let desired = state.desired.as_ref();
-        let Some(object) = desired.and_then(|desired| desired.objects.get(key)) else {
-            continue;
-        };
-        let held = Held {
-            kind: object.kind.clone(),
-            wave: object.wave(),
-            last: object.options.prune_last,
-            hook: false,
-        };
-        state.inventory.insert(key.clone(), held);
-    }
-    // Against what was really written: an earlier write may have failed.
-    let grew = state.inventory_status() != state.written.inventory;
-    // What a person asked for must survive a restart before it is taken off the Application.
-    let asked = hands.application.operation.is_some();
-    if grew || asked {
-        report::write_inventory(hands.context, state, hands.application).await?;
-    }
-    if asked {
-        syncing::take_up(hands.context, state, hands.application).await?;
-    }
-    Ok(())
 }
 
 /// Begins the tasks of one place.
@@ -345,7 +163,7 @@ pub(super) async fn run_hook(
     };
     // Known as started before it is: after a crash it does not run twice.
     state.set_hook_result(&hook, result.clone());
-    let written = report::write_inventory(hands.context, state, hands.application).await;
+    let written = report::write_ahead(hands.context, state, hands.application).await;
     if written.is_err() {
         state.hooks.retain(|known| *known != result);
     }
@@ -475,7 +293,7 @@ async fn prune(hands: &Hands<'_>, state: &mut State, key: &ResourceKey) {
                 state.forget(key);
             }
             let (status, text) = match deletion {
-                Deletion::Kept | Deletion::Unconfirmed => ("PruneSkipped", "kept"),
+                Deletion::Kept | Deletion::Unconfirmed => (PRUNE_SKIPPED, "kept"),
                 Deletion::Gone | Deletion::Accepted => ("Pruned", "pruned"),
             };
             if let Some(running) = &mut state.running {
@@ -490,7 +308,7 @@ async fn prune(hands: &Hands<'_>, state: &mut State, key: &ResourceKey) {
 }
 
 /// What is to be applied, when there are manifests for it.
-fn execution<'a>(
+pub(super) fn execution<'a>(
     hands: &'a Hands<'_>,
     state: &'a State,
     keys: &[ResourceKey],
@@ -548,14 +366,14 @@ fn remember(hands: &Hands<'_>, state: &mut State, outcome: &Outcome) {
     }
 }
 
-fn fail(state: &mut State, key: &ResourceKey, why: String) {
+pub(super) fn fail(state: &mut State, key: &ResourceKey, why: String) {
     if let Some(running) = &mut state.running {
         running.rows.push(row(key, "SyncFailed", why.clone(), None));
         running.failed.insert(key.clone(), why);
     }
 }
 
-fn take_row(state: &mut State, key: &ResourceKey, change: &Change) {
+pub(super) fn take_row(state: &mut State, key: &ResourceKey, change: &Change) {
     let text = match change {
         Change::Created => "created",
         Change::Configured => "configured",
@@ -566,7 +384,7 @@ fn take_row(state: &mut State, key: &ResourceKey, change: &Change) {
     }
 }
 
-fn row(
+pub(super) fn row(
     key: &ResourceKey,
     status: &str,
     message: String,

@@ -2,6 +2,7 @@
 //! reports. Status is folded in `status` and written from `reconcile` alone.
 
 mod advance;
+mod ahead;
 mod claims;
 mod conditions;
 mod dependencies;

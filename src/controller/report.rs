@@ -108,8 +108,10 @@ pub(super) fn codes(
     )
 }
 
-/// Writes the inventory ahead of the objects that will be created.
-pub(super) async fn write_inventory(
+/// Writes what must survive a restart before what it is about is done: the inventory ahead of the
+/// objects that will be created, hooks ahead of their start, and what a person asked for before it
+/// is taken off the Application.
+pub(super) async fn write_ahead(
     context: &Context,
     state: &mut State,
     application: &Application,
@@ -118,6 +120,7 @@ pub(super) async fn write_inventory(
     next.inventory = state.inventory_status();
     next.hooks.clone_from(&state.hooks);
     next.operation_state.clone_from(&state.operation);
+    next.pin.clone_from(&state.pin);
     if let Some(patch) = patch(&state.written, &next) {
         write_status(context, application, &patch).await?;
         state.written = next;
@@ -238,7 +241,7 @@ pub(super) fn note_attempt(state: &mut State, running: &Running, result: &str, m
         desired: running.desired.clone(),
         result: result.to_owned(),
         message: message.chars().take(256).collect(),
-        changed: count(running.rows.len()),
+        changed: count(running.changes()),
         pruned: count(running.pruned.len()),
         checked_ms: until(running.checked_at),
         applied_ms: until(running.applied_at),
@@ -290,7 +293,7 @@ pub(super) fn synced(
         .as_ref()
         .map(|d| d.commit_id.clone())
         .unwrap_or_default();
-    let changed = running.rows.len();
+    let changed = running.changes();
     let pruned = running.pruned.len();
     let metrics = &context.engine.metrics;
     metrics.sync(telemetry::Outcome::Succeeded, running.began.elapsed());

@@ -34,12 +34,16 @@ pub(super) struct Running {
     pub(super) failed: BTreeMap<ResourceKey, String>,
     /// Hooks that the API server would not take, by their place among the desired ones.
     pub(super) refused: BTreeMap<usize, String>,
+    /// What was done to the destination namespace, which is none of the desired objects.
+    pub(super) namespace: Option<ResourceResult>,
     /// What was done, for the status.
     pub(super) rows: Vec<ResourceResult>,
     pub(super) checked_at: Option<Instant>,
     pub(super) applied_at: Option<Instant>,
 }
 
+/// What is said of an object that was to be pruned and keeps itself.
+pub(super) const PRUNE_SKIPPED: &str = "PruneSkipped";
 /// How long a controller has to look at what was applied before its word counts.
 pub(super) const SETTLE: Duration = Duration::from_secs(2);
 
@@ -65,6 +69,7 @@ impl Running {
             pruned: BTreeSet::new(),
             failed: BTreeMap::new(),
             refused: BTreeMap::new(),
+            namespace: None,
             rows: Vec::new(),
             checked_at: None,
             applied_at: None,
@@ -75,6 +80,12 @@ impl Running {
     /// objects that a person named is not, as in Argo CD.
     pub(super) fn is_whole(&self) -> bool {
         self.sync.resources.is_empty() && self.reason != Reason::Drift
+    }
+
+    /// How many objects and hooks something was done to.
+    pub(super) fn changes(&self) -> usize {
+        let kept = |row: &&ResourceResult| row.status == PRUNE_SKIPPED;
+        self.rows.len() - self.rows.iter().filter(kept).count()
     }
 
     fn replaces(&self) -> bool {

@@ -126,6 +126,10 @@ impl State {
         {
             *self = Self::from_status(&application.status);
         }
+        let repaired = |known: &Application| known.inventory_unknown;
+        if self.application.as_deref().is_some_and(repaired) && !application.inventory_unknown {
+            self.take_inventory(&application.status.inventory);
+        }
         // From here on `written` is what counts.
         application.status = ApplicationStatus::default();
         let version = application.resource_version.parse::<u128>().ok();

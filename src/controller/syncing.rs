@@ -283,7 +283,8 @@ pub(super) async fn end(
     if hands.application.operation.is_some()
         && state.running.as_ref().map(|it| it.reason) == Some(Reason::Operation)
     {
-        // It ended before anything was begun.
+        // It ended before anything was begun. What is pinned since is known first.
+        report::write_ahead(hands.context, state, hands.application).await?;
         take_up(hands.context, state, hands.application).await?;
     }
     clean_up_hooks(hands, state, &end).await;
@@ -348,7 +349,7 @@ pub(super) async fn end(
         operation.sync_result = Some(SyncResult {
             revision: revision.unwrap_or_default(),
             desired: running.desired,
-            resources: running.rows,
+            resources: running.namespace.into_iter().chain(running.rows).collect(),
         });
     }
     Ok(())
@@ -392,12 +393,9 @@ async fn keep_bundle(hands: &Hands<'_>, state: &mut State) {
 }
 
 fn summary(state: &State, running: &Running) -> String {
-    let count = running
-        .rows
-        .iter()
-        .filter(|row| row.sync_phase.is_none())
-        .count();
-    let hooks = running.rows.len() - count;
+    let hooks = running.rows.iter();
+    let hooks = hooks.filter(|row| row.sync_phase.is_some()).count();
+    let count = running.changes() - hooks;
     let verb = match running.sync.dry_run {
         true => "would be changed",
         false => "changed",

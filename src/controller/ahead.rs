@@ -1,0 +1,195 @@
+//! What happens before the first write of a sync: its namespace, the question to the API server
+//! whether all of it can be applied, and the inventory ahead of what will be created.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use super::advance::{Hands, execution, fail, row, take_row};
+use super::state::{Held, State};
+use super::{namespace, report, syncing};
+use crate::cluster::{Error as ClusterError, Mode};
+use crate::crd::HookPhase;
+use crate::object::ResourceKey;
+use crate::plan::{Progress, Subject, Task};
+use crate::sync::{Change, Comparison, check, check_hook, key_of_run};
+
+/// Before all else: the namespace that the application asks for.
+pub(super) async fn begin_namespace(
+    hands: &Hands<'_>,
+    state: &mut State,
+    comparison: &mut Comparison,
+) -> Result<(), String> {
+    let Some(running) = state.running.as_ref().filter(|running| !running.checked) else {
+        return Ok(());
+    };
+    let (mode, text) = match running.sync.dry_run {
+        true => (Mode::DryRun, "would be written"),
+        false => (Mode::Write, "written"),
+    };
+    match namespace::ensure(hands, state, comparison, mode).await {
+        Ok(written) => {
+            if mode == Mode::Write {
+                comparison.namespace = None;
+            }
+            if let (Some(key), Some(running)) = (written, &mut state.running) {
+                running.namespace = Some(row(&key, "Synced", text.to_owned(), None));
+            }
+            Ok(())
+        }
+        Err((key, why)) => {
+            fail(state, &key, why.clone());
+            Err(format!("{key}: {why}"))
+        }
+    }
+}
+
+/// Before the first write: the question to the API server whether all of it
+/// can be applied at all, then the inventory ahead of what will be created. False when something
+/// was refused.
+pub(super) async fn begin_all(
+    hands: &Hands<'_>,
+    state: &mut State,
+    tasks: &[Task],
+) -> Result<bool, ClusterError> {
+    let Some(running) = state.running.as_ref().filter(|running| !running.checked) else {
+        return Ok(true);
+    };
+    let dry_run = running.sync.dry_run;
+    let pending: Vec<ResourceKey> = tasks
+        .iter()
+        .filter_map(|task| match (&task.subject, &task.progress) {
+            (Subject::Apply(key), Progress::Pending) => Some(key.clone()),
+            _ => None,
+        })
+        .collect();
+    let prunes = tasks
+        .iter()
+        .filter(|task| matches!(task.subject, Subject::Prune(_)))
+        .count();
+    if dry_run {
+        let rows = tasks.iter().filter_map(|task| match &task.subject {
+            Subject::Prune(key) => Some(row(key, "Pruned", "would be pruned".to_owned(), None)),
+            Subject::Hook(index) if task.progress == Progress::Pending => {
+                let hook = state.desired.as_ref()?.hooks.get(*index)?;
+                let text = "would run".to_owned();
+                Some(row(&hook.key, "Synced", text, Some(task.place.phase)))
+            }
+            _ => None,
+        });
+        let rows: Vec<_> = rows.collect();
+        if let Some(running) = &mut state.running {
+            running.rows.extend(rows);
+        }
+    } else {
+        report::started(
+            hands.context,
+            hands.application,
+            state,
+            pending.len(),
+            prunes,
+        );
+    }
+    if !ask(hands, state, tasks, &pending).await {
+        return Ok(set_checked(state, false));
+    }
+    if !dry_run {
+        write_ahead(hands, state, &pending).await?;
+    }
+    Ok(set_checked(state, true))
+}
+
+/// Asks the API server about all that would be written. False when something was refused.
+async fn ask(
+    hands: &Hands<'_>,
+    state: &mut State,
+    tasks: &[Task],
+    pending: &[ResourceKey],
+) -> bool {
+    let dry_run = state.running.as_ref().is_some_and(|it| it.sync.dry_run);
+    let hooks = tasks.iter().filter_map(|task| match task.subject {
+        Subject::Hook(index) if task.progress == Progress::Pending => {
+            Some((index, task.place.phase))
+        }
+        _ => None,
+    });
+    let hooks: Vec<_> = hooks
+        .filter(|(_, phase)| *phase < HookPhase::SyncFail)
+        .collect();
+    // One object alone needs no question: its apply is all or nothing.
+    if pending.len() + hooks.len() <= 1 && !dry_run {
+        return true;
+    }
+    let Some(execution) = execution(hands, state, pending) else {
+        return true;
+    };
+    let engine = &hands.context.engine;
+    let answers = check(engine, &execution, pending).await;
+    let (mut refusals, mut refused) = (Vec::new(), BTreeMap::new());
+    for (index, phase) in hooks {
+        let Some(hook) = execution.desired.hooks.get(index) else {
+            continue;
+        };
+        let seconds = jiff::Timestamp::now().as_second();
+        let key = key_of_run(hook, phase, &execution.desired.commit_id, seconds);
+        if let Err(error) = check_hook(engine, &execution, index, &key).await {
+            refused.insert(index, format!("{phase} hook {key}: {error}"));
+            refusals.push((key, error.to_string()));
+        }
+    }
+    if let Some(running) = &mut state.running {
+        running.checked_at = Some(Instant::now());
+        running.refused = refused;
+    }
+    for (key, change) in answers {
+        match change {
+            Change::Failed(why) => refusals.push((key, why)),
+            change if dry_run => take_row(state, &key, &change),
+            _ => {}
+        }
+    }
+    let passed = refusals.is_empty();
+    for (key, why) in refusals {
+        fail(state, &key, why);
+    }
+    passed
+}
+
+/// Notes that all was asked and written ahead: not before, so that an error leads here again.
+fn set_checked(state: &mut State, passed: bool) -> bool {
+    if let Some(running) = &mut state.running {
+        running.checked = true;
+    }
+    passed
+}
+
+/// Writes the union of the inventory and what will be created before the first create: whatever
+/// happens then, the inventory holds everything that is ours.
+async fn write_ahead(
+    hands: &Hands<'_>,
+    state: &mut State,
+    pending: &[ResourceKey],
+) -> Result<(), ClusterError> {
+    for key in pending {
+        let desired = state.desired.as_ref();
+        let Some(object) = desired.and_then(|desired| desired.objects.get(key)) else {
+            continue;
+        };
+        let held = Held {
+            kind: object.kind.clone(),
+            wave: object.wave(),
+            last: object.options.prune_last,
+            hook: false,
+        };
+        state.inventory.insert(key.clone(), held);
+    }
+    // Against what was really written: an earlier write may have failed.
+    let grew = state.inventory_status() != state.written.inventory;
+    // What a person asked for must survive a restart before it is taken off the Application.
+    let asked = hands.application.operation.is_some();
+    if grew || asked {
+        report::write_ahead(hands.context, state, hands.application).await?;
+    }
+    if asked {
+        syncing::take_up(hands.context, state, hands.application).await?;
+    }
+    Ok(())
+}
