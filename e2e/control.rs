@@ -1,6 +1,6 @@
 //! What people hold up and let go, by the command line.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::cli::trimtab_ends;
@@ -20,7 +20,13 @@ fn paused_nothing_happens_by_itself_and_a_person_still_may() {
             0,
             &["until"],
         );
-        app.condition("Paused", "a move").await?;
+        // By whom: the name of the kubeconfig.
+        let status = app.condition("Paused", "a move").await?;
+        let paused = status["conditions"][0]["message"].as_str();
+        ensure!(
+            paused.is_some_and(|it| it.starts_with("by admin until")),
+            "{paused:?}"
+        );
         app.push(&lab.agent, &[("map.yaml", Some(&config_map("map", "2")))])
             .await?;
         app.becomes("OutOfSync", |status| {
@@ -106,11 +112,67 @@ fn one_begins_when_what_it_depends_on_is_ready() {
         app.value("last", Some("1")).await?;
         last.becomes("no condition", |status| status["conditions"] == Value::Null)
             .await?;
+        // A commit that concerns both: the last one waits until the first is well at that commit.
+        app.repository.commit(
+            "main",
+            &[
+                ("first/more.yaml", Some(&slow.replace("slow", "more"))),
+                ("last/map.yaml", Some(&config_map("last", "2"))),
+            ],
+            "a change of both",
+        )?;
+        last.refresh().await?;
+        last.condition("WaitingForDependency", "not synced and healthy")
+            .await?;
+        let more = "/api/v1/namespaces/chain/pods/more";
+        eventually("the first is applied again", SOON, || async {
+            Ok(match app.cluster.find(more).await? {
+                Some(_) => Expectation::Met(()),
+                None => Expectation::Pending("not yet".to_owned()),
+            })
+        })
+        .await?;
+        app.value("last", Some("1")).await?;
+        app.cluster
+            .patch(&format!("{more}/status"), &json!({"status": ready}))
+            .await?;
+        app.value("last", Some("2")).await?;
         // A circle is refused with its way.
         let needs = json!({"spec": {"dependsOn": [{"name": "chain-last"}]}});
         let path = app.path().replace("/chain", "/chain-first");
         app.cluster.patch(&path, &needs).await?;
         last.condition("WaitingForDependency", "circle").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_sync_of_chosen_objects_leaves_the_others() {
+    story(|lab| async move {
+        let app = lab.given("chosen").await?;
+        let mut application = app.application();
+        application["spec"]["syncPolicy"] = json!({});
+        let before = crate::hooks::hook("before", "argocd.argoproj.io/hook: PreSync");
+        app.commit(&[
+            ("a.yaml", Some(&config_map("a", "1"))),
+            ("b.yaml", Some(&config_map("b", "1"))),
+            ("before.yaml", Some(&before)),
+        ])?;
+        app.create(&application).await?;
+        app.becomes("OutOfSync", |status| {
+            status["sync"]["status"] == "OutOfSync"
+        })
+        .await?;
+        let sync = ["sync", "chosen", "--resource", ":ConfigMap:a", "--wait"];
+        trimtab_ends(lab, &sync, 1, &["1 of 2"]);
+        app.value("a", Some("1")).await?;
+        app.value("b", None).await?;
+        let pod = "/api/v1/namespaces/chosen/pods/before";
+        ensure!(app.cluster.find(pod).await?.is_none(), "a hook ran");
+        ensure!(
+            app.status().await?["history"].is_null(),
+            "it counts as deployment"
+        );
         Ok(())
     });
 }

@@ -182,6 +182,19 @@ fn what_cannot_be_switched_off_is_said() {
         app.synced(&first).await?;
         app.condition("SyncOptionWarning", "always applied server-side")
             .await?;
+        let second = app
+            .push(&lab.agent, &[("map.yaml", Some(&config_map("map", "2")))])
+            .await?;
+        let status = app.synced(&second).await?;
+        assert_eq!(status["conditions"], Value::Null);
+        // The application's own as well.
+        let options = json!({"spec": {"syncPolicy": {"syncOptions": ["Validate=false"]}}});
+        app.cluster.patch(&app.path(), &options).await?;
+        app.condition(
+            "SyncOptionWarning",
+            "spec.syncPolicy.syncOptions: Validate=false",
+        )
+        .await?;
         Ok(())
     });
 }

@@ -158,6 +158,50 @@ fn a_webhook_that_decides_is_down() {
 }
 
 #[test]
+fn a_webhook_that_converts_is_down() {
+    story(|lab| async move {
+        let scene = Scene::of(lab, "converting").await?;
+        let agent = scene.agent().await?;
+        in_sync(&scene).await?;
+        let beside = scene.neighbour().await?;
+        let version = |name: &str, storage: bool| {
+            json!({
+                "name": name, "served": true, "storage": storage,
+                "schema": {"openAPIV3Schema": {
+                    "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                }},
+            })
+        };
+        let definition = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "turns.converted.example.com"},
+            "spec": {
+                "group": "converted.example.com", "scope": "Namespaced",
+                "names": {"plural": "turns", "singular": "turn", "kind": "Turn"},
+                "versions": [version("v1", true), version("v2", false)],
+                "conversion": {"strategy": "Webhook", "webhook": {
+                    "conversionReviewVersions": ["v1"],
+                    "clientConfig": {"url": "https://127.0.0.1:1/convert"},
+                }},
+            },
+        });
+        let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        let cluster = &scene.app.cluster;
+        cluster.create(definitions, &definition).await?;
+        let turn = "apiVersion: converted.example.com/v2\nkind: Turn\nmetadata: {name: turn}\n";
+        let second = push(&scene, &agent, turn).await?;
+        refused(&scene, &agent, &beside, "conversion webhook").await?;
+        scene.app.value("a", Some("0")).await?;
+        let path = format!("{definitions}/turns.converted.example.com");
+        let none = json!({"spec": {"conversion": {"strategy": "None", "webhook": null}}});
+        cluster.patch(&path, &none).await?;
+        scene.converged(&second, &["ConfigMap/a"]).await?;
+        let turn = "/apis/converted.example.com/v2/namespaces/converting/turns/turn";
+        cluster.get(turn).await.map(drop)
+    });
+}
+
+#[test]
 fn a_field_cannot_change() {
     story(|lab| async move {
         let scene = Scene::of(lab, "selector").await?;
