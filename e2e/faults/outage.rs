@@ -175,6 +175,28 @@ fn storms_on_the_status_pass() {
 }
 
 #[test]
+fn a_bundle_that_cannot_be_kept_is_said() {
+    story(|lab| async move {
+        let scene = Scene::of(lab, "unkept").await?;
+        let agent = scene.agent().await?;
+        in_sync(&scene, &agent).await?;
+        let bundle = |asked: &Asked| asked.path.contains("/secrets/trimtab-bundle");
+        scene.gate.storm(403, 10_000, bundle);
+        let commit_id = push(&scene.app, &agent, "unkept").await?;
+        scene.app.condition("HistoryWarning", "").await?;
+        // The deployment stands.
+        scene.app.value("a", Some("unkept")).await?;
+        scene.app.synced(&commit_id).await?;
+        scene.gate.calm();
+        let commit_id = push(&scene.app, &agent, "kept").await?;
+        arrived(&scene, &commit_id, "kept").await?;
+        let conditions = scene.app.status().await?["conditions"].take();
+        ensure!(conditions.is_null(), "{conditions}");
+        Ok(())
+    });
+}
+
+#[test]
 fn all_is_out_of_order_for_a_while() {
     story(|lab| async move {
         let scene = Scene::of(lab, "disorder").await?;

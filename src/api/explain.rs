@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::crd::{Application, HealthCode, OperationPhase, ResourceStatus, SyncCode};
-use crate::plan::retry_delay;
+use crate::plan::retry_pause;
 
 /// The whole explanation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -39,6 +39,7 @@ fn advice(type_: &str) -> &'static str {
             "give the agent, or the account of the application, the right to get it; nothing \
              happens to it until then"
         }
+        "HistoryWarning" => "the next deployment tries again; a rollback to this one is refused",
         "PruneRefused" => "permit it in the project, or delete it by hand",
         "PruneHeld" => "`trimtab approve` shows what would go and lets it go",
         "FightDetected" => {
@@ -158,13 +159,8 @@ fn next_attempt(application: &Application) -> Option<String> {
         failed && status.sync.status == SyncCode::OutOfSync && state.terminated_by.is_empty()
     })?;
     let ended: Timestamp = state.finished_at.as_ref()?.parse().ok()?;
-    let policy = application.spec.sync_policy.as_ref();
-    let retry = policy.and_then(|policy| policy.retry.as_ref());
-    let pause = retry_delay(
-        u32::try_from(state.retry_count).ok()?.saturating_add(1),
-        retry.and_then(|retry| retry.limit),
-        retry.and_then(|retry| retry.backoff.as_ref()),
-    );
+    let failures = u32::try_from(state.retry_count).ok()?.saturating_add(1);
+    let pause = retry_pause(&application.spec, failures);
     let next = ended
         .checked_add(SignedDuration::try_from(pause).ok()?)
         .ok()?;

@@ -38,6 +38,7 @@ pub(super) fn conditions(view: &View<'_>) -> Vec<Condition> {
         ("SyncError", said(view.sync_error)),
         ("PruneHeld", said(view.prune_held)),
         ("PruneRefused", forbidden(view)),
+        ("HistoryWarning", said(view.bundle_error)),
         ("FightDetected", fights),
         ("SharedResourceWarning", shared(view)),
         ("SyncOptionWarning", remarks),

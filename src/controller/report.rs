@@ -158,6 +158,7 @@ fn view<'a>(
         compare_error: state.compare_error.as_deref(),
         sync_error: state.sync_error.as_deref(),
         prune_held: state.prune_held.as_deref(),
+        bundle_error: state.bundle_error.as_deref(),
         holds: &state.holds,
         fights: state
             .fights

@@ -6,6 +6,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+use jiff::Timestamp;
 
 use super::fights::Fights;
 use super::registry::Inbox;
@@ -16,10 +17,11 @@ use super::unwatched::Reads;
 use crate::crd::names::REFRESH;
 use crate::crd::{
     Application, ApplicationStatus, Attempt, HookPhase, HookResult, HookStatus, Inventory,
-    InventoryEntry, OperationState, Pin, Timing,
+    InventoryEntry, OperationPhase, OperationState, Pin, Timing,
 };
 use crate::diff::{Baseline, Digest, IgnoreRules};
 use crate::object::{Kind, ResourceKey};
+use crate::plan::retry_pause;
 use crate::sync::{Desired, DesiredHook, Manifests};
 use crate::telemetry::Trigger;
 use crate::trigger::{Following, Revision};
@@ -78,6 +80,8 @@ pub(super) struct State {
     pub(super) attempts: Vec<Attempt>,
     pub(super) sync_error: Option<String>,
     pub(super) prune_held: Option<String>,
+    /// Why there will be no way back to the last deployment.
+    pub(super) bundle_error: Option<String>,
     pub(super) failures: u32,
     pub(super) next_attempt: Option<Instant>,
     pub(super) timing: Option<Timing>,
@@ -101,9 +105,12 @@ impl State {
             self.take_application(application);
         }
         if let Some(revision) = inbox.revision {
+            // A new commit is tried at once, whatever became of the one before. The first one after
+            // a start is new only when it is another than that of the status.
+            if self.revision.is_some() || revision.commit_id != self.written.sync.revision {
+                self.retry_now();
+            }
             self.revision = Some(revision);
-            // A new commit is tried at once, whatever became of the one before.
-            self.retry_now();
         }
         self.source_answered |= inbox.source.is_some();
         match inbox.source {
@@ -125,6 +132,7 @@ impl State {
             .is_none_or(|known| known.uid != application.uid)
         {
             *self = Self::from_status(&application.status);
+            self.go_on_waiting(&application, Timestamp::now());
         }
         let repaired = |known: &Application| known.inventory_unknown;
         if self.application.as_deref().is_some_and(repaired) && !application.inventory_unknown {
@@ -147,6 +155,27 @@ impl State {
             self.retry_now();
         }
         self.application = Some(application);
+    }
+
+    /// Goes on with the pause after a failure that was begun before a restart.
+    fn go_on_waiting(&mut self, application: &Application, now: Timestamp) {
+        let operation = application.status.operation_state.as_ref();
+        let failed = operation.filter(|operation| {
+            let by = operation.operation.initiated_by.as_ref();
+            operation.phase == OperationPhase::Failed && by.is_some_and(|by| by.automated)
+        });
+        let Some((failed, ended)) = failed.and_then(|failed| {
+            let ended: Timestamp = failed.finished_at.as_ref()?.parse().ok()?;
+            Some((failed, ended))
+        }) else {
+            return;
+        };
+        self.failures = u32::try_from(failed.retry_count)
+            .unwrap_or(0)
+            .saturating_add(1);
+        let passed = now.duration_since(ended).try_into().unwrap_or_default();
+        let pause = retry_pause(&application.spec, self.failures);
+        self.next_attempt = Some(Instant::now() + pause.saturating_sub(passed));
     }
 
     /// What a status that was written earlier says.
@@ -360,6 +389,57 @@ mod tests {
         let again = State::from_status(&status);
         assert_eq!(again.inventory, BTreeMap::from([(key.clone(), held)]));
         assert_eq!(again.baselines.get(&key), Some(&baseline));
+    }
+
+    #[test]
+    fn the_pause_after_a_failure_goes_on_after_a_restart() {
+        let failed = |automated: bool, phase: &str| {
+            json!({
+                "phase": phase, "startedAt": "2026-03-10T12:00:00Z",
+                "finishedAt": "2026-03-10T12:00:00Z", "retryCount": 2,
+                "operation": {"initiatedBy": {"automated": automated}},
+            })
+        };
+        let now: Timestamp = "2026-03-10T12:00:05Z".parse().unwrap();
+        for (operation, failures, left) in [
+            (failed(true, "Failed"), 3, Some(15)),
+            (failed(false, "Failed"), 0, None),
+            (failed(true, "Succeeded"), 0, None),
+        ] {
+            let mut failing = application(7, serde_json::Value::Null);
+            failing.status.operation_state = serde_json::from_value(operation.clone()).unwrap();
+            let mut state = State::default();
+            state.go_on_waiting(&failing, now);
+            assert_eq!(state.failures, failures, "{operation}");
+            let pause = state
+                .next_attempt
+                .map(|at| at.duration_since(Instant::now()));
+            assert_eq!(
+                pause.map(|it| it.as_secs_f64().round()),
+                left.map(f64::from)
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_commit_that_is_new_ends_the_pause_after_a_failure() {
+        let now = Instant::now();
+        let revision = |commit_id: &str| Inbox {
+            revision: Some(Revision {
+                commit_id: commit_id.to_owned(),
+                cause: crate::trigger::Cause::Manual,
+                received: now,
+                fetched: now,
+            }),
+            ..Inbox::default()
+        };
+        let mut state = State::default();
+        "abc".clone_into(&mut state.written.sync.revision);
+        state.failures = 3;
+        state.absorb(revision("abc"));
+        assert_eq!(state.failures, 3);
+        state.absorb(revision("def"));
+        assert_eq!(state.failures, 0);
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(super) struct View<'a> {
     pub(super) compare_error: Option<&'a str>,
     pub(super) sync_error: Option<&'a str>,
     pub(super) prune_held: Option<&'a str>,
+    pub(super) bundle_error: Option<&'a str>,
     pub(super) fights: Vec<String>,
     pub(super) holds: &'a [(&'static str, String)],
     pub(super) desired: Option<&'a Desired>,

@@ -18,7 +18,7 @@ use crate::crd::{
     Propagation, SyncOperation, SyncResult, Timing,
 };
 use crate::object::{ResourceKey, rfc3339, rfc3339_before};
-use crate::plan::{PruneGuard, Reason, check_prune as guard_prune, retry_delay};
+use crate::plan::{PruneGuard, Reason, check_prune as guard_prune, retry_pause};
 use crate::sync::{
     Comparison, Lookup, Manifests, Source, delete, desire, keep, manifests_of, recall,
 };
@@ -387,9 +387,10 @@ async fn keep_bundle(hands: &Hands<'_>, state: &mut State) {
         (Err(why), _) => Err(why),
         (_, None) => Ok(()),
     };
-    if let Err(why) = kept {
+    if let Err(why) = &kept {
         tracing::warn!(app = %application.key, why, "there will be no way back to this deployment");
     }
+    state.bundle_error = kept.err();
 }
 
 fn summary(state: &State, running: &Running) -> String {
@@ -528,16 +529,7 @@ pub(super) async fn manifests(
 /// Counts a failure and tells how long to wait for the next attempt.
 pub(super) fn after_failure(state: &mut State, application: &Application) -> Duration {
     state.failures = state.failures.saturating_add(1);
-    let retry = application
-        .spec
-        .sync_policy
-        .as_ref()
-        .and_then(|policy| policy.retry.as_ref());
-    retry_delay(
-        state.failures,
-        retry.and_then(|retry| retry.limit),
-        retry.and_then(|retry| retry.backoff.as_ref()),
-    )
+    retry_pause(&application.spec, state.failures)
 }
 
 pub(super) fn millis(duration: Duration) -> i64 {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::crd::{Automated, Backoff, SyncOperation};
+use crate::crd::{ApplicationSpec, Automated, Backoff, SyncOperation};
 use crate::object::duration;
 
 /// What the decision is taken from.
@@ -85,13 +85,20 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Action {
     }
 }
 
+/// How long an application waits after the n-th failure in a row (from 1), by its own policy.
+pub(crate) fn retry_pause(spec: &ApplicationSpec, failures: u32) -> Duration {
+    let policy = spec.sync_policy.as_ref();
+    let retry = policy.and_then(|policy| policy.retry.as_ref());
+    retry_delay(
+        failures,
+        retry.and_then(|retry| retry.limit),
+        retry.and_then(|retry| retry.backoff.as_ref()),
+    )
+}
+
 /// How long to wait after the n-th failure in a row (from 1): `duration * factor^(n-1)`, capped.
 /// Defaults as in Argo CD: 5 s, 2, 3 min.
-pub(crate) fn retry_delay(
-    failures: u32,
-    limit: Option<i64>,
-    backoff: Option<&Backoff>,
-) -> Duration {
+fn retry_delay(failures: u32, limit: Option<i64>, backoff: Option<&Backoff>) -> Duration {
     let read =
         |text: Option<&String>, default| text.and_then(|text| duration(text)).unwrap_or(default);
     let first = read(backoff.map(|b| &b.duration), Duration::from_secs(5));

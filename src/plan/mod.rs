@@ -10,7 +10,7 @@ mod pull_up;
 mod step;
 mod window;
 
-pub(crate) use decide::{Action, Reason, Retry, Situation, decide, retry_delay};
+pub(crate) use decide::{Action, Reason, Retry, Situation, decide, retry_pause};
 pub(crate) use hook::{Hook, Role, role, wave};
 pub(crate) use order::{batches, reverse_order};
 pub(crate) use permit::{Applicant, permit, permit_objects};
