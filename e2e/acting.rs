@@ -115,6 +115,16 @@ fn an_object_is_seen_as_desired_and_live_and_what_is_deleted_comes_back() {
         let (browser, base) = logged_in(lab, "trimtab-admin", Look::default()).await?;
         let page = format!("{base}/applications/trimtab/{}", app.name);
         browser.visit(&page).await?;
+        // A dry run tells what a sync would do, object by object, and does nothing.
+        browser.press("Sync").await?;
+        browser.click("dialog[open] [name=dryRun]").await?;
+        browser.click("dialog[open] button.go").await?;
+        browser.shows("2 of 2 objects would be changed").await?;
+        browser.shows(&format!("Secret/{}/s", app.name)).await?;
+        ensure!(
+            app.cluster.find(&app.map("a")).await?.is_none(),
+            "too early"
+        );
         browser.press("Sync").await?;
         browser.click("dialog[open] button.go").await?;
         browser.shows("In sync, 2 objects").await?;
@@ -163,8 +173,9 @@ fn a_revision_a_rollback_and_a_held_prune_go_by_click() {
         ])?;
         app.create(&app.application()).await?;
         app.synced(&first).await?;
+        let (a, c) = (config_map("a", "2"), config_map("c", "2"));
         let second = app
-            .push(&lab.agent, &[("a.yaml", Some(&config_map("a", "2")))])
+            .push(&lab.agent, &[("a.yaml", Some(&a)), ("c.yaml", Some(&c))])
             .await?;
         app.synced(&second).await?;
         let (browser, base) = logged_in(lab, "trimtab-admin", Look::default()).await?;
@@ -187,14 +198,25 @@ fn a_revision_a_rollback_and_a_held_prune_go_by_click() {
             .shows("What a rollback to deployment 0 would change")
             .await?;
         browser.shows("data.value").await?;
-        browser.press("Roll back").await?;
+        // What it did not have is listed, and goes when the person leaves that as it is.
+        browser
+            .shows(&format!("{}/c would be deleted", app.name))
+            .await?;
+        browser.press("Roll back…").await?;
+        browser
+            .shows("Delete the 1 objects that it did not have")
+            .await?;
+        browser.click("dialog[open] button.go").await?;
         app.value("a", Some("1")).await?;
+        app.value("c", None).await?;
+        app.synced(&first).await?;
         // A commit that renders nothing waits for somebody who saw what would go.
         app.push(
             &lab.agent,
             &[
                 ("a.yaml", None),
                 ("b.yaml", None),
+                ("c.yaml", None),
                 ("keep.txt", Some("no manifest\n")),
             ],
         )

@@ -42,6 +42,7 @@ mod rates;
 mod reach;
 mod rendering;
 mod restart;
+mod rights;
 mod rollback;
 mod scale;
 mod sharing;

@@ -261,3 +261,71 @@ fn a_frame_of_another_page_stays_empty() {
         browser.close().await
     });
 }
+
+/// What is made beside the agent, such as pods, shows by itself while somebody looks.
+#[test]
+fn children_and_events_appear_without_a_reload() {
+    story(|lab| async move {
+        let app = lab.given("watched-live").await?;
+        let web = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: 1\n  \
+                   selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: \
+                   web}}\n    spec: {containers: [{name: web, image: registry.example/web}]}\n";
+        let first = app.commit(&[("web.yaml", Some(web))])?;
+        let mut manifest = app.application();
+        manifest["spec"]["syncPolicy"] = json!({"automated": {}});
+        app.create(&manifest).await?;
+        app.synced(&first).await?;
+        let (browser, base) = logged_in(lab, "trimtab-viewer", Look::default()).await?;
+        let page = format!("{base}/applications/trimtab/{}", app.name);
+        browser
+            .visit(&format!("{page}?view=list&q=pod+web"))
+            .await?;
+        let pods = |page: &str| page.matches("web-").count();
+        browser.becomes("one pod", |page| pods(page) == 1).await?;
+        browser.run("window.marked = true").await?;
+        // A controller's work: nothing that the agent remembers changes with it.
+        let set = format!(
+            "/apis/apps/v1/namespaces/{}/deployments/web/scale",
+            app.name
+        );
+        let scale = json!({"spec": {"replicas": 2}});
+        app.cluster.patch(&set, &scale).await?;
+        browser.becomes("two pods", |page| pods(page) == 2).await?;
+        ensure!(
+            browser.run("return window.marked").await? == true,
+            "it was loaded anew"
+        );
+        let complaints = browser.complaints().await?;
+        ensure!(complaints.is_empty(), "{complaints:?}");
+        browser.close().await
+    });
+}
+
+#[test]
+fn a_script_that_is_put_into_a_page_does_not_run() {
+    story(|lab| async move {
+        let (browser, _) = logged_in(lab, "trimtab-viewer", Look::default()).await?;
+        let tries = [
+            "const it = document.createElement('script'); it.text = 'window.hit = 1'; \
+             document.body.append(it)",
+            "const it = document.createElement('script'); it.src = 'data:text/javascript,window.hit=1'; \
+             document.body.append(it)",
+            "document.body.innerHTML = '<img src=x onerror=\"window.hit = 1\">'",
+            "const it = document.createElement('b'); it.setAttribute('onclick', 'window.hit = 1'); \
+             document.body.append(it); it.click()",
+        ];
+        for script in tries {
+            // Some are refused with an exception, some in silence. What the driver itself evaluates
+            // is not held to the policy, but what it puts into the page is.
+            let tried = format!("try {{ {script} }} catch {{}}; return true");
+            browser.run(&tried).await?;
+        }
+        let settled = "await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50))); \
+                       return window.hit ?? null";
+        let hit = browser.run(settled).await?;
+        ensure!(hit.is_null(), "a script ran");
+        let complaints = browser.complaints().await?.join("\n");
+        ensure!(complaints.contains("has been blocked"), "{complaints}");
+        browser.close().await
+    });
+}

@@ -55,13 +55,13 @@ async fn install_roles(lab: &Lab) -> Result<()> {
 }
 
 /// Asks the shared agent as somebody.
-struct Caller<'a> {
-    lab: &'a Lab,
-    token: String,
+pub(crate) struct Caller<'a> {
+    pub(crate) lab: &'a Lab,
+    pub(crate) token: String,
 }
 
 impl Caller<'_> {
-    async fn ask(&self, method: &str, path: &str, body: &Value) -> Result<(u16, Value)> {
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: &Value) -> Result<(u16, Value)> {
         let authorization = format!("Bearer {}", self.token);
         let mut headers = vec![("Host", "127.0.0.1"), ("Content-Type", "application/json")];
         if !self.token.is_empty() {
@@ -75,7 +75,7 @@ impl Caller<'_> {
         ))
     }
 
-    async fn get(&self, path: &str) -> Result<Value> {
+    pub(crate) async fn get(&self, path: &str) -> Result<Value> {
         match self.ask("GET", path, &Value::Null).await? {
             (200, answer) => Ok(answer),
             (status, answer) => bail!("GET {path}: {status} {answer}"),

@@ -20,6 +20,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
+//! | characters | [`text`]· |
 //! | words | [`object`]· [`telemetry`] |
 //! | the resource | [`crd`]· [`config`]· |
 //! | decisions and tools | [`webhook`]· [`diff`]· [`health`]· [`exec`] [`reload`] [`connect`] |
@@ -74,6 +75,7 @@ mod server;
 mod source;
 mod sync;
 mod telemetry;
+mod text;
 #[cfg(test)]
 mod tidy;
 mod trigger;

@@ -7,6 +7,7 @@ use std::{
 
 /// Lowest floor first. A module may use modules on lower floors only.
 const FLOORS: &[&[&str]] = &[
+    &["text"],
     &["object", "telemetry"],
     &["crd", "config"],
     &["webhook", "diff", "health", "exec", "reload", "connect"],
@@ -23,6 +24,7 @@ const FLOORS: &[&[&str]] = &[
 
 /// Paths that decide and never touch the world, and the words that they may not say.
 const PURE: &[&str] = &[
+    "text.rs",
     "object/",
     "crd/",
     "config/",

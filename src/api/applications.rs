@@ -101,7 +101,7 @@ pub(crate) struct Visible {
 }
 
 /// What is to be compared.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct DiffQuery {
     /// A branch, tag or commit instead of the newest.
@@ -117,6 +117,11 @@ pub(crate) struct DiffQuery {
 }
 
 impl DiffQuery {
+    /// As the query of an address.
+    pub(crate) fn to_query(&self) -> String {
+        serde_urlencoded::to_string(self).unwrap_or_default()
+    }
+
     /// What live is compared with.
     pub(crate) fn against(&self) -> Result<Against, Problem> {
         match (&self.revision, self.deployment) {
@@ -260,6 +265,21 @@ impl Api {
             name: String::new(),
         };
         self.may(identity, "list", &all).await
+    }
+
+    /// The namespaces in which somebody may create Applications.
+    pub(crate) async fn creatable(&self, identity: &Identity) -> Result<Vec<String>, Problem> {
+        let mut creatable = Vec::new();
+        for namespace in &self.about.namespaces {
+            let all = ApplicationKey {
+                namespace: namespace.clone(),
+                name: String::new(),
+            };
+            if self.may(identity, "create", &all).await? {
+                creatable.push(namespace.clone());
+            }
+        }
+        Ok(creatable)
     }
 
     /// Which actions somebody may take.

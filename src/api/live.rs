@@ -89,6 +89,7 @@ pub(super) enum LiveAction {
 /// What somebody may do to one live object.
 pub(crate) struct LiveRights {
     pub(crate) patch: bool,
+    pub(crate) scale: bool,
     pub(crate) delete: bool,
 }
 
@@ -292,13 +293,16 @@ impl Api {
             kind: key.kind.clone(),
         };
         let served = self.cluster.served(&kind).await?;
-        let may = async |verb| {
-            let asked = self.permissions.live(identity, verb, &served, &key, "");
+        let may = async |verb, subresource| {
+            let asked = self
+                .permissions
+                .live(identity, verb, &served, &key, subresource);
             asked.await
         };
         Ok(LiveRights {
-            patch: may("patch").await?,
-            delete: may("delete").await?,
+            patch: may("patch", "").await?,
+            scale: may("patch", "scale").await?,
+            delete: may("delete", "").await?,
         })
     }
 

@@ -42,7 +42,7 @@ pub(crate) use identity::{AUDIENCE, Identity};
 pub(crate) use live::{EventRow, LiveRights, ObjectQuery};
 pub(crate) use logins::{LOGIN_COOKIE, PATIENCE};
 pub(crate) use permission::Need;
-pub(crate) use problem::{Problem, random_hex};
+pub(crate) use problem::{Problem, Refusal, random_hex};
 pub(crate) use repositories::RepositoryRow;
 pub(crate) use routes::{Route, mount, routes};
 pub(crate) use sessions::{COOKIE_NAME, LIFETIME, Sessions};

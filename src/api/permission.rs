@@ -11,8 +11,10 @@ use crate::cluster::{Access, Cluster, Served};
 use crate::crd::{ApplicationKey, names};
 use crate::object::ResourceKey;
 
-/// How long an answer counts.
-const KNOWN: Duration = Duration::from_secs(10);
+/// How long a yes counts ...
+const ALLOWED: Duration = Duration::from_secs(10);
+/// ... and a no: who was just given a right need not wait for it.
+const DENIED: Duration = Duration::from_secs(5);
 /// Answers that are remembered.
 const REMEMBERED: usize = 8192;
 
@@ -84,14 +86,18 @@ impl Permissions {
     }
 
     async fn allows(&self, identity: &Identity, access: Access) -> Result<bool, Problem> {
-        // The groups of a name can differ from one token to the other.
+        // What rules may look at beside the name can differ from one token to the other.
         let user = identity.user();
-        let who = format!("{}\n{}", user.name, user.groups.join("\n"));
+        let extra = user.extra.iter();
+        let extra = extra.map(|(name, values)| format!("{name}\t{}", values.join("\t")));
+        let who = [user.name.clone(), user.uid.clone()].into_iter();
+        let who = who.chain(user.groups.iter().cloned()).chain(extra);
+        let who = who.collect::<Vec<_>>().join("\n");
         let question = (who, access);
         {
             let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some((since, allowed)) = answers.get(&question)
-                && since.elapsed() < KNOWN
+                && counts(*since, *allowed)
             {
                 return Ok(*allowed);
             }
@@ -99,11 +105,16 @@ impl Permissions {
         let allowed = self.cluster.may(user, &question.1).await?;
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         if answers.len() >= REMEMBERED {
-            answers.retain(|_, (since, _)| since.elapsed() < KNOWN);
+            answers.retain(|_, (since, allowed)| counts(*since, *allowed));
         }
         if answers.len() < REMEMBERED {
             answers.insert(question, (Instant::now(), allowed));
         }
         Ok(allowed)
     }
+}
+
+/// Whether an answer of then still counts.
+fn counts(since: Instant, allowed: bool) -> bool {
+    since.elapsed() < if allowed { ALLOWED } else { DENIED }
 }

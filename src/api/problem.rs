@@ -21,6 +21,14 @@ pub(crate) struct Problem {
     message: String,
 }
 
+/// A problem that was answered, for a page about it.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) problem: Problem,
+    /// By which the log of the agent names the request.
+    pub(crate) request: String,
+}
+
 /// The body of an error.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ErrorBody {
@@ -125,16 +133,25 @@ impl From<Unavailable> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let request = request_id();
-        if self.status.is_server_error() {
-            tracing::warn!(request, status = %self.status, error = self.message, "a request failed");
+        match self.status {
+            status if status.is_server_error() => {
+                tracing::warn!(request, %status, error = self.message, "a request failed");
+            }
+            // Who asks too often is not to fill the log.
+            StatusCode::TOO_MANY_REQUESTS => {}
+            status => tracing::info!(request, %status, error = self.message, "refused"),
         }
         let body = ErrorBody {
             error: self.message.clone(),
-            request,
+            request: request.clone(),
         };
         let mut response = (self.status, Json(body)).into_response();
         // Pages show the same to people.
-        response.extensions_mut().insert(Arc::new(self.clone()));
+        let refusal = Refusal {
+            problem: self.clone(),
+            request,
+        };
+        response.extensions_mut().insert(Arc::new(refusal));
         if self.status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Bearer realm=\"trimtab\"");
             response.headers_mut().insert(WWW_AUTHENTICATE, scheme);

@@ -11,8 +11,9 @@ use serde::Serialize;
 use terminal_size::{Width, terminal_size_of};
 
 use super::table::Style;
-use super::text::{cut, escaped_json, one_line};
+use super::text::{cut, one_line};
 use crate::object::to_yaml;
+use crate::text::escaped_in_json;
 
 /// The form in which something is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -104,7 +105,7 @@ pub(super) fn data(value: &impl Serialize, format: Format) -> Result<String> {
     if format == Format::Yaml {
         return Ok(to_yaml(value)?);
     }
-    Ok(escaped_json(&serde_json::to_string_pretty(value)?) + "\n")
+    Ok(escaped_in_json(&serde_json::to_string_pretty(value)?) + "\n")
 }
 
 /// Prints values as documents of one YAML stream.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::text::is_unseen;
+
 /// How a text is meant, so that a terminal can show it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Tone {
@@ -29,19 +31,13 @@ impl Tone {
     }
 }
 
-/// Whether a character can move the cursor, start a control sequence or turn text around.
-fn is_harmful(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
 /// One line that a terminal shows and never obeys: white space becomes one space, what could
 /// control the terminal becomes `?`.
 pub(super) fn one_line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     let line = words.join(" ");
     line.chars()
-        .map(|c| if is_harmful(c) { '?' } else { c })
+        .map(|c| if is_unseen(c) { '?' } else { c })
         .collect()
 }
 
@@ -52,26 +48,12 @@ pub(super) fn lines(text: &str) -> Vec<String> {
         shown
             .map(|c| match c {
                 '\t' => ' ',
-                c if is_harmful(c) => '?',
+                c if is_unseen(c) => '?',
                 c => c,
             })
             .collect()
     });
     lines.collect()
-}
-
-/// JSON in which nothing but line ends controls a terminal: JSON itself leaves C1 controls and
-/// direction marks as they are, and its escapes say the same.
-pub(super) fn escaped_json(json: &str) -> String {
-    let mut escaped = String::with_capacity(json.len());
-    for c in json.chars() {
-        if c != '\n' && is_harmful(c) {
-            escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
-            escaped.push(c);
-        }
-    }
-    escaped
 }
 
 /// At most `width` characters, the last one `…` where something was cut.
@@ -142,18 +124,6 @@ mod tests {
             assert_eq!(one_line(text), expected);
         }
         assert_eq!(lines("a\n\x1bb\tc\n"), ["a", "?b c"]);
-    }
-
-    #[test]
-    fn escaped_json_says_the_same() {
-        let value = serde_json::json!({"a\u{9b}": "\u{202e}\x1b[1m\u{7f}\nété"});
-        let text = serde_json::to_string_pretty(&value).unwrap();
-        let escaped = escaped_json(&text);
-        assert!(!escaped.chars().any(|c| c != '\n' && is_harmful(c)));
-        assert_eq!(
-            serde_json::from_str::<serde_json::Value>(&escaped).unwrap(),
-            value
-        );
     }
 
     #[test]

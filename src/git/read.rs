@@ -10,6 +10,7 @@ use gix::prelude::FindExt as _;
 
 use super::generation::{Generation, Objects};
 use super::{Error, Mirror, names};
+use crate::text::is_unseen;
 
 /// Enough for a title and a few paragraphs.
 const LONGEST_MESSAGE: usize = 2048;
@@ -144,6 +145,6 @@ pub(super) fn parts(path: &str) -> Result<Vec<&str>, Error> {
 fn printable(bytes: &[u8]) -> String {
     let text = bytes.to_str_lossy();
     let text = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
-    let shown = |c: &char| *c == '\n' || !(c.is_control() || ('\u{202a}'..='\u{202e}').contains(c));
+    let shown = |c: &char| *c == '\n' || !is_unseen(*c);
     text.chars().filter(shown).collect()
 }

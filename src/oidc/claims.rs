@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::Error;
 use crate::config::Oidc;
+use crate::text::is_unseen;
 
 /// Characters of a name.
 const LONGEST: usize = 256;
@@ -59,10 +60,8 @@ impl Person {
 
 /// A name that is one: not empty, not endless, nothing that cannot be seen.
 fn word(text: &str) -> Option<&str> {
-    let seen = |c: char| {
-        !c.is_control()
-            && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+    // A name has no use for joiners either.
+    let seen = |c: char| !is_unseen(c) && !matches!(c, '\u{200c}' | '\u{200d}');
     let good = !text.trim().is_empty()
         && text.trim() == text
         && text.chars().count() <= LONGEST

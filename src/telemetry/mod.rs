@@ -23,6 +23,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+use crate::text::{escaped_in_json, is_unseen};
+
 pub(crate) use labels::{
     Answer, Delivery, GitRequest, KubeVerb, Outcome, RenderResult, Stage, Tool, Trigger,
 };
@@ -135,7 +137,7 @@ struct Escaping<'a, W>(&'a mut W);
 impl<W: fmt::Write> fmt::Write for Escaping<'_, W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for c in text.chars() {
-            if is_unsafe(c) {
+            if is_unseen(c) {
                 write!(self.0, "{}", c.escape_default())?;
             } else {
                 self.0.write_char(c)?;
@@ -160,14 +162,7 @@ impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for JsonLines<W> {
 impl<W: io::Write> io::Write for JsonLines<W> {
     /// Takes whole lines, as the library writes them.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut escaped = String::with_capacity(bytes.len());
-        for c in String::from_utf8_lossy(bytes).chars() {
-            // All of them are of the basic plane.
-            match is_unsafe(c) && c != '\n' {
-                true => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
-                false => escaped.push(c),
-            }
-        }
+        let escaped = escaped_in_json(&String::from_utf8_lossy(bytes));
         self.0.write_all(escaped.as_bytes())?;
         Ok(bytes.len())
     }
@@ -175,12 +170,6 @@ impl<W: io::Write> io::Write for JsonLines<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
-}
-
-fn is_unsafe(c: char) -> bool {
-    let reorders =
-        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || reorders
 }
 
 #[cfg(test)]
@@ -226,7 +215,7 @@ mod tests {
     fn foreign_text_stays_on_its_line() {
         let text = logged(Format::Text, false, say_evil);
         assert_eq!(text.lines().count(), 1, "{text}");
-        assert!(!text.trim_end().contains(is_unsafe), "{text:?}");
+        assert!(!text.trim_end().contains(is_unseen), "{text:?}");
         assert!(text.contains("said a\\nb\\r\\u{1b}[31mc"), "{text}");
         for field in [
             "app.name=",
@@ -244,7 +233,7 @@ mod tests {
     fn foreign_text_stays_in_its_json_string() {
         let text = logged(Format::Json, false, say_evil);
         assert_eq!(text.lines().count(), 1, "{text}");
-        assert!(!text.trim_end().contains(is_unsafe), "{text:?}");
+        assert!(!text.trim_end().contains(is_unseen), "{text:?}");
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(line["message"], format!("said {EVIL}"));
         assert_eq!(line["level"], "INFO");

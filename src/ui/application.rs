@@ -12,8 +12,10 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::{address, difference, graph, html as page_of, layout, waterfall, words};
-use crate::api::{Api, Commit, DiffQuery, EventRow, Identity, ObjectQuery, Problem, explain};
-use crate::controller::Against;
+use crate::api::{
+    Api, Commit, DiffQuery, EventRow, Identity, ObjectQuery, Problem, Visible, explain,
+};
+use crate::controller::{Against, Fate};
 use crate::crd::{Application, ApplicationKey, Deployment, OperationPhase};
 use crate::object::{redact_url, to_yaml};
 
@@ -105,6 +107,7 @@ impl Head {
                 }
             }
             @for line in &explanation.closing { p .closing { (line) } }
+            (self.operation())
         }
     }
 
@@ -174,6 +177,66 @@ impl Head {
             }
         };
         layout::dialog("sync", "Sync", &send, &fields)
+    }
+
+    /// What the deployment did not have goes only when the person says so, as in Argo CD.
+    fn rollback_dialog(&self, id: i64, visible: &Visible) -> Markup {
+        let objects = visible.inspection.objects.iter();
+        let gone = objects.filter(|it| it.fate == Fate::Pruned).count();
+        let send = layout::Send {
+            title: &format!("Roll back to deployment {id}?"),
+            go: "Roll back",
+            method: "POST",
+            to: &self.action("rollback"),
+        };
+        let fields = html! {
+            input type="hidden" name="id" value=(id) data-json;
+            @if gone > 0 {
+                label .check { input type="checkbox" name="prune" checked;
+                    "Delete the " (gone) " objects that it did not have" }
+            }
+            p .dim { "It stays until the source has a newer commit, or the rollback is ended." }
+        };
+        layout::dialog("rollback", "Roll back…", &send, &fields)
+    }
+
+    /// What the last sync did, or a dry run would do: object by object.
+    fn operation(&self) -> Markup {
+        let Some(state) = &self.application.status.operation_state else {
+            return html! {};
+        };
+        let sync = state.operation.sync.as_ref();
+        let dry_run = sync.is_some_and(|sync| sync.dry_run);
+        let by = state.operation.initiated_by.as_ref();
+        let by = by.filter(|by| !by.username.is_empty());
+        let result = state.sync_result.as_ref();
+        let rows = result
+            .map(|result| result.resources.as_slice())
+            .unwrap_or_default();
+        html! {
+            details .operation open[dry_run] data-key={ "operation " (state.started_at) } {
+                summary {
+                    @if dry_run { "Dry run" } @else { "Last sync" }
+                    @if let Some(by) = by { " by " (by.username) }
+                    ", " (words::ago(&state.started_at)) ": "
+                    @if state.message.is_empty() { (state.phase) } @else { (words::line(&state.message)) }
+                }
+                @if rows.is_empty() { p .empty { "Nothing was done to any object." } } @else {
+                    div .scroll { table {
+                        thead { tr { th scope="col" { "Object" } th scope="col" { "Phase" }
+                            th scope="col" { "Result" } th scope="col" { "Message" } } }
+                        tbody { @for row in rows.iter().take(200) {
+                            tr .bad[row.status == "SyncFailed"] {
+                                td { (row.key()) }
+                                td { @if let Some(phase) = row.sync_phase { (phase) } }
+                                td { (row.status) } td { (words::line(&row.message)) }
+                            }
+                        } }
+                    } }
+                    @if rows.len() > 200 { p .dim { "and " (rows.len() - 200) " more" } }
+                }
+            }
+        }
     }
 
     fn approve_dialog(&self) -> Markup {
@@ -274,7 +337,7 @@ pub(super) async fn objects(
         }
         @if tree.nodes.is_empty() { p .empty { "No objects." } }
         @else if as_list { (graph::list(&base, &tree.nodes)) }
-        @else { (graph::tree(&base, &head.application.key.name, &tree.nodes, &query.fold)) }
+        @else { (graph::tree(&base, &head.application.key.name, &tree.nodes, &query.fold, &query.q)) }
         (waterfall::last(head.application.status.timing.as_ref()))
     };
     Ok(head.show("Objects", &content))
@@ -299,11 +362,9 @@ pub(super) async fn diff(
     let content = html! {
         @if let Some(id) = deployment {
             p { "What a rollback to deployment " (id) " would change." }
-            @if head.may("rollback") {
-                (layout::button("Roll back", &head.action("rollback"), &format!(r#"{{"id":{id}}}"#)))
-            }
+            @if head.may("rollback") { (head.rollback_dialog(id, &visible)) }
         }
-        (difference::page(&visible, &shown, &head.page("diff"), deployment))
+        (difference::page(&visible, &shown, &head.page("diff"), &query))
     };
     Ok(head.show("Diff", &content))
 }
@@ -369,7 +430,7 @@ pub(super) async fn history(
                     td { (initiator(deployment)) }
                     td { @if Some(deployment.id) != newest || status.pin.is_some() {
                         a href={ (head.page("diff")) "?all=true&deployment=" (deployment.id) } {
-                            "Compare and roll back" } } }
+                            "Compare" @if head.may("rollback") { " and roll back" } } } }
                 }
             } }
         } }

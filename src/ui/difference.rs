@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::words;
-use crate::api::Visible;
+use crate::api::{DiffQuery, Visible};
 use crate::controller::{Difference, Fate};
 use crate::diff::Change;
 
@@ -19,18 +19,15 @@ pub(super) struct Shown {
     view: String,
 }
 
-pub(super) fn page(
-    visible: &Visible,
-    shown: &Shown,
-    base: &str,
-    deployment: Option<i64>,
-) -> Markup {
+pub(super) fn page(visible: &Visible, shown: &Shown, base: &str, query: &DiffQuery) -> Markup {
     let split = shown.view == "split";
     let all = visible.inspection.objects.iter();
     let count = all.filter(|it| it.fate != Fate::Unchanged).count();
     let mut other = format!("{base}?view={}", if split { "unified" } else { "split" });
-    if let Some(id) = deployment {
-        other.push_str(&format!("&all=true&deployment={id}"));
+    let query = query.to_query();
+    let said = |pair: &&str| !pair.ends_with('=') && *pair != "all=false";
+    for pair in query.split('&').filter(said) {
+        other.push_str(&format!("&{pair}"));
     }
     html! {
         p { strong { (count) } " of " (visible.inspection.desired) " objects would change. "

@@ -88,21 +88,28 @@ fn folded<'a>(nodes: &'a [Node], fold: &str) -> (Vec<Node>, BTreeMap<&'a str, us
     (shown, counts)
 }
 
-/// The address with one more node folded, or one less.
-fn fold_address(base: &str, fold: &str, id: &str) -> String {
+/// The address with one more node folded, or one less, and the same search.
+fn fold_address(base: &str, fold: &str, search: &str, id: &str) -> String {
     let mut ids: Vec<&str> = fold.split(',').filter(|it| !it.is_empty()).collect();
     match ids.iter().position(|it| *it == id) {
         Some(at) => drop(ids.remove(at)),
         None => ids.push(id),
     }
-    if ids.is_empty() {
-        return base.to_owned();
+    let query = [("q", search.to_owned()), ("fold", ids.join(","))];
+    let query: Vec<_> = query
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .collect();
+    match query.is_empty() {
+        true => base.to_owned(),
+        false => format!(
+            "{base}?{}",
+            serde_urlencoded::to_string(query).unwrap_or_default()
+        ),
     }
-    let query = serde_urlencoded::to_string([("fold", ids.join(","))]);
-    format!("{base}?{}", query.unwrap_or_default())
 }
 
-pub(super) fn tree(base: &str, root: &str, nodes: &[Node], fold: &str) -> Markup {
+pub(super) fn tree(base: &str, root: &str, nodes: &[Node], fold: &str, search: &str) -> Markup {
     let parents: BTreeSet<&str> = nodes.iter().filter_map(|it| it.parent.as_deref()).collect();
     let (shown, counts) = folded(nodes, fold);
     let nodes = shown.as_slice();
@@ -143,7 +150,7 @@ pub(super) fn tree(base: &str, root: &str, nodes: &[Node], fold: &str) -> Markup
                 @for (node, place) in nodes.iter().zip(&places) {
                     (drawn(base, node, x(place), y(place)))
                     @if parents.contains(node.id.as_str()) {
-                        (fold_sign(&fold_address(base, fold, &node.id), counts.get(node.id.as_str()),
+                        (fold_sign(&fold_address(base, fold, search, &node.id), counts.get(node.id.as_str()),
                             &node.name, x(place) + WIDTH + 14, y(place) + HEIGHT / 2))
                     }
                 }
@@ -272,7 +279,7 @@ mod tests {
         places.sort_unstable();
         places.dedup();
         assert_eq!(places.len(), nodes.len());
-        let text = tree("/applications/a/b", "root", &nodes, "").into_string();
+        let text = tree("/applications/a/b", "root", &nodes, "", "").into_string();
         assert!(!text.contains("<script>"), "{text}");
     }
 
@@ -288,7 +295,11 @@ mod tests {
         let ids: Vec<_> = shown.iter().map(|node| node.id.as_str()).collect();
         assert_eq!(ids, ["a", "b"]);
         assert_eq!(counts, BTreeMap::from([("a", 2)]));
-        assert_eq!(fold_address("/x", "", "a/K:n/m"), "/x?fold=a%2FK%3An%2Fm");
-        assert_eq!(fold_address("/x", "a", "a"), "/x");
+        assert_eq!(
+            fold_address("/x", "", "", "a/K:n/m"),
+            "/x?fold=a%2FK%3An%2Fm"
+        );
+        assert_eq!(fold_address("/x", "a", "", "a"), "/x");
+        assert_eq!(fold_address("/x", "a", "web", "b"), "/x?q=web&fold=a%2Cb");
     }
 }

@@ -19,7 +19,6 @@ pub(super) fn page(title: &str, user: &str, live: Option<&str>, content: &Markup
                         a href="/" { "Applications" }
                         a href="/repositories" { "Repositories" }
                         a href="/webhooks" { "Webhooks" }
-                        a href="/new" { "New" }
                         a href="/about" { "About" }
                     }
                     span .state #state role="status" aria-live="polite" {}

@@ -57,7 +57,12 @@ async fn show(
     let limit = filter.limit.unwrap_or(ROWS).min(ROWS);
     filter.limit = Some(limit);
     let list = api.list(&identity, &filter).await?;
-    let content = content(&list, &filter, limit, view);
+    let creates = !api.creatable(&identity).await?.is_empty();
+    let content = html! {
+        div .title { h1 { "Applications" }
+            @if creates { a .button href="/new" { "New application" } } }
+        (content(&list, &filter, limit, view))
+    };
     let markup = layout::page("Applications", identity.name(), Some(""), &content);
     Ok(page_of(markup))
 }
@@ -66,10 +71,11 @@ fn content(list: &List, filter: &Filter, limit: usize, view: View) -> Markup {
     let all: usize = list.sync.values().sum();
     let base = view.address();
     html! {
-        h1 { "Applications" }
         div .counts {
-            (counts(base, "sync", &list.sync, &filter.sync))
-            (counts(base, "health", &list.health, &filter.health))
+            (counts("sync", &list.sync, &filter.sync, |state| with(base, &Filter {
+                sync: state.to_owned(), ..first(filter) })))
+            (counts("health", &list.health, &filter.health, |state| with(base, &Filter {
+                health: state.to_owned(), ..first(filter) })))
         }
         form .filters method="get" action=(base) role="search" data-filters {
             label { "Search" input type="search" name="q" value=(filter.q) placeholder="name, repository, namespace"; }
@@ -88,7 +94,7 @@ fn content(list: &List, filter: &Filter, limit: usize, view: View) -> Markup {
         @if all == 0 {
             div .empty {
                 p { "There is no application yet that you may see." }
-                p { a href="/new" { "Create one" } " or apply one with kubectl." }
+                p { "Create one here, if you may, or apply one with kubectl." }
             }
         } @else if list.items.is_empty() {
             p .empty { "No application matches." }
@@ -123,11 +129,7 @@ fn other_view(view: View, filter: &Filter) -> Markup {
         View::Table => (View::Tiles, "As tiles"),
         View::Tiles => (View::Table, "As a table"),
     };
-    let filter = Filter {
-        limit: None,
-        ..filter.clone()
-    };
-    html! { a href=(with(other.address(), &filter)) { (text) } }
+    html! { a href=(with(other.address(), &first(filter))) { (text) } }
 }
 
 /// An address with what of a filter is chosen.
@@ -163,11 +165,26 @@ fn tone(row: &Summary) -> &'static str {
         .map_or("dim", |health| words::health_sign(health).0)
 }
 
-fn counts(base: &str, name: &str, counts: &BTreeMap<String, usize>, chosen: &str) -> Markup {
+/// The first page of the same choice.
+fn first(filter: &Filter) -> Filter {
+    Filter {
+        offset: 0,
+        limit: None,
+        ..filter.clone()
+    }
+}
+
+/// How many there are of each state; one that is chosen is taken back by its own link.
+fn counts(
+    name: &str,
+    counts: &BTreeMap<String, usize>,
+    chosen: &str,
+    to: impl Fn(&str) -> String,
+) -> Markup {
     html! {
         ul aria-label={ "By " (name) } {
             @for (state, count) in counts {
-                li { a href={ (base) "?" (name) "=" (state) } .chosen[state == chosen]
+                li { a href=(to(if state == chosen { "" } else { state })) .chosen[state == chosen]
                     aria-current=[(state == chosen).then_some("true")] {
                     strong { (count) } " " (state)
                 } }

@@ -30,7 +30,7 @@ use axum::{
 };
 use maud::Markup;
 
-use crate::api::{Api, Need, Problem, Route, mount, routes};
+use crate::api::{Api, Need, Refusal, Route, mount, routes};
 
 /// No inline script or style, nothing from elsewhere, no frame; the script may make HTML only of
 /// what our own server sent.
@@ -162,13 +162,13 @@ async fn dress(request: Request, next: Next) -> Response {
     let reads = request.method() == Method::GET;
     let mut response = next.run(request).await;
     if !path.starts_with("/api/") && reads {
-        let problem = response.extensions_mut().remove::<Arc<Problem>>();
-        match problem {
-            Some(problem) if problem.status() == StatusCode::UNAUTHORIZED => {
+        let refusal = response.extensions_mut().remove::<Arc<Refusal>>();
+        match refusal {
+            Some(it) if it.problem.status() == StatusCode::UNAUTHORIZED => {
                 let to = login::address(&back.unwrap_or_default());
                 response = Redirect::to(&to).into_response();
             }
-            Some(problem) => response = failure(&problem),
+            Some(refusal) => response = failure(&refusal),
             None => {}
         }
     }
@@ -196,13 +196,15 @@ async fn dress(request: Request, next: Next) -> Response {
     response
 }
 
-fn failure(problem: &Problem) -> Response {
+fn failure(refusal: &Refusal) -> Response {
+    let problem = &refusal.problem;
     let markup = layout::bare(
         "Not shown",
         &maud::html! {
             h1 { "Not shown" }
             p { (problem.message()) }
             p { a href="/" { "All applications" } }
+            p .dim { "In the log of the agent this is request " code { (refusal.request) } "." }
         },
     );
     (problem.status(), html(markup)).into_response()

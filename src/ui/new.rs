@@ -80,12 +80,17 @@ pub(super) async fn page(
     State(api): State<Arc<Api>>,
     Extension(identity): Extension<Identity>,
 ) -> Result<Response, Problem> {
+    let namespaces = api.creatable(&identity).await?;
+    if namespaces.is_empty() {
+        let why = format!("{} may not create applications", identity.name());
+        return Err(Problem::refused(&why));
+    }
     let content = html! {
         h1 { "New application" }
         form .new .scripted data-fill="/new/preview" {
             label { "Name" input name="name" required pattern=(NAME) maxlength="253"; }
             label { "Namespace of the Application" select name="home" {
-                @for namespace in &api.about().namespaces { option { (namespace) } }
+                @for namespace in &namespaces { option { (namespace) } }
             } }
             label { "Project" input name="project" placeholder="default" maxlength="253"; }
             label { "Repository" input name="repoURL" type="url" required placeholder="https://github.com/org/repo"; }

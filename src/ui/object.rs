@@ -94,7 +94,7 @@ fn live_actions(target: &str, live: &Object, may: &LiveRights) -> Markup {
     html! {
         div .actions {
             @if workload && may.patch { (layout::button("Restart", target, r#"{"restart":{}}"#)) }
-            @if scales(kind) && may.patch { (scale_dialog(target, live)) }
+            @if scales(kind) && may.scale { (scale_dialog(target, live)) }
             @if may.delete { (delete_live(target, live.name())) }
         }
     }

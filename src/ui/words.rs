@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use crate::crd::{Health, HealthCode, OperationPhase, SyncCode};
+use crate::text::is_unseen;
 
 /// Characters of a line that are shown.
 const LINE: usize = 2000;
@@ -13,23 +14,18 @@ const LINE: usize = 2000;
 /// A page whose every character can be seen: what turns texts round, hides in them or moves a
 /// cursor is written as a number. All pages pass here, so that no text is forgotten.
 pub(super) fn visible(page: String) -> String {
-    if !page.contains(is_unseen) {
+    let hidden = |c: char| is_unseen(c) && !matches!(c, '\n' | '\t' | '\r');
+    if !page.contains(hidden) {
         return page;
     }
     let mut seen = String::with_capacity(page.len());
     for c in page.chars() {
-        match is_unseen(c) {
+        match hidden(c) {
             true => seen.push_str(&format!("[U+{:04X}]", u32::from(c))),
             false => seen.push(c),
         }
     }
     seen
-}
-
-fn is_unseen(c: char) -> bool {
-    let bidi =
-        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    bidi || (c.is_control() && !matches!(c, '\n' | '\t' | '\r'))
 }
 
 /// A line without what would make it endless.

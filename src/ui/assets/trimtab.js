@@ -9,10 +9,17 @@
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const state = (text) => { const it = $("#state"); if (it) it.textContent = text; };
 
+  // What turns texts round, hides in them or moves a cursor is written as a number, as the server
+  // does it for pages.
+  const unseen = new RegExp("[\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u2064\\u2066-\\u206f" +
+    "\\ufeff\\u{e0000}-\\u{e007f}\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f]", "gu");
+  const visible = (text) => text.replace(unseen, (c) =>
+    `[U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}]`);
+
   let timer;
   const notice = (text, bad) => {
     const box = $("#notice");
-    box.textContent = text;
+    box.textContent = visible(text);
     box.classList.toggle("bad", Boolean(bad));
     box.hidden = false;
     clearTimeout(timer);
@@ -37,16 +44,20 @@
     }
   }
   function replace(content) {
-    const open = all("details[open] > summary").map((it) => it.textContent);
+    const named = (it) => it.dataset.key || $("summary", it).textContent;
+    const opened = new Map(all("#content details").map((it) => [named(it), it.open]));
+    const boxes = "#content .graph, #content .scroll, #content .code";
+    const scrolled = all(boxes).map((it) => [it.scrollLeft, it.scrollTop]);
     const focused = document.activeElement?.name;
     const typed = document.activeElement?.value;
     const log = $("[data-log]");
     const zoom = $(".graph svg")?.getAttribute("width");
     $("#content").replaceChildren(...[...content.childNodes].map((it) => document.adoptNode(it)));
-    for (const it of all("details > summary")) if (open.includes(it.textContent)) it.parentNode.open = true;
+    for (const it of all("#content details")) if (opened.has(named(it))) it.open = opened.get(named(it));
     const fresh = $("[data-log]");
     if (log && fresh && log.dataset.log === fresh.dataset.log) fresh.replaceWith(log);
     if (zoom && $(".graph svg")) scale(Number(zoom) / Number($(".graph svg").getAttribute("width")));
+    all(boxes).forEach((it, n) => { if (scrolled[n]) [it.scrollLeft, it.scrollTop] = scrolled[n]; });
     if (focused) {
       const field = $(`[name="${CSS.escape(focused)}"]`);
       if (field) { field.focus(); if (field.type === "search") field.value = typed; }
@@ -75,6 +86,9 @@
     source.addEventListener("error", () => state("offline, trying again"));
     for (const kind of ["application", "gone", "resync"]) source.addEventListener(kind, refreshSoon);
     addEventListener("pagehide", () => source.close());
+    // The stream tells of the application; its pods and events are looked at while somebody looks.
+    const idle = () => !document.hidden && getSelection().isCollapsed;
+    if (about) setInterval(() => { if (idle()) refreshSoon(); }, 5000);
   }
 
   async function send(method, to, body) {
@@ -139,7 +153,7 @@
       form.closest("dialog").close();
       notice(answer.done);
       if (remove) location.assign("/");
-    } catch (problem) { error.textContent = problem.message; error.hidden = false; }
+    } catch (problem) { error.textContent = visible(problem.message); error.hidden = false; }
     go.disabled = false;
     refreshSoon();
   });
@@ -186,18 +200,13 @@
     follow(box);
   }
 
-  // What turns texts round, hides in them or moves a cursor is written as a number.
-  const unseen = /[\u200e\u200f\u202a-\u202e\u2066-\u2069\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
-  const visible = (text) => text.replace(unseen, (c) =>
-    `[U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}]`);
-
   // The log of a container, as it is written. Old lines go when there are too many.
   async function follow(box) {
     if (box.dataset.began) return;
     box.dataset.began = "1";
     try {
       const answer = await fetch(box.dataset.log);
-      if (!answer.ok) { box.textContent = (await answer.json()).error; return; }
+      if (!answer.ok) { box.textContent = visible((await answer.json()).error); return; }
       const mine = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       reader = mine;
       for (;;) {
@@ -224,7 +233,7 @@
       if (!answer.ok) throw new Error((await answer.json()).error);
       const made = new DOMParser().parseFromString(policy.createHTML(await answer.text()), "text/html");
       box.replaceChildren(...[...made.body.childNodes].map((it) => document.adoptNode(it)));
-    } catch (problem) { box.replaceChildren(); error.textContent = problem.message; error.hidden = false; }
+    } catch (problem) { box.replaceChildren(); error.textContent = visible(problem.message); error.hidden = false; }
     go.disabled = false;
   }
 
