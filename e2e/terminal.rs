@@ -71,8 +71,8 @@ fn a_terminal_has_colours_and_its_width_and_a_pipe_has_neither() {
             ensure!(!shown.contains("\u{1b}["), "{name}: {shown}");
         }
         // Nobody reads to the end: that is no error.
-        let (code, shown) =
-            on_a_terminal(lab, 80, "list -A | head -1; test ${PIPESTATUS:-0} = 0", &[])?;
+        let line = "list -A | (exec <&-; sleep 1); exit ${PIPESTATUS[0]}";
+        let (code, shown) = on_a_terminal(lab, 80, line, &[("SHELL", "/bin/bash")])?;
         ensure!(code == 0 && !shown.contains("error"), "{code} {shown}");
         Ok(())
     });
@@ -130,6 +130,85 @@ fn who_stops_waiting_does_not_stop_the_sync() {
             .patch(&format!("{pod}/status"), &json!({"status": ready}))
             .await?;
         app.value("z", Some("1")).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_terminal_shows_how_far_it_is_and_a_deletion_is_waited_for() {
+    story(|lab| async move {
+        let app = lab.given("told").await?;
+        let commit_id = app.commit(&[("map.yaml", Some(&config_map("map", "1")))])?;
+        app.create(&app.application()).await?;
+        app.synced(&commit_id).await?;
+        let (code, shown) = on_a_terminal(lab, 80, "refresh told --wait", &[])?;
+        ensure!(
+            code == 0 && shown.contains("told: requested"),
+            "{code} {shown}"
+        );
+        // The line is taken back when there is a result.
+        ensure!(
+            shown.contains("\u{1b}[") || shown.contains('\r'),
+            "{shown:?}"
+        );
+        let held = json!({"metadata": {"finalizers": ["lab/held"]}});
+        app.cluster.patch(&app.map("map"), &held).await?;
+        let line = "delete told --cascade background --yes --wait --timeout 2s";
+        let (code, shown) = on_a_terminal(lab, 200, line, &[])?;
+        ensure!(
+            code == 2 && shown.contains("is on its way out"),
+            "{code} {shown}"
+        );
+        let free = json!({"metadata": {"finalizers": null}});
+        app.cluster.patch(&app.map("map"), &free).await?;
+        let (code, shown) = on_a_terminal(lab, 80, "delete told --yes --wait", &[])?;
+        // It may be gone already.
+        let gone = shown.contains("is gone") || shown.contains("no application");
+        ensure!(gone && (code == 0 || code == 2), "{code} {shown}");
+        ensure!(
+            app.cluster.find(&app.path()).await?.is_none(),
+            "it is there"
+        );
+        Ok(())
+    });
+}
+
+/// Each shell takes the script, and bash completes a verb and a flag by it.
+#[test]
+fn shells_complete_what_is_typed() {
+    story(|lab| async move {
+        let program = binary();
+        let directory = lab.guardian.directory();
+        for (shell, check) in [("bash", "-n"), ("zsh", "-n"), ("fish", "--no-execute")] {
+            let script = Command::new(&program)
+                .args(["completion", shell])
+                .output()?;
+            let file = directory.join(format!("completion.{shell}"));
+            std::fs::write(&file, &script.stdout)?;
+            let read = Command::new(shell)
+                .arg(check)
+                .arg(&file)
+                .output()
+                .with_context(|| format!("{shell}: hack/test installs it"))?;
+            ensure!(read.status.success(), "{shell}: {read:?}");
+        }
+        let complete = |words: &str| -> Result<String> {
+            let script = directory.join("completion.bash");
+            let line = format!(
+                "source {}; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _trimtab \
+                 trimtab \"${{COMP_WORDS[COMP_CWORD]}}\" x; echo \"${{COMPREPLY[@]}}\"",
+                script.display()
+            );
+            let run = Command::new("bash").args(["-c", &line]).output()?;
+            Ok(String::from_utf8_lossy(&run.stdout).trim().to_owned())
+        };
+        ensure!(
+            complete("trimtab roll")? == "rollback",
+            "{}",
+            complete("trimtab roll")?
+        );
+        let flags = complete("trimtab sync --dry")?;
+        ensure!(flags == "--dry-run", "{flags}");
         Ok(())
     });
 }

@@ -1,10 +1,14 @@
 //! `trimtab delete`.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 
+use super::follow::{Stage, follow_to_its_end};
 use super::output::print;
+use super::target::patience;
 use super::{Outcome, target};
-use crate::crd::{Cascade, read};
+use crate::crd::{Application, Cascade, read};
 
 /// Delete an Application, with its objects or without them
 #[derive(Debug, clap::Args)]
@@ -14,6 +18,7 @@ CustomResourceDefinitions, the created namespace and objects with Delete=false a
 
 Examples:
   trimtab delete shop --cascade background --yes
+  trimtab delete shop --yes --wait             and wait until it is gone
   trimtab delete shop --cascade orphan --yes")]
 pub(super) struct Args {
     /// The application's name
@@ -24,6 +29,12 @@ pub(super) struct Args {
     /// Do it; without this it only says what would go
     #[arg(short, long)]
     yes: bool,
+    /// Wait until it is gone
+    #[arg(short, long)]
+    wait: bool,
+    /// How long to wait
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = patience)]
+    timeout: Duration,
     #[command(flatten)]
     target: target::Args,
 }
@@ -51,6 +62,20 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
             .await?;
     }
     target.applications.delete(&application).await?;
-    print(&format!("deleted {name}; {objects}\n"))?;
+    if !args.wait {
+        print(&format!("deleted {name}; {objects}\n"))?;
+        return Ok(Outcome::Done);
+    }
+    follow_to_its_end(&target, name, args.timeout, far).await?;
+    print(&format!("{name} is gone\n"))?;
     Ok(Outcome::Done)
+}
+
+/// How far a deletion is.
+fn far(application: &Application, _: bool) -> Stage {
+    let mut conditions = application.status.conditions.iter();
+    match conditions.find(|condition| condition.type_ == "Deleting") {
+        Some(condition) => Stage::Running(condition.message.clone()),
+        None => Stage::Requested,
+    }
 }

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 use super::link::{self, Role};
-use super::output::{complain, print};
+use super::output::{DataFormat, Format, complain, print, print_data};
 use super::text::{lines, one_line, short_revision};
 use super::words::{health_words, verdict};
 use super::{Outcome, target};
@@ -19,12 +19,16 @@ Ends with 1 when the application is OutOfSync or Degraded.
 Examples:
   trimtab explain shop
   trimtab explain shop web             one object: which fields differ, and who wrote them
-  trimtab explain shop Deployment/web")]
+  trimtab explain shop Deployment/web
+  trimtab explain shop -o json")]
 pub(super) struct Args {
     /// The application's name
     application: String,
     /// One object of it: NAME or KIND/NAME
     resource: Option<String>,
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t)]
+    output: DataFormat,
     #[command(flatten)]
     target: target::Args,
     #[command(flatten)]
@@ -44,7 +48,11 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
             "the agent has not looked at it yet; is it running, and does it keep this namespace?",
         );
     }
-    print(&explained(&application))?;
+    let format = Format::from(args.output);
+    match format.is_data() {
+        true => print_data(&explain(&application), format)?,
+        false => print(&explained(&application))?,
+    }
     Ok(verdict(&application))
 }
 
@@ -94,7 +102,11 @@ async fn explain_object(args: &Args, resource: &str) -> Result<Outcome> {
     if found["hidden"].as_u64().is_some_and(|hidden| hidden > 0) {
         text.push_str("This account may not see what is live.\n");
     }
-    print(&text)?;
+    let format = Format::from(args.output);
+    match format.is_data() {
+        true => print_data(&found, format)?,
+        false => print(&text)?,
+    }
     let synced = rows.iter().all(|row| row.status == SyncCode::Synced);
     Ok(if synced {
         Outcome::Done

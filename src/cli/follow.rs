@@ -78,6 +78,19 @@ pub(super) async fn follow(
     patience: Duration,
     stage: impl Fn(&Application, bool) -> Stage,
 ) -> Result<Object> {
+    match follow_to_its_end(target, name, patience, stage).await? {
+        Some(object) => Ok(object),
+        None => bail!("application \"{name}\" was deleted meanwhile"),
+    }
+}
+
+/// The same; none when the Application is gone before.
+pub(super) async fn follow_to_its_end(
+    target: &Target,
+    name: &str,
+    patience: Duration,
+    stage: impl Fn(&Application, bool) -> Stage,
+) -> Result<Option<Object>> {
     let deadline = Instant::now() + patience;
     let mut progress = Progress::new();
     let mut began = false;
@@ -91,7 +104,7 @@ pub(super) async fn follow(
         };
         let object = match change {
             Some(Ok(Some(object))) => object,
-            Some(Ok(None)) => bail!("application \"{name}\" was deleted meanwhile"),
+            Some(Ok(None)) => return Ok(None),
             Some(Err(error)) if error.is_passing() => {
                 progress.say(&format!("{name}: {error}, trying again"));
                 continue;
@@ -106,7 +119,7 @@ pub(super) async fn follow(
                 progress.say(&format!("{name}: {doing}"));
                 far = format!("it is still at: {doing}");
             }
-            Stage::Over => return Ok(object),
+            Stage::Over => return Ok(Some(object)),
             Stage::Replaced => bail!("another operation on \"{name}\" took the place of this one"),
         }
     }

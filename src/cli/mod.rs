@@ -208,6 +208,30 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// What the page for people who know other tools says of our commands.
+    #[test]
+    fn the_commands_of_the_documentation_are_there() {
+        let page = include_str!("../../docs/commands.md");
+        let command = Cli::command();
+        let mut told = Vec::new();
+        let quoted = page.split('`').skip(1).step_by(2);
+        for line in quoted.filter_map(|quoted| quoted.strip_prefix("trimtab ")) {
+            let mut words = line.split_whitespace();
+            let verb = words.next().unwrap();
+            let found = command.find_subcommand(verb);
+            let found = found.unwrap_or_else(|| panic!("there is no trimtab {verb}"));
+            told.push(verb);
+            for flag in words.filter_map(|word| word.strip_prefix("--")) {
+                let known = found.get_arguments().any(|it| it.get_long() == Some(flag));
+                assert!(known, "trimtab {verb} has no --{flag}");
+            }
+        }
+        for verb in command.get_subcommands().map(clap::Command::get_name) {
+            let known = told.contains(&verb) || matches!(verb, "agent" | "help");
+            assert!(known, "docs/commands.md does not tell of trimtab {verb}");
+        }
+    }
+
     #[test]
     fn every_verb_has_help_with_an_example() {
         for verb in Cli::command().get_subcommands() {

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use super::chosen::Chosen;
 use super::operate::requester;
-use super::output::print;
+use super::output::{DataFormat, Format, print, print_data};
 use super::target::patience;
 use super::{Outcome, target};
+use crate::api::stored;
 use crate::cluster::Error;
 use crate::object::rfc3339_after;
 
@@ -33,6 +34,9 @@ pub(super) struct PauseArgs {
     /// Why, for others who look
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
+    /// How to show the result
+    #[arg(short, long, value_enum, default_value_t)]
+    output: DataFormat,
     #[command(flatten)]
     target: target::Args,
 }
@@ -46,6 +50,9 @@ Examples:
 pub(super) struct ResumeArgs {
     #[command(flatten)]
     chosen: Chosen,
+    /// How to show the result
+    #[arg(short, long, value_enum, default_value_t)]
+    output: DataFormat,
     #[command(flatten)]
     target: target::Args,
 }
@@ -65,8 +72,8 @@ pub(super) async fn pause(args: PauseArgs) -> Result<Outcome> {
         format!("until {until}")
     });
     for name in args.chosen.names(&target).await? {
-        set(&target, &name, "pause", &pause).await?;
-        print(&format!("paused {name} {until}\n"))?;
+        let paused = set(&target, &name, "pause", &pause).await?;
+        tell(&paused, args.output, &format!("paused {name} {until}\n"))?;
     }
     Ok(Outcome::Done)
 }
@@ -74,18 +81,26 @@ pub(super) async fn pause(args: PauseArgs) -> Result<Outcome> {
 pub(super) async fn resume(args: ResumeArgs) -> Result<Outcome> {
     let target = args.target.open().await?;
     for name in args.chosen.names(&target).await? {
-        set(&target, &name, "resume", &Value::Null).await?;
-        print(&format!("resumed {name}\n"))?;
+        let resumed = set(&target, &name, "resume", &Value::Null).await?;
+        tell(&resumed, args.output, &format!("resumed {name}\n"))?;
     }
     Ok(Outcome::Done)
 }
 
-async fn set(target: &target::Target, name: &str, doing: &str, pause: &Value) -> Result<()> {
+fn tell(object: &Value, format: DataFormat, text: &str) -> Result<()> {
+    let format = Format::from(format);
+    match format.is_data() {
+        true => print_data(object, format),
+        false => Ok(print(text)?),
+    }
+}
+
+async fn set(target: &target::Target, name: &str, doing: &str, pause: &Value) -> Result<Value> {
     let key = target.key(name);
     let doing = format!("{doing} application {key}");
     let patch = json!({"spec": {"pause": pause}});
     match target.applications.patch(&key, &doing, &patch).await {
         Err(Error::NotFound { .. }) => Err(target.missing(name).await),
-        patched => Ok(patched.map(drop)?),
+        patched => Ok(stored(patched?)),
     }
 }

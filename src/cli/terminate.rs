@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::operate::requester;
-use super::output::print;
+use super::output::{DataFormat, Format, print, print_data};
 use super::{Outcome, target};
 use crate::cluster::Error;
 use crate::crd::{InitiatedBy, Operation};
@@ -19,6 +19,9 @@ Examples:
 pub(super) struct Args {
     /// The application's name
     application: String,
+    /// How to show the result
+    #[arg(short, long, value_enum, default_value_t)]
+    output: DataFormat,
     #[command(flatten)]
     target: target::Args,
 }
@@ -35,7 +38,7 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
         ..Operation::default()
     };
     let key = target.key(name);
-    match target
+    let requested = match target
         .applications
         .request_operation(&key, &operation)
         .await
@@ -43,6 +46,10 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
         Err(Error::NotFound { .. }) => return Err(target.missing(name).await),
         requested => requested?,
     };
-    print(&format!("requested the end of the sync of {name}\n"))?;
+    let format = Format::from(args.output);
+    match format.is_data() {
+        true => print_data(&requested, format)?,
+        false => print(&format!("requested the end of the sync of {name}\n"))?,
+    }
     Ok(Outcome::Done)
 }

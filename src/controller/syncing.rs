@@ -405,9 +405,10 @@ fn summary(state: &State, running: &Running) -> String {
         .desired
         .as_ref()
         .map_or(0, |desired| desired.objects.len());
-    let mut message = match count {
-        0 => "nothing to change".to_owned(),
-        count => format!("{count} of {} objects {verb}", objects.max(count)),
+    let mut message = match (count, &running.namespace) {
+        (0, Some(namespace)) => format!("the namespace {}", namespace.message),
+        (0, None) => "nothing to change".to_owned(),
+        (count, _) => format!("{count} of {} objects {verb}", objects.max(count)),
     };
     if hooks > 0 {
         let verb = if running.sync.dry_run {
