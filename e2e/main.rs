@@ -30,6 +30,7 @@ mod hostile;
 mod ignoring;
 mod installation;
 mod limits;
+mod looking;
 mod namespaces;
 mod oidc;
 mod options;

@@ -1,6 +1,6 @@
 //! Applications: the list, one of them, and what differs.
 
-use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Extension, Json,
@@ -11,41 +11,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::filter::{Filter, health_name};
 use super::{About, Api, Counts, Explanation, Identity, Problem, explain};
 use crate::controller::{Against, Inspection, Summary};
-use crate::crd::{Application, ApplicationKey, SyncCode};
+use crate::crd::{Application, ApplicationKey};
 use crate::object::{Object, ResourceKey, redact_url, rfc3339};
 
 /// Applications of one answer.
 const MOST: usize = 5000;
-
-/// What is chosen of the list.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Filter {
-    /// Part of the name, repository, path or destination.
-    pub(crate) q: String,
-    /// Synced, OutOfSync or Unknown.
-    pub(crate) sync: String,
-    /// Healthy, Progressing, Suspended, Missing, Degraded or Unknown.
-    pub(crate) health: String,
-    /// The address of the repository.
-    pub(crate) repository: String,
-    /// The namespace of the Application.
-    pub(crate) namespace: String,
-    /// The namespace that it goes to.
-    pub(crate) destination: String,
-    pub(crate) project: String,
-    /// `name=value`.
-    pub(crate) label: String,
-    pub(crate) paused: Option<bool>,
-    /// By name when not given; `worst` health and sync first, or the most `recent` sync.
-    pub(crate) sort: String,
-    /// How many to pass over.
-    pub(crate) offset: usize,
-    /// How many to answer with, at most 5000.
-    pub(crate) limit: Option<usize>,
-}
 
 /// A list of applications.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -373,72 +346,4 @@ pub(crate) fn stored(application: Application) -> Value {
         *url = redact_url(text).into();
     }
     object
-}
-
-fn health_name(summary: &Summary) -> String {
-    summary
-        .health
-        .map_or_else(|| "Unknown".to_owned(), |health| health.to_string())
-}
-
-impl Filter {
-    /// Brings applications, which come by name, into the order that is asked for.
-    fn order(&self, all: &mut [Arc<Summary>]) -> Result<(), Problem> {
-        match self.sort.as_str() {
-            "" | "name" => {}
-            "worst" => all.sort_by_key(|it| Reverse((it.health, it.sync != SyncCode::Synced))),
-            "recent" => all.sort_by(|a, b| b.operated_at.cmp(&a.operated_at)),
-            other => {
-                return Err(Problem::wrong(format!(
-                    "sort is name, worst or recent, not \"{other}\""
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether an application is meant.
-    fn takes(&self, summary: &Summary) -> bool {
-        let is = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
-        let label = |pair: &str| match pair.split_once('=') {
-            Some((name, value)) => summary.labels.get(name).is_some_and(|it| it == value),
-            None => summary.labels.contains_key(pair),
-        };
-        let words = self.q.to_lowercase();
-        let found = |text: &str| text.to_lowercase().contains(&words);
-        is(&self.sync, &summary.sync.to_string())
-            && is(&self.health, &health_name(summary))
-            && is(&self.repository, &summary.repository)
-            && is(&self.namespace, &summary.namespace)
-            && is(&self.destination, &summary.destination)
-            && is(&self.project, &summary.project)
-            && (self.label.is_empty() || label(&self.label))
-            && self.paused.is_none_or(|paused| paused == summary.paused)
-            && (found(&summary.name)
-                || found(&summary.repository)
-                || found(&summary.path)
-                || found(&summary.destination))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_order_that_nobody_knows_is_refused() {
-        for (sort, known) in [
-            ("", true),
-            ("name", true),
-            ("worst", true),
-            ("recent", true),
-            ("x", false),
-        ] {
-            let filter = Filter {
-                sort: sort.to_owned(),
-                ..Filter::default()
-            };
-            assert_eq!(filter.order(&mut []).is_ok(), known, "{sort}");
-        }
-    }
 }

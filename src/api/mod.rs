@@ -5,6 +5,7 @@ mod actions;
 mod applications;
 mod body;
 mod explain;
+mod filter;
 mod guard;
 mod identity;
 mod live;
@@ -36,8 +37,9 @@ use logins::Logins;
 use permission::Permissions;
 
 pub(crate) use actions::Proposal;
-pub(crate) use applications::{Commit, DiffQuery, Filter, List, Visible, stored};
+pub(crate) use applications::{Commit, DiffQuery, List, Visible, stored};
 pub(crate) use explain::{Explanation, explain};
+pub(crate) use filter::Filter;
 pub(crate) use identity::{AUDIENCE, Identity};
 pub(crate) use live::{EventRow, LiveRights, ObjectQuery};
 pub(crate) use logins::{LOGIN_COOKIE, PATIENCE};

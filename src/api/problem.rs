@@ -137,8 +137,10 @@ impl IntoResponse for Problem {
             status if status.is_server_error() => {
                 tracing::warn!(request, %status, error = self.message, "a request failed");
             }
-            // Who asks too often is not to fill the log.
-            StatusCode::TOO_MANY_REQUESTS => {}
+            // Who asks too often is not to fill the log, nor is everybody's first visit.
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::UNAUTHORIZED => {
+                tracing::debug!(request, status = %self.status, error = self.message, "refused");
+            }
             status => tracing::info!(request, %status, error = self.message, "refused"),
         }
         let body = ErrorBody {

@@ -16,8 +16,8 @@ use serde_json::{Map, Value};
 use crate::crd::{RollbackOperation, SyncOperation};
 
 use super::{
-    Api, Need, Problem, actions, applications, guard, live, openapi, repositories, stream, tree,
-    webhooks,
+    Api, Filter, Need, Problem, actions, applications, guard, live, openapi, repositories, stream,
+    tree, webhooks,
 };
 
 /// Bytes of the body of a request; manifests to compare are the largest.
@@ -126,7 +126,7 @@ fn general() -> Vec<Route> {
             "Applications that the caller may list",
             applications::list,
         )
-        .query::<applications::Filter>()
+        .query::<Filter>()
         .answer::<applications::List>(),
         Route::new(
             get.clone(),

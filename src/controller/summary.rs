@@ -45,7 +45,7 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    pub(super) fn of(application: &Application) -> Self {
+    pub(crate) fn of(application: &Application) -> Self {
         let (spec, status) = (&application.spec, &application.status);
         let source = spec.source.clone().unwrap_or_default();
         let labels = application.object.get("/metadata/labels");

@@ -62,7 +62,8 @@ pub(super) async fn page(
                 h3 { "Log" }
                 (log_choices(live))
                 pre .log tabindex="0" aria-label="Log" data-log={ (head.action("logs"))
-                    "?follow=true&resourceNamespace=" (key.namespace) "&resource=" (key.name) } {}
+                    "?follow=true&resourceNamespace=" (key.namespace) "&resource=" (key.name)
+                    "&container=" (default_container(live)) } {}
                 noscript { p { "The log needs the script; " code { "kubectl logs" } " does not." } }
             }
         }
@@ -100,23 +101,35 @@ fn live_actions(target: &str, live: &Object, may: &LiveRights) -> Markup {
     }
 }
 
+/// The containers of a pod, those that run first.
+fn containers(pod: &Object) -> Vec<&str> {
+    let lists = ["/spec/containers", "/spec/initContainers"];
+    let lists = lists
+        .iter()
+        .filter_map(|pointer| pod.get(pointer)?.as_array());
+    lists
+        .flatten()
+        .filter_map(|it| it["name"].as_str())
+        .collect()
+}
+
+/// The container whose log is shown when nobody chose one, as kubectl does it.
+fn default_container(pod: &Object) -> &str {
+    let all = containers(pod);
+    let named = pod.annotation("kubectl.kubernetes.io/default-container");
+    let named = named.filter(|name| all.contains(name));
+    named.or(all.first().copied()).unwrap_or_default()
+}
+
 /// Which log is shown: the script puts these into its request.
 fn log_choices(pod: &Object) -> Markup {
-    let names = |pointer: &str| {
-        let containers = pod
-            .get(pointer)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
-        let names = containers.filter_map(|it| it["name"].as_str());
-        names.map(str::to_owned).collect::<Vec<_>>()
-    };
-    let mut containers = names("/spec/containers");
-    containers.extend(names("/spec/initContainers"));
+    let chosen = default_container(pod);
     html! {
         form .filters .scripted data-log-choices {
             label { "Container" select name="container" {
-                @for name in &containers { option value=(name) { (name) } }
+                @for name in containers(pod) {
+                    option value=(name) selected[name == chosen] { (name) }
+                }
             } }
             label { "Last lines" select name="tail" {
                 @for lines in ["500", "100", "2000"] { option { (lines) } }
@@ -165,4 +178,32 @@ fn delete_live(target: &str, name: &str) -> Markup {
         input type="hidden" name="delete" value="{}" data-json;
     };
     layout::dialog("delete-live", "Delete object…", &send, &fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_log_is_that_of_the_container_that_kubectl_takes() {
+        let pod = |annotations: Value| {
+            let containers = [json!({"name": "one"}), json!({"name": "two"})];
+            let pod = json!({
+                "apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": annotations},
+                "spec": {"containers": containers, "initContainers": [{"name": "first"}]},
+            });
+            Object::new(pod).unwrap()
+        };
+        let name = "kubectl.kubernetes.io/default-container";
+        for (annotations, expected) in [
+            (json!({}), "one"),
+            (json!({name: "two"}), "two"),
+            (json!({name: "gone"}), "one"),
+        ] {
+            assert_eq!(default_container(&pod(annotations)), expected);
+        }
+        assert_eq!(containers(&pod(json!({}))), ["one", "two", "first"]);
+    }
 }
