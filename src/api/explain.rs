@@ -45,6 +45,9 @@ fn advice(type_: &str) -> &'static str {
         "FightDetected" => {
             "take the field out of the source, or name the manager in ignoreDifferences"
         }
+        "SyncOptionWarning" => "take the option out; it says what happens instead",
+        "RepeatedResourceWarning" => "take all but one of them out of the source",
+        "Deleting" => "it goes on by itself; what waits for a person says so",
         "SharedResourceWarning" => "take the object out of one of the two sources",
         "RolledBack" => "`trimtab rollback --undo` ends it",
         "Paused" => "`trimtab resume` ends it",
@@ -207,6 +210,49 @@ mod tests {
     use super::*;
     use crate::crd::read;
     use crate::object::Object;
+
+    /// Every type of condition there is.
+    const TYPES: [&str; 17] = [
+        "InvalidSpecError",
+        "SourceError",
+        "ComparisonError",
+        "RolledBack",
+        "ReadError",
+        "SyncError",
+        "PruneHeld",
+        "PruneRefused",
+        "HistoryWarning",
+        "FightDetected",
+        "SharedResourceWarning",
+        "SyncOptionWarning",
+        "RepeatedResourceWarning",
+        "Paused",
+        "WaitingForDependency",
+        "SyncWindow",
+        "Deleting",
+    ];
+
+    #[test]
+    fn every_condition_has_advice_and_is_documented() {
+        let page = include_str!("../../docs/applications.md");
+        let makes = include_str!("../controller/conditions.rs");
+        let made = makes.matches("(\"").count();
+        assert!(made >= 10, "{made}");
+        for type_ in TYPES {
+            assert!(!advice(type_).is_empty(), "{type_}");
+            assert!(
+                page.contains(&format!("`{type_}`")),
+                "{type_} is in no page"
+            );
+        }
+        for line in makes
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("(\""))
+        {
+            let type_ = line.split('"').next().unwrap();
+            assert!(TYPES.contains(&type_), "{type_} is not in the table");
+        }
+    }
 
     #[test]
     fn a_failed_sync_says_when_it_is_tried_again() {
