@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::given::{config_map, story};
 use crate::lab::browser::{Browser, Look};
+use crate::looking::pages;
 use crate::pages::logged_in;
 
 /// The script that `hack/browser` fetched.
@@ -64,7 +65,6 @@ fn nothing_serious_stands_in_the_way_in_light_and_in_the_dark() {
         let edit = json!({"data": {"value": "by hand"}});
         app.cluster.patch(&app.map("a"), &edit).await?;
         let axe = axe()?;
-        let object = "group=&version=v1&kind=ConfigMap&resourceNamespace=accessible&resource=a";
         let page = "/applications/trimtab/accessible";
         for dark in [false, true] {
             let look = Look {
@@ -73,22 +73,7 @@ fn nothing_serious_stands_in_the_way_in_light_and_in_the_dark() {
             };
             let (browser, base) = logged_in(lab, "trimtab-admin", look).await?;
             let mut all = Vec::new();
-            for path in [
-                "/?q=accessible",
-                "/tiles?q=accessible",
-                "/repositories",
-                "/webhooks",
-                "/new",
-                "/about",
-                page,
-                &format!("{page}?view=list"),
-                &format!("{page}/diff"),
-                &format!("{page}/diff?view=split"),
-                &format!("{page}/events"),
-                &format!("{page}/history"),
-                &format!("{page}/manifest"),
-                &format!("{page}/resource?{object}"),
-            ] {
+            for (path, _) in pages("accessible") {
                 browser.visit(&format!("{base}{path}")).await?;
                 browser.shows("Log out").await?;
                 let found = serious(&browser, &axe).await?;

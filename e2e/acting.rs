@@ -9,7 +9,7 @@ use crate::lab::{Expectation, eventually};
 use crate::pages::logged_in;
 
 /// Nothing was refused by the policy of the pages, and nothing failed.
-async fn quiet(browser: Browser) -> Result<()> {
+pub(crate) async fn quiet(browser: Browser) -> Result<()> {
     let complaints = browser.complaints().await?;
     ensure!(complaints.is_empty(), "{complaints:?}");
     browser.close().await

@@ -168,7 +168,7 @@ fn what_is_owned_goes_or_stays_as_the_policy_says() {
 #[test]
 fn an_inventory_that_cannot_be_read_holds_a_deletion_up() {
     story(|lab| async move {
-        let app = lab.given_in("unreadable", "unreading").await?;
+        let app = lab.given_in("unread-inventory", "unreading").await?;
         let agent = lab.agent_for("unreading", &[]).await?;
         let mut application = app.application();
         application["metadata"]["finalizers"] = json!(["trimtab.dev/resources-finalizer"]);

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::acting::quiet;
 use crate::given::{SOON, Story, config_map, story};
 use crate::lab::browser::{Browser, Look};
 use crate::lab::{Expectation, eventually};
@@ -18,13 +19,6 @@ async fn answers(browser: &Browser, script: &str, expected: Value) -> Result<()>
         })
     })
     .await
-}
-
-/// Nothing was refused by the policy of the pages, and nothing failed.
-async fn quiet(browser: Browser) -> Result<()> {
-    let complaints = browser.complaints().await?;
-    ensure!(complaints.is_empty(), "{complaints:?}");
-    browser.close().await
 }
 
 const SEARCH: &str = "return location.search";
@@ -126,21 +120,25 @@ fn a_log_follows_the_container_and_the_part_that_is_chosen() {
         }
         browser.visit(&pod_page(&app, &base).await?).await?;
         browser.shows("a line of a pod").await?;
-        // A page that is read anew keeps the log that it shows.
+        // A page that is read anew keeps the log that it shows, and what was chosen of it.
         browser
             .run("document.querySelector('[data-log]').kept = 1")
             .await?;
-        let edit = json!({"metadata": {"annotations": {"trimtab.dev/refresh": "normal"}}});
-        app.cluster.patch(&app.path(), &edit).await?;
+        let choose = "const it = document.querySelector('select[name=container]'); it.value = 'second'; \
+                      it.dispatchEvent(new Event('input', { bubbles: true }))";
+        browser.run(choose).await?;
         browser
-            .run("document.querySelector('#content').before = 1")
+            .run("document.querySelector('.headline').marked = 1")
             .await?;
-        answers(
-            &browser,
-            "return document.querySelector('[data-log]').kept ?? 0",
-            json!(1),
-        )
-        .await?;
+        let pause = json!({"spec": {"pause": {"by": "ann", "reason": "to be seen"}}});
+        app.cluster.patch(&app.path(), &pause).await?;
+        browser.shows("to be seen").await?;
+        let anew = "return document.querySelector('.headline').marked ?? 0";
+        answers(&browser, anew, json!(0)).await?;
+        let kept = "return document.querySelector('[data-log]').kept ?? 0";
+        answers(&browser, kept, json!(1)).await?;
+        let chosen = "return document.querySelector('select[name=container]').value";
+        answers(&browser, chosen, json!("second")).await?;
         quiet(browser).await
     });
 }
@@ -190,6 +188,28 @@ fn a_tree_is_scaled_and_tells_waves_and_a_push_is_seen_stage_by_stage() {
     });
 }
 
+/// Every page about an application with one ConfigMap `a` that a hand changed, and a word of each.
+pub(crate) fn pages(app: &str) -> Vec<(String, &'static str)> {
+    let page = format!("/applications/trimtab/{app}");
+    let object = format!("group=&version=v1&kind=ConfigMap&resourceNamespace={app}&resource=a");
+    vec![
+        (format!("/?q={app}"), "OutOfSync"),
+        (format!("/tiles?q={app}"), "As a table"),
+        ("/repositories".to_owned(), "Repositories"),
+        ("/webhooks".to_owned(), "Address"),
+        ("/about".to_owned(), "memory"),
+        ("/new".to_owned(), "New application"),
+        (page.clone(), "ConfigMap"),
+        (format!("{page}?view=list"), "ConfigMap"),
+        (format!("{page}/diff"), "by hand"),
+        (format!("{page}/diff?view=split"), "by hand"),
+        (format!("{page}/events"), "Reason"),
+        (format!("{page}/history"), "Deployments"),
+        (format!("{page}/manifest"), "targetRevision"),
+        (format!("{page}/resource?{object}"), "by hand"),
+    ]
+}
+
 /// Every page fits a phone, and says the same without a script.
 #[test]
 fn every_page_fits_a_phone_and_needs_no_script() {
@@ -206,24 +226,7 @@ fn every_page_fits_a_phone_and_needs_no_script() {
             status["sync"]["status"] == "OutOfSync"
         })
         .await?;
-        let page = "/applications/trimtab/everywhere";
-        let object = "group=&version=v1&kind=ConfigMap&resourceNamespace=everywhere&resource=a";
-        let pages = [
-            ("/?q=everywhere".to_owned(), "everywhere"),
-            ("/tiles?q=everywhere".to_owned(), "everywhere"),
-            ("/repositories".to_owned(), "everywhere"),
-            ("/webhooks".to_owned(), "Address"),
-            ("/about".to_owned(), "memory"),
-            ("/new".to_owned(), "New application"),
-            (page.to_owned(), "ConfigMap"),
-            (format!("{page}?view=list"), "ConfigMap"),
-            (format!("{page}/diff"), "by hand"),
-            (format!("{page}/diff?view=split"), "by hand"),
-            (format!("{page}/events"), "Reason"),
-            (format!("{page}/history"), "Deployments"),
-            (format!("{page}/manifest"), "targetRevision"),
-            (format!("{page}/resource?{object}"), "by hand"),
-        ];
+        let pages = pages("everywhere");
         let phone = Look {
             size: Some((390, 844)),
             ..Look::default()

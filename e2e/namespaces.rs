@@ -87,13 +87,77 @@ fn its_labels_follow_the_application_and_those_of_others_stay() {
     });
 }
 
+#[test]
+fn several_applications_give_one_namespace_their_labels() {
+    story(|lab| async move {
+        let app = lab.given("labelling").await?;
+        // One describes the namespace itself, two ask for labels of it.
+        let described = "apiVersion: v1\nkind: Namespace\nmetadata: {name: labelling-made, labels: {of: manifest}}\n";
+        app.repository.commit(
+            "main",
+            &[
+                ("ns/ns.yaml", Some(described)),
+                ("one/a.yaml", Some(&config_map("a", "1"))),
+                ("two/b.yaml", Some(&config_map("b", "1"))),
+            ],
+            "a namespace and what goes into it",
+        )?;
+        let labels = ["manifest", "one", "two"];
+        for label in labels {
+            let mut application = match label {
+                "manifest" => app.application(),
+                _ => making(&app, "labelling-made"),
+            };
+            application["metadata"]["name"] = json!(format!("labelling-{label}"));
+            match label {
+                "manifest" => application["spec"]["source"]["path"] = json!("ns"),
+                label => {
+                    let wish = json!({"labels": {label: "yes"}});
+                    application["spec"]["syncPolicy"]["managedNamespaceMetadata"] = wish;
+                    application["spec"]["source"]["path"] = json!(label);
+                }
+            }
+            app.create(&application).await?;
+        }
+        labelled(&app, "labelling-made", "of", "manifest").await?;
+        labelled(&app, "labelling-made", "one", "yes").await?;
+        labelled(&app, "labelling-made", "two", "yes").await?;
+        // Nobody takes away what another gave, also when asked to look at everything.
+        for label in labels {
+            let path = app
+                .path()
+                .replace("/labelling", &format!("/labelling-{label}"));
+            let hard = json!({"metadata": {"annotations": {"trimtab.dev/refresh": "hard"}}});
+            app.cluster.patch(&path, &hard).await?;
+            eventually(&format!("{label} is Synced"), SOON, || async {
+                let live = app.cluster.get(&path).await?;
+                let asked = &live["metadata"]["annotations"]["trimtab.dev/refresh"];
+                Ok(
+                    match asked.is_null() && live["status"]["sync"]["status"] == "Synced" {
+                        true => Expectation::Met(()),
+                        false => Expectation::Pending(live["status"].to_string()),
+                    },
+                )
+            })
+            .await?;
+        }
+        let live = app.cluster.get("/api/v1/namespaces/labelling-made").await?;
+        let found = &live["metadata"]["labels"];
+        ensure!(
+            found["of"] == "manifest" && found["one"] == "yes" && found["two"] == "yes",
+            "{found}"
+        );
+        Ok(())
+    });
+}
+
 /// Without automation it is shown as the difference that it is.
 #[test]
 fn what_it_lacks_is_shown_and_a_sync_gives_it() {
     story(|lab| async move {
         reach::pod(lab).await?;
-        let app = lab.given("unlabelled").await?;
-        let mut application = making(&app, "unlabelled-made");
+        let app = lab.given("lacking-labels").await?;
+        let mut application = making(&app, "lacking-made");
         let policy = &mut application["spec"]["syncPolicy"];
         policy["automated"] = Value::Null;
         app.commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
@@ -108,9 +172,9 @@ fn what_it_lacks_is_shown_and_a_sync_gives_it() {
             lab,
             &dry_run,
             1,
-            &["Namespace", "unlabelled-made", "ConfigMap"],
+            &["Namespace", "lacking-made", "ConfigMap"],
         );
-        let namespace = "/api/v1/namespaces/unlabelled-made";
+        let namespace = "/api/v1/namespaces/lacking-made";
         ensure!(app.cluster.find(namespace).await?.is_none(), "it was made");
         trimtab_ends(lab, &["sync", &app.name, "--wait"], 0, &[]);
         let wish = json!({"spec": {"syncPolicy": {
@@ -130,15 +194,12 @@ fn what_it_lacks_is_shown_and_a_sync_gives_it() {
             lab,
             &diff,
             1,
-            &[
-                "Namespace unlabelled-made would be changed",
-                "+    team: shop",
-            ],
+            &["Namespace lacking-made would be changed", "+    team: shop"],
         );
         let explain = ["explain", app.name.as_str()];
-        trimtab_ends(lab, &explain, 1, &["Namespace unlabelled-made differs"]);
+        trimtab_ends(lab, &explain, 1, &["Namespace lacking-made differs"]);
         trimtab_ends(lab, &["sync", &app.name, "--wait"], 0, &[]);
-        labelled(&app, "unlabelled-made", "team", "shop").await?;
+        labelled(&app, "lacking-made", "team", "shop").await?;
         trimtab_ends(lab, &diff, 0, &[]);
         // It stays when the Application goes.
         app.cluster.delete(&app.path()).await?;

@@ -2,63 +2,7 @@
 
 use serde_json::json;
 
-use crate::given::{SOON, config_map, story};
-use crate::lab::{Expectation, eventually};
-
-#[test]
-fn killed_in_the_middle_of_a_sync_it_loses_and_doubles_nothing() {
-    story(|lab| async move {
-        let app = lab.given_in("killed", "killed-home").await?;
-        let mut agent = lab.agent_for("killed-home", &[]).await?;
-        let manifests: Vec<_> = (0..150)
-            .map(|n| {
-                (
-                    format!("m{n:03}.yaml"),
-                    config_map(&format!("m{n:03}"), "1"),
-                )
-            })
-            .collect();
-        let files: Vec<_> = manifests
-            .iter()
-            .map(|(path, content)| (path.as_str(), Some(content.as_str())))
-            .collect();
-        let commit_id = app.commit(&files)?;
-        app.create(&app.application()).await?;
-        let maps = "/api/v1/namespaces/killed/configmaps?labelSelector=trimtab.dev/application";
-        let count = || async {
-            anyhow::Ok(
-                app.cluster.get(maps).await?["items"]
-                    .as_array()
-                    .map_or(0, Vec::len),
-            )
-        };
-        eventually("some objects", SOON, || async {
-            let n = count().await?;
-            Ok(if n > 0 {
-                Expectation::Met(())
-            } else {
-                Expectation::Pending("none".into())
-            })
-        })
-        .await?;
-        agent.process.kill();
-        let created = count().await?;
-        assert!(created < 150, "it was too quick to be killed in the middle");
-        // Whatever was created is in the inventory that was written ahead.
-        let inventory = app.status().await?["inventory"]["entries"].clone();
-        assert_eq!(inventory.as_array().map_or(0, Vec::len), 150);
-
-        let agent = lab.agent_for("killed-home", &[]).await?;
-        let status = app.synced(&commit_id).await?;
-        assert_eq!(count().await?, 150);
-        assert_eq!(status["history"].as_array().unwrap().len(), 1);
-        let created_again = agent
-            .metric("trimtab_kube_requests_total", &["verb=\"apply\""])
-            .await?;
-        assert!(created_again <= 151.0, "{created_again} applies");
-        Ok(())
-    });
-}
+use crate::given::{config_map, story};
 
 #[test]
 fn restarted_it_applies_nothing_that_is_as_it_was() {

@@ -291,3 +291,129 @@ fn with_prune_last_what_goes_waits_for_the_health_of_what_comes() {
         app.value("old", None).await
     });
 }
+
+/// A request that comes while another one runs is next, and is not lost with the end of the first.
+#[test]
+fn what_is_asked_for_meanwhile_is_next() {
+    story(|lab| async move {
+        let app = lab.given("queued").await?;
+        let mut application = app.application();
+        application["spec"]["syncPolicy"] = json!({});
+        app.commit(&[
+            ("slow.yaml", Some(&slow("slow", 0))),
+            ("late.yaml", Some(&in_wave("late", "1", 1))),
+        ])?;
+        app.create(&application).await?;
+        app.becomes("OutOfSync", |status| {
+            status["sync"]["status"] == "OutOfSync"
+        })
+        .await?;
+        let ask = async |by: &str, sync: Value| {
+            let operation = json!({"operation": {
+                "sync": sync, "initiatedBy": {"username": by}, "info": [{"name": "by", "value": by}],
+            }});
+            app.cluster.patch(&app.path(), &operation).await.map(drop)
+        };
+        let by = |status: &Value, name: &str| {
+            status["operationState"]["operation"]["initiatedBy"]["username"] == name
+        };
+        ask("ann", json!({})).await?;
+        app.becomes("waiting for the Pod", |status| {
+            by(status, "ann")
+                && status["operationState"]["message"]
+                    .to_string()
+                    .contains("Pod")
+        })
+        .await?;
+        eventually("it is taken off", crate::given::SOON, || async {
+            let live = app.cluster.get(&app.path()).await?;
+            Ok(match live["operation"].is_null() {
+                true => Expectation::Met(()),
+                false => Expectation::Pending(live["operation"].to_string()),
+            })
+        })
+        .await?;
+        ask("ben", json!({"dryRun": true})).await?;
+        make_ready(&app, "slow").await?;
+        app.value("late", Some("1")).await?;
+        let status = app
+            .becomes("the second is over", |status| {
+                by(status, "ben") && status["operationState"]["finishedAt"].is_string()
+            })
+            .await?;
+        assert_eq!(status["operationState"]["phase"], "Succeeded");
+        let attempts = status["attempts"].to_string();
+        assert!(attempts.contains("ann"), "{attempts}");
+        Ok(())
+    });
+}
+
+/// Who wants to keep objects says so, also while a sync is on its way to delete them.
+#[test]
+fn what_is_to_stay_stays_also_when_it_is_said_during_a_sync() {
+    story(|lab| async move {
+        let app = lab.given("saved-late").await?;
+        let mut application = app.application();
+        application["spec"]["syncPolicy"]["syncOptions"] = json!(["PruneLast=true"]);
+        let first = app.commit(&[
+            ("old.yaml", Some(&config_map("old", "1"))),
+            ("keep.yaml", Some(&config_map("keep", "1"))),
+        ])?;
+        app.create(&application).await?;
+        app.synced(&first).await?;
+        let new = slow("new", 0);
+        app.push(&lab.agent, &[("old.yaml", None), ("new.yaml", Some(&new))])
+            .await?;
+        app.becomes("waiting for the Pod", |status| {
+            status["operationState"]["message"]
+                .to_string()
+                .contains("Pod")
+        })
+        .await?;
+        let keep =
+            json!({"spec": {"syncPolicy": {"syncOptions": ["PruneLast=true", "Prune=false"]}}});
+        app.cluster.patch(&app.path(), &keep).await?;
+        make_ready(&app, "new").await?;
+        app.becomes("the end of the sync", |status| {
+            status["operationState"]["phase"] == "Succeeded"
+        })
+        .await?;
+        app.value("old", Some("1")).await
+    });
+}
+
+#[test]
+fn a_sync_that_asks_for_confirmation_waits_for_it() {
+    story(|lab| async move {
+        let app = lab.given("asked-once").await?;
+        let mut application = app.application();
+        application["spec"]["syncPolicy"] = json!({});
+        app.commit(&[
+            ("old.yaml", Some(&config_map("old", "1"))),
+            ("keep.yaml", Some(&config_map("keep", "1"))),
+        ])?;
+        app.create(&application).await?;
+        let ask = async |sync: Value| {
+            app.cluster
+                .patch(&app.path(), &json!({"operation": {"sync": sync}}))
+                .await
+                .map(drop)
+        };
+        app.becomes("compared", |status| status["sync"]["status"] == "OutOfSync")
+            .await?;
+        ask(json!({})).await?;
+        app.value("old", Some("1")).await?;
+        let second = app.push(&lab.agent, &[("old.yaml", None)]).await?;
+        app.becomes("old is to go", |status| {
+            status["sync"]["revision"] == second.as_str() && status["sync"]["status"] == "OutOfSync"
+        })
+        .await?;
+        ask(json!({"prune": true, "syncOptions": ["Prune=confirm"]})).await?;
+        app.becomes("the end of the sync", |status| {
+            let state = &status["operationState"];
+            state["operation"]["sync"]["prune"] == true && state["finishedAt"].is_string()
+        })
+        .await?;
+        app.value("old", Some("1")).await
+    });
+}

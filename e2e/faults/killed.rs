@@ -123,6 +123,53 @@ fn at_every_write_it_loses_and_doubles_nothing() {
     });
 }
 
+/// Of a large first sync some objects are there when it dies, and all are in the inventory.
+#[test]
+fn in_the_middle_of_a_first_sync_it_knows_what_it_made() {
+    const OBJECTS: usize = 150;
+    story(|lab| async move {
+        let scene = Scene::of(lab, "killed").await?;
+        let mut agent = scene.agent().await?;
+        let manifests: Vec<_> = (0..OBJECTS)
+            .map(|n| {
+                (
+                    format!("m{n:03}.yaml"),
+                    Some(config_map(&format!("m{n:03}"), "1")),
+                )
+            })
+            .collect();
+        let commit_id = scene.app.commit(&borrowed(&manifests))?;
+        let mut held = scene
+            .gate
+            .hold(OBJECTS / 2, Side::Before, Asked::is_write_of_an_object);
+        scene.app.create(&scene.app.application()).await?;
+        held.wait().await?;
+        agent.process.kill();
+        drop(held);
+        let maps = "/api/v1/namespaces/killed/configmaps?labelSelector=trimtab.dev/application";
+        let count = async || {
+            let list = scene.app.cluster.get(maps).await?;
+            Ok::<_, anyhow::Error>(list["items"].as_array().map_or(0, Vec::len))
+        };
+        let created = count().await?;
+        ensure!(created > 0 && created < OBJECTS, "{created} were made");
+        let inventory = scene.app.status().await?["inventory"]["entries"].take();
+        let held = inventory.as_array().map_or(0, Vec::len);
+        ensure!(held == OBJECTS, "{held} are in the inventory");
+        scene.gate.unhold();
+        agent = scene.agent().await?;
+        let status = scene.app.synced(&commit_id).await?;
+        ensure!(count().await? == OBJECTS);
+        ensure!(status["history"].as_array().map_or(0, Vec::len) == 1);
+        let applies = agent
+            .metric("trimtab_kube_requests_total", &["verb=\"apply\""])
+            .await?;
+        // And the definition, and the bundle.
+        ensure!(applies <= OBJECTS as f64 + 2.0, "{applies} applies");
+        Ok(())
+    });
+}
+
 /// A hook, and an object that is applied after it.
 fn with_hook(round: usize) -> [(&'static str, String); 2] {
     let hook = format!(

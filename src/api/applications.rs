@@ -90,6 +90,11 @@ pub(crate) struct DiffQuery {
 }
 
 impl DiffQuery {
+    /// Whether every object is meant.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.resource.is_empty() && self.kind.is_empty()
+    }
+
     /// As the query of an address.
     pub(crate) fn to_query(&self) -> String {
         serde_urlencoded::to_string(self).unwrap_or_default()

@@ -114,6 +114,17 @@ impl Error {
         matches!(self, Self::Api { code: 422, message, .. } if says_immutable(message))
     }
 
+    /// Whether the manifest is wrong in itself.
+    pub(crate) fn is_invalid(&self) -> bool {
+        match self {
+            Self::Api {
+                code: 500, message, ..
+            } => message.contains(NOT_TYPED),
+            Self::Api { code, .. } => matches!(code, 400 | 422),
+            _ => false,
+        }
+    }
+
     /// Whether somebody else wrote in between, or a precondition did not hold.
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict { .. } | Self::Api { code: 409, .. })
@@ -125,7 +136,7 @@ impl Error {
             // The answer to an unknown field in an apply is a 500, and stays one.
             Self::Api {
                 code: 500, message, ..
-            } => !message.contains("failed to create typed patch object"),
+            } => !message.contains(NOT_TYPED),
             Self::TimedOut { .. } | Self::Connection { .. } | Self::Conflict { .. } => true,
             Self::Api { code, .. } => matches!(code, 409 | 410 | 429 | 500..=599),
             _ => false,
@@ -149,6 +160,9 @@ impl Error {
         }
     }
 }
+
+/// What the API server says of an unknown field in an apply.
+const NOT_TYPED: &str = "failed to create typed patch object";
 
 /// The API server has no code for what can never change, only words.
 fn says_immutable(message: &str) -> bool {
@@ -211,5 +225,15 @@ mod tests {
         assert!(!refused(500, "failed to create typed patch object (a/b)").is_passing());
         assert!(refused(429, "").is_passing());
         assert!(!refused(422, "").is_passing());
+        for (code, message, expected) in [
+            (422, "", true),
+            (400, "", true),
+            (500, "failed to create typed patch object (a/b)", true),
+            (500, "etcd leader changed", false),
+            (403, "", false),
+            (404, "", false),
+        ] {
+            assert_eq!(refused(code, message).is_invalid(), expected, "{code}");
+        }
     }
 }

@@ -81,6 +81,37 @@ impl Cluster {
         self.object(verb, doing, &key, request).await
     }
 
+    /// Creates an object, or changes fields of one that is there and no others: for what several
+    /// keep together, where an apply of one would take away what an apply of the other gave.
+    pub(crate) async fn merge(
+        &self,
+        served: &Served,
+        object: &Object,
+        exists: bool,
+        mode: Mode,
+    ) -> Result<Object, Error> {
+        let key = object.key();
+        let (method, url, content_type) = match exists {
+            true => (
+                Method::PATCH,
+                served.object_path(&key),
+                "application/merge-patch+json",
+            ),
+            false => (
+                Method::POST,
+                served.path(&key.namespace),
+                "application/json",
+            ),
+        };
+        let (verb, doing, dry_run) = match mode {
+            Mode::Write => (KubeVerb::Apply, format!("write {key}"), ""),
+            Mode::DryRun => (KubeVerb::DryRun, format!("dry-run {key}"), "&dryRun=All"),
+        };
+        let url = format!("{url}?fieldManager={FIELD_MANAGER}{dry_run}");
+        let request = request(method, &url, content_type, object)?;
+        self.object(verb, doing, &key, request).await
+    }
+
     /// Changes who owns which field, by a JSON patch that tests the version it was made for.
     pub(crate) async fn patch_fields(
         &self,

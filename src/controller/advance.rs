@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Instant};
 
 use super::ahead::{begin_all, begin_namespace};
-use super::reconcile::compare_and_settle;
+use super::comparing::compare_and_settle;
 use super::registry::Mailbox;
 use super::running::{PRUNE_SKIPPED, hook_outcome, tasks};
 use super::state::{Held, State};
@@ -51,7 +51,8 @@ pub(super) async fn advance(
         };
         let live =
             |key: &ResourceKey| syncing::look_up(hands.context, state, hands.application, key);
-        let tasks = tasks(state, running, &comparison, prunes, live);
+        let options = running.options(hands.application);
+        let tasks = tasks(state, running, options, &comparison, prunes, live);
         match step(&tasks, running.patience(timeout)) {
             Step::Run(begun) => {
                 if hands.mailbox.supersedes() && !begun.is_empty() {
@@ -271,9 +272,10 @@ async fn prune(hands: &Hands<'_>, state: &mut State, key: &ResourceKey) {
     let Some(held) = state.inventory.get(key).cloned() else {
         return;
     };
-    let Some(options) = state.running.as_ref().map(|running| running.options) else {
+    let Some(running) = &state.running else {
         return;
     };
+    let options = running.options(hands.application);
     let deleted = delete(
         &hands.cluster,
         &held.kind,
@@ -320,7 +322,13 @@ pub(super) fn execution<'a>(
     let desired = state.desired.as_ref()?;
     let running = state.running.as_ref();
     let namespace = running
-        .and_then(|running| wanted_namespace(hands.application, running.options, desired))
+        .and_then(|running| {
+            wanted_namespace(
+                hands.application,
+                running.options(hands.application),
+                desired,
+            )
+        })
         .map(|wanted| wanted.name);
     Some(Execution {
         owner: &hands.application.key,

@@ -184,12 +184,15 @@ async fn write_ahead(
     // Against what was really written: an earlier write may have failed.
     let grew = state.inventory_status() != state.written.inventory;
     // What a person asked for must survive a restart before it is taken off the Application.
-    let asked = hands.application.operation.is_some();
+    let asked = syncing::is_to_take_up(state, hands.application);
     if grew || asked {
         report::write_ahead(hands.context, state, hands.application).await?;
     }
     if asked {
         syncing::take_up(hands.context, state, hands.application).await?;
+        if let Some(running) = &mut state.running {
+            running.taken = true;
+        }
     }
     Ok(())
 }

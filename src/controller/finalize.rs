@@ -16,8 +16,13 @@ use crate::object::{Object, ResourceKey};
 use crate::plan::{reverse_order, some_of};
 use crate::sync::{Lookup, delete};
 
-/// How long until the next look at what is on its way out.
+/// How long until the next look at what is on its way out ...
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// ... and when nothing moved since the last one: a watch tells when something does.
+const NOTHING_MOVED: Duration = Duration::from_secs(5);
+
+/// What to do where the project does not permit what the deletion needs.
+const LET_GO: &str = "permit it in the project, or let go of everything by --cascade=orphan";
 
 /// Runs the PreDelete hooks, deletes the inventory batch by batch in reverse order, wave by wave and
 /// kind by kind, each after the one before is gone, runs the PostDelete hooks, deletes what they
@@ -91,9 +96,17 @@ async fn wait(
     waits: &[String],
 ) -> Result<(), Error> {
     let left = state.inventory.keys().filter(|key| !is_kept(key)).count();
-    tracing::info!(app = %application.key, left, "waiting for deletions");
-    state.look_again_in(LOOK_AGAIN);
     let message = format!("{left} objects left: {}", some_of(waits));
+    let conditions = &state.written.conditions;
+    if conditions
+        .iter()
+        .any(|condition| condition.message == message)
+    {
+        state.look_again_in(NOTHING_MOVED);
+        return Ok(());
+    }
+    tracing::info!(app = %application.key, left, "waiting for deletions: {message}");
+    state.look_again_in(LOOK_AGAIN);
     report::write_deletion(context, state, application, message).await
 }
 
@@ -167,6 +180,10 @@ async fn run_hooks(
                 )),
             },
             _ => {
+                if let Some(why) = hands.context.projects.forbids(hands.application, &hook.key) {
+                    waits.push(format!("{phase} hook: {why}; {LET_GO}"));
+                    continue;
+                }
                 if hands.manifests.is_none() {
                     let found = syncing::manifests(hands.context, state, hands.application).await;
                     match found {
@@ -190,9 +207,7 @@ async fn delete_one(
     key: &ResourceKey,
 ) -> Option<String> {
     if let Some(why) = context.projects.forbids(application, key) {
-        return Some(format!(
-            "{why}; permit it in the project, or let go of everything by --cascade=orphan"
-        ));
+        return Some(format!("{why}; {LET_GO}"));
     }
     let options = SyncOptions::of_application(application.spec.sync_options());
     let approved = is_approved(application);

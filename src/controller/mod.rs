@@ -4,6 +4,7 @@
 mod advance;
 mod ahead;
 mod claims;
+mod comparing;
 mod conditions;
 mod dependencies;
 mod fights;

@@ -53,7 +53,8 @@ pub(super) async fn ensure(
     let (Some(desired), Some(running)) = (&state.desired, &state.running) else {
         return Ok(None);
     };
-    let Some(wanted) = wanted_namespace(application, running.options, desired) else {
+    let options = running.options(application);
+    let Some(wanted) = wanted_namespace(application, options, desired) else {
         return Ok(None);
     };
     let mut due = comparison.changed.iter().chain(&comparison.drifted);

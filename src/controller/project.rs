@@ -95,6 +95,10 @@ impl ProjectsInForce {
         let Some(project) = current.projects.get(name) else {
             return Some(format!("{key}: there is no project \"{name}\""));
         };
+        let from = &application.key.namespace;
+        if let Err(why) = project.permits_application_namespace(from, &self.agent_namespace) {
+            return Some(format!("{key}: {why}"));
+        }
         let object = (key, !key.namespace.is_empty());
         permit_objects(project, [object]).into_iter().next()
     }

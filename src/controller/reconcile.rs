@@ -9,21 +9,18 @@ use std::{
 use tokio::sync::Semaphore;
 
 use super::advance::{Hands, advance};
+use super::comparing::compare_and_settle;
 use super::finalize::finalize;
 use super::registry::Mailbox;
 use super::state::{State, rendered_spec};
 use super::syncing::End;
-use super::{
-    Context, fights, gates, namespace, project, report, rollback, suspicion, syncing, unwatched,
-};
+use super::{Context, fights, gates, project, report, rollback, suspicion, syncing};
 use crate::cluster::{Cluster, Error as ClusterError};
-use crate::crd::names::{REFRESH, tracked_by};
-use crate::crd::options::prune_consent;
-use crate::crd::{Application, ApplicationKey, Consent, SyncOptions};
+use crate::crd::names::REFRESH;
+use crate::crd::{Application, ApplicationKey};
 use crate::diff::IgnoreRules;
-use crate::object::Object;
 use crate::plan::{Action, Reason, Retry, Situation, decide};
-use crate::sync::{Comparison, Source, compare, desire};
+use crate::sync::{Comparison, Source, desire};
 use crate::trigger::{Cause, Following};
 
 /// Applications that are looked at side by side: what each has at hand meanwhile, its manifests and
@@ -148,23 +145,8 @@ async fn look(
     if application.object.is_terminating() {
         return finalize(context, state, application, mailbox).await;
     }
-    let refusals = context.projects.refusals(application, []);
-    let mut refused = None;
-    if application.faults.is_empty() && !refusals.is_empty() {
-        let application = refused.insert(application.clone());
-        application.faults = refusals;
-    }
-    let application = refused.as_ref().unwrap_or(application);
-    if !application.faults.is_empty() {
-        context.sources.forget(&application.key);
-        state.following = None;
-        syncing::refuse(context, state, application, "the spec has faults").await?;
-        return report::write(context, state, application, None).await;
-    }
-    if let Err(faults) = take_ignore_rules(context, state, application) {
-        state.compare_error = Some(faults);
-        syncing::refuse(context, state, application, "the spec has faults").await?;
-        return report::write(context, state, application, None).await;
+    if is_refused(context, state, application).await? {
+        return Ok(());
     }
     follow(context, state, application);
     let mut application = application.clone();
@@ -201,6 +183,7 @@ async fn look(
     }
     let kinds = state.kinds();
     context.live.watch_for(&application.key, &kinds).await;
+    is_verification_due(context, state);
     let mut comparison = compare_and_settle(context, state, application).await;
     verify(context, state, &mut comparison);
     if !comparison.is_synced() {
@@ -218,12 +201,53 @@ async fn look(
     interrupt(&hands, state).await?;
     if state.running.is_none() {
         start(context, state, application, &mut comparison).await;
+        let running = state.running.as_ref();
+        if running.is_some_and(|running| !running.sync.sync_options.is_empty()) {
+            // Its options say what counts as stale and what asks for a person.
+            comparison = compare_and_settle(context, state, application).await;
+        }
     }
     if state.running.is_some() {
         comparison = Box::pin(advance(&mut hands, state, comparison)).await?;
     }
     report::write(context, state, application, Some(&comparison)).await
 }
+
+/// Reports an Application of which nothing can be done as it is written, if it is one.
+async fn is_refused(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+) -> Result<bool, ClusterError> {
+    if application.inventory_unknown {
+        state.compare_error = Some(UNREADABLE.to_owned());
+        syncing::refuse(context, state, application, "the status cannot be read").await?;
+        report::write(context, state, application, None).await?;
+        return Ok(true);
+    }
+    let refusals = context.projects.refusals(application, []);
+    let mut refused = None;
+    if application.faults.is_empty() && !refusals.is_empty() {
+        let application = refused.insert(application.clone());
+        application.faults = refusals;
+    }
+    let application = refused.as_ref().unwrap_or(application);
+    if !application.faults.is_empty() {
+        context.sources.forget(&application.key);
+        state.following = None;
+    } else if let Err(faults) = take_ignore_rules(context, state, application) {
+        state.compare_error = Some(faults);
+    } else {
+        return Ok(false);
+    }
+    syncing::refuse(context, state, application, "the spec has faults").await?;
+    report::write(context, state, application, None).await?;
+    Ok(true)
+}
+
+/// What is said where it is not known what there is, so that nothing is done.
+const UNREADABLE: &str = "the status cannot be read, so that it is not known what belongs to the \
+    application: correct it, or set status.inventory to null to begin anew with what is desired";
 
 /// Whether a person wants something to be applied.
 fn asks_for_sync(application: &Application) -> bool {
@@ -234,8 +258,8 @@ fn asks_for_sync(application: &Application) -> bool {
     syncs || operation.rollback.is_some()
 }
 
-/// Doubts everything when a hard refresh asks for it or the interval for that is over.
-fn verify(context: &Context, state: &mut State, comparison: &mut Comparison) {
+/// Sees whether the interval is over in which everything is doubted once.
+fn is_verification_due(context: &Context, state: &mut State) {
     if let Some(interval) = context.engine.verify_interval {
         let last = *state.verified.get_or_insert_with(Instant::now);
         match interval.checked_sub(last.elapsed()) {
@@ -243,10 +267,16 @@ fn verify(context: &Context, state: &mut State, comparison: &mut Comparison) {
             None => state.verifies = true,
         }
     }
+    if state.verifies {
+        state.namespace_held = None;
+    }
+}
+
+/// Doubts everything when a hard refresh asks for it or the interval for that is over.
+fn verify(context: &Context, state: &mut State, comparison: &mut Comparison) {
     // A sync that runs goes first; it would take what is doubted for its own.
     if state.verifies && state.running.is_none() {
         state.verifies = false;
-        state.namespace_held = None;
         state.verified = Some(Instant::now());
         if let Some(interval) = context.engine.verify_interval {
             state.look_again_in(interval);
@@ -470,120 +500,5 @@ async fn update_desired(context: &Context, state: &mut State, application: &Appl
             state.compare_error = Some(message);
             rollback::recall_deployed(context, state, application).await;
         }
-    }
-}
-
-/// Reads every object that seems to be gone: our label may have been taken off it. What is really
-/// gone, or not ours any more, leaves the inventory; what is still ours is stale.
-async fn settle(
-    context: &Context,
-    state: &mut State,
-    application: &Application,
-    comparison: &mut Comparison,
-) {
-    for key in std::mem::take(&mut comparison.settled) {
-        let Some(kind) = state.inventory.get(&key).map(|held| held.kind.clone()) else {
-            continue;
-        };
-        let cluster = cluster_of(context, application);
-        let live = match cluster.served(&kind).await {
-            Ok(served) => cluster.get(&served, &key).await,
-            Err(ClusterError::UnknownKind(_)) => Ok(None),
-            Err(error) => Err(error),
-        };
-        let ours = |live: &Object| {
-            tracked_by(live).is_some_and(|(namespace, name)| {
-                namespace == application.key.namespace && name == application.key.name
-            })
-        };
-        match live {
-            Ok(Some(live)) if ours(&live) => {
-                let consent = prune_consent(&live);
-                let consent = consent.unwrap_or(default_consent(state, application));
-                comparison.add_stale(key, consent);
-            }
-            Ok(_) => state.forget(&key),
-            Err(error) => {
-                tracing::debug!(app = %application.key, %error, "it stays in the inventory");
-            }
-        }
-    }
-}
-
-/// Compares with what is remembered of the cluster, and makes sure of what seems to be gone.
-pub(super) async fn compare_and_settle(
-    context: &Context,
-    state: &mut State,
-    application: &Application,
-) -> Comparison {
-    unwatched::read(context, state, application).await;
-    let Some(desired) = &state.desired else {
-        return Comparison::default();
-    };
-    let inventory = state.inventory.iter().filter(|(_, held)| !held.hook);
-    let mut comparison = compare(
-        desired,
-        &state.baselines,
-        inventory.map(|(key, _)| key),
-        |key| syncing::look_up(context, state, application, key),
-        default_consent(state, application),
-    );
-    for (key, why) in &mut comparison.unseen {
-        if let Some(Err(error)) = state.reads.get(key) {
-            why.clone_from(error);
-        }
-    }
-    comparison.hooks = state.open_hooks();
-    comparison.namespace = namespace::lacking(context, state, application).await;
-    settle(context, state, application, &mut comparison).await;
-    hand_over(context, state, application, &mut comparison).await;
-    project::spare(context, application, &mut comparison);
-    fights::set_aside(state, &mut comparison);
-    comparison
-}
-
-/// What left this application and is desired by another one is handed over instead of deleted;
-/// what is desired here and is still another one's is waited for.
-async fn hand_over(
-    context: &Context,
-    state: &mut State,
-    application: &Application,
-    comparison: &mut Comparison,
-) {
-    let own = &application.key;
-    for key in comparison.stale.clone() {
-        if let Some(other) = context.claims.claimant(own, &key) {
-            tracing::info!(app = %own, %key, to = %other, "handed over");
-            comparison.remove_stale(&key);
-            state.forget(&key);
-            (context.wake)(&other);
-        }
-    }
-    let mut contested = Vec::new();
-    for (key, owner) in std::mem::take(&mut comparison.shared) {
-        let held = match context.claims.desires(&owner, &key) {
-            Some(desires) => desires,
-            // Not one of ours: held while that Application exists.
-            None => match context.applications.get(&owner).await {
-                Err(error) => !error.is_not_found(),
-                Ok(_) => true,
-            },
-        };
-        if held {
-            contested.push((key, owner));
-        }
-    }
-    for owner in context.claims.contest(own, &contested) {
-        (context.wake)(&owner);
-    }
-    comparison.shared = contested;
-    comparison.claimed = context.claims.contested(own);
-}
-
-/// What an application, or the sync that runs, says about pruning where an object says nothing.
-fn default_consent(state: &State, application: &Application) -> Consent {
-    match &state.running {
-        Some(running) => running.options.prune,
-        None => SyncOptions::of_application(application.spec.sync_options()).prune,
     }
 }

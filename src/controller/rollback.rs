@@ -22,8 +22,12 @@ pub(super) async fn take_up(
     let Some(operation) = application.operation.clone() else {
         return Ok(());
     };
+    let begun = state.operation.as_ref().map(|state| &state.operation);
+    let begun = state.running.is_some() && begun.is_some_and(|begun| begun.is_same(&operation));
     let revision = operation.sync.filter(|sync| !sync.revision.is_empty());
     let outcome = match (&operation.rollback, &revision) {
+        // It waits, and is still on the Application.
+        _ if begun => Ok(()),
         (Some(wish), _) if wish.undo => undo(state),
         (Some(wish), _) => pin(context, state, application, wish).await,
         (None, Some(sync)) => pin_revision(context, state, application, sync).await,
@@ -49,7 +53,8 @@ pub(super) async fn take_up(
 }
 
 fn undo(state: &mut State) -> Result<(), String> {
-    if state.pin.take().is_none() {
+    // It may have been ended for this very request already, and not been written yet.
+    if state.pin.take().is_none() && state.written.pin.is_none() {
         return Err("no rollback is in force".to_owned());
     }
     // Rendered again from the newest commit, or recalled when that cannot be read.

@@ -18,8 +18,8 @@ use crate::sync::{Comparison, DesiredHook, Live, Lookup};
 pub(super) struct Running {
     pub(super) reason: Reason,
     pub(super) sync: SyncOperation,
-    /// Those of the application, and of this sync where it says more.
-    pub(super) options: SyncOptions,
+    /// What a person asked for is off the Application.
+    pub(super) taken: bool,
     /// Digest of the desired state that is synced.
     pub(super) desired: String,
     pub(super) began: Instant,
@@ -48,17 +48,11 @@ pub(super) const PRUNE_SKIPPED: &str = "PruneSkipped";
 pub(super) const SETTLE: Duration = Duration::from_secs(2);
 
 impl Running {
-    pub(super) fn new(
-        reason: Reason,
-        application: &Application,
-        sync: SyncOperation,
-        desired: String,
-    ) -> Self {
+    pub(super) fn new(reason: Reason, sync: SyncOperation, desired: String) -> Self {
         let now = Instant::now();
-        let options = SyncOptions::of_application(application.spec.sync_options());
         Self {
             reason,
-            options: options.with(&sync.sync_options),
+            taken: false,
             sync,
             desired,
             began: now,
@@ -86,6 +80,12 @@ impl Running {
     pub(super) fn changes(&self) -> usize {
         let kept = |row: &&ResourceResult| row.status == PRUNE_SKIPPED;
         self.rows.len() - self.rows.iter().filter(kept).count()
+    }
+
+    /// The options of the application as they are now, and of this sync where it says more.
+    pub(super) fn options(&self, application: &Application) -> SyncOptions {
+        let options = SyncOptions::of_application(application.spec.sync_options());
+        options.with(&self.sync.sync_options)
     }
 
     fn replaces(&self) -> bool {
@@ -117,6 +117,7 @@ impl Running {
 pub(super) fn tasks(
     state: &State,
     running: &Running,
+    options: SyncOptions,
     comparison: &Comparison,
     prunes: bool,
     live: impl Fn(&ResourceKey) -> Lookup,
@@ -176,7 +177,7 @@ pub(super) fn tasks(
                 subject: Subject::Prune(key.clone()),
                 place: Place::of_deletion(wave),
                 progress,
-                last: running.options.prune_last || held.is_some_and(|held| held.last),
+                last: options.prune_last || held.is_some_and(|held| held.last),
             });
         }
     }
@@ -223,7 +224,9 @@ fn hook_tasks(
     let mut tasks = Vec::new();
     for (index, hook) in hooks.iter().enumerate() {
         for phase in &hook.hook.phases {
-            if *phase > HookPhase::SyncFail {
+            // A dry run that fails calls nobody for help.
+            let help = *phase == HookPhase::SyncFail && running.sync.dry_run;
+            if *phase > HookPhase::SyncFail || help {
                 continue;
             }
             let progress = match running.refused.get(&index) {

@@ -126,17 +126,13 @@ impl State {
     }
 
     fn take_application(&mut self, mut application: Box<Application>) {
-        if self
-            .application
-            .as_ref()
-            .is_none_or(|known| known.uid != application.uid)
-        {
+        // One whose status was corrected is as new: nothing was done meanwhile.
+        let repaired = |known: &Application| known.inventory_unknown;
+        let known = self.application.as_deref();
+        let repaired = known.is_some_and(repaired) && !application.inventory_unknown;
+        if repaired || known.is_none_or(|known| known.uid != application.uid) {
             *self = Self::from_status(&application.status);
             self.go_on_waiting(&application, Timestamp::now());
-        }
-        let repaired = |known: &Application| known.inventory_unknown;
-        if self.application.as_deref().is_some_and(repaired) && !application.inventory_unknown {
-            self.take_inventory(&application.status.inventory);
         }
         // From here on `written` is what counts.
         application.status = ApplicationStatus::default();
@@ -176,6 +172,7 @@ impl State {
         let passed = now.duration_since(ended).try_into().unwrap_or_default();
         let pause = retry_pause(&application.spec, self.failures);
         self.next_attempt = Some(Instant::now() + pause.saturating_sub(passed));
+        self.sync_error = Some(failed.message.clone());
     }
 
     /// What a status that was written earlier says.
@@ -188,6 +185,7 @@ impl State {
             pin: status.pin.clone(),
             attempts: status.attempts.clone(),
             timing: status.timing.clone(),
+            bundle_error: condition(status, "HistoryWarning"),
             ..Self::default()
         };
         state.take_inventory(&status.inventory);
@@ -332,6 +330,13 @@ impl State {
 /// What the desired state is made from, apart from the commit.
 pub(super) fn rendered_spec(application: &Application) -> Digest {
     Digest::of(&application.rendered_spec())
+}
+
+/// What a condition said.
+fn condition(status: &ApplicationStatus, type_: &str) -> Option<String> {
+    let mut conditions = status.conditions.iter();
+    let found = conditions.find(|condition| condition.type_ == type_);
+    found.map(|condition| condition.message.clone())
 }
 
 /// The desired state that a person ended the sync of.

@@ -130,6 +130,12 @@ pub(super) async fn refuse(
     };
     let now = rfc3339(Timestamp::now());
     take_up(context, state, application).await?;
+    if state.running.is_some() {
+        // Its own end is what the status tells.
+        let message = format!("what was asked for is not begun: {why}");
+        report::announce(context, application, true, "OperationRefused", message);
+        return Ok(());
+    }
     state.operation = Some(OperationState {
         phase: OperationPhase::Error,
         message: format!("not started: {why}; see the conditions"),
@@ -143,21 +149,48 @@ pub(super) async fn refuse(
     Ok(())
 }
 
-/// Takes what a person asked for off the Application.
+/// How often what somebody else writes at the same time is looked at again.
+const ATTEMPTS: usize = 5;
+
+/// Takes what a person asked for off the Application, and nothing that was asked for since.
 pub(super) async fn take_up(
     context: &Context,
     state: &mut State,
     application: &Application,
 ) -> Result<(), ClusterError> {
-    let read = context
-        .applications
-        .clear_operation(&application.key, None)
-        .await?;
-    state.taken_up = read.resource_version.parse().ok();
-    if let Some(known) = &mut state.application {
-        known.operation = None;
+    let asked = |application: &Application| application.object.get("/operation").cloned();
+    let ours = asked(application);
+    for attempt in 1..=ATTEMPTS {
+        let stored = context.applications.get(&application.key).await?;
+        if asked(&stored) != ours {
+            return Ok(());
+        }
+        let version = Some(stored.resource_version.as_str());
+        let cleared = context
+            .applications
+            .clear_operation(&application.key, version)
+            .await;
+        let read = match cleared {
+            Err(error) if error.is_conflict() && attempt < ATTEMPTS => continue,
+            cleared => cleared?,
+        };
+        state.taken_up = read.resource_version.parse().ok();
+        if let Some(known) = &mut state.application {
+            known.operation = None;
+        }
+        return Ok(());
     }
     Ok(())
+}
+
+/// Whether what is asked for on the Application is what runs, and still to be taken off.
+pub(super) fn is_to_take_up(state: &State, application: &Application) -> bool {
+    let Some(running) = state.running.as_ref().filter(|running| !running.taken) else {
+        return false;
+    };
+    let begun = state.operation.as_ref().map(|state| &state.operation);
+    let asked = application.operation.as_ref();
+    running.reason == Reason::Operation && asked.zip(begun).is_some_and(|(a, b)| a.is_same(b))
 }
 
 /// What is remembered of a live object.
@@ -215,7 +248,7 @@ pub(super) fn begin(
         retry_count: i64::from(state.failures),
     });
     let digest = state.desired.as_ref().map(|desired| desired.digest.clone());
-    let running = Running::new(reason, application, sync, digest.unwrap_or_default());
+    let running = Running::new(reason, sync, digest.unwrap_or_default());
     if by_person {
         state.held = None;
         state.fights.forget();
@@ -252,7 +285,10 @@ pub(super) fn resume(state: &mut State, application: &Application) {
         Some(sync) => {
             let digest = state.desired.as_ref().map(|desired| desired.digest.clone());
             let digest = digest.unwrap_or_default();
-            let running = Running::new(Reason::Operation, application, sync, digest);
+            let mut running = Running::new(Reason::Operation, sync, digest);
+            // Unless the agent ended before it was taken off the Application.
+            let asked = application.operation.as_ref();
+            running.taken = !asked.is_some_and(|asked| asked.is_same(&operation.operation));
             state.running = Some(running);
         }
         None => {
@@ -280,12 +316,13 @@ pub(super) async fn end(
     state: &mut State,
     end: End,
 ) -> Result<(), ClusterError> {
-    if hands.application.operation.is_some()
-        && state.running.as_ref().map(|it| it.reason) == Some(Reason::Operation)
-    {
+    if is_to_take_up(state, hands.application) {
         // It ended before anything was begun. What is pinned since is known first.
         report::write_ahead(hands.context, state, hands.application).await?;
         take_up(hands.context, state, hands.application).await?;
+    } else if hands.application.operation.is_some() {
+        // What was asked for meanwhile is next.
+        state.look_again_in(Duration::ZERO);
     }
     clean_up_hooks(hands, state, &end).await;
     let Some(running) = state.running.take() else {

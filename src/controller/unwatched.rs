@@ -23,14 +23,21 @@ const AT_ONCE: usize = 16;
 pub(super) type Reads = HashMap<ResourceKey, Result<Lookup, String>>;
 
 /// Reads what no watch shows, as the application's account. Nothing is asked when all is watched.
+/// Rights that are missing end up with the objects that cannot be read.
 pub(super) async fn read(context: &Context, state: &mut State, application: &Application) {
     let own = &application.key;
     let desired = state.desired.iter().flat_map(|desired| &desired.objects);
     let desired = desired.map(|(key, object)| (key, &object.kind));
     let held = state.inventory.iter().map(|(key, held)| (key, &held.kind));
+    let mut shown = HashMap::new();
+    let mut is_shown = |kind| {
+        *shown
+            .entry(kind)
+            .or_insert_with(|| context.live.shows(kind))
+    };
     let unknown: HashMap<_, _> = desired
         .chain(held)
-        .filter(|(_, kind)| !context.live.shows(kind))
+        .filter(|(_, kind)| !is_shown(kind))
         .map(|(key, kind)| (key.clone(), kind.clone()))
         .collect();
     let cluster = cluster_of(context, application);

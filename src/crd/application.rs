@@ -295,6 +295,17 @@ pub(crate) struct Operation {
     pub(crate) terminate: bool,
 }
 
+impl Operation {
+    /// Whether both are one request: the agent turns a rollback into a sync of its own.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.info == other.info
+            && self.initiated_by == other.initiated_by
+            && self.rollback == other.rollback
+            && self.terminate == other.terminate
+            && (self.rollback.is_some() || self.sync == other.sync)
+    }
+}
+
 /// A way back that was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

@@ -62,7 +62,7 @@ pub(crate) struct Comparison {
     pub(crate) forbidden: Vec<String>,
     /// Those of the stale that are pruned when a person agreed (`Prune=confirm`).
     pub(crate) unconfirmed: Vec<ResourceKey>,
-    /// Desired, and not known whether or how it is there, with the reason.
+    /// Desired or ours, and not known whether or how it is there, with the reason.
     pub(crate) unseen: BTreeMap<ResourceKey, String>,
     /// The destination namespace, where it lacks what the application asks for.
     pub(crate) namespace: Option<ResourceKey>,
@@ -80,19 +80,22 @@ pub(crate) struct Comparison {
 impl Comparison {
     /// Whether the cluster is as desired. What is stale counts as difference, as in Argo CD.
     pub(crate) fn is_synced(&self) -> bool {
-        self.changed.is_empty()
+        !self.differs() && self.unseen.is_empty()
+    }
+
+    /// Whether nothing is known to differ, and of something nothing is known.
+    pub(crate) fn is_unknown(&self) -> bool {
+        !self.differs() && !self.unseen.is_empty()
+    }
+
+    fn differs(&self) -> bool {
+        !(self.changed.is_empty()
             && self.drifted.is_empty()
             && self.fought.is_empty()
             && self.stale.len() == self.tolerated
             && self.shared.is_empty()
             && self.namespace.is_none()
-            && self.hooks == 0
-            && self.unseen.is_empty()
-    }
-
-    /// Whether nothing is known to differ, and of something nothing is known.
-    pub(crate) fn is_unknown(&self) -> bool {
-        !self.unseen.is_empty() && self.changed.is_empty() && self.drifted.is_empty()
+            && self.hooks == 0)
     }
 
     /// What may be pruned as far as the objects themselves say.
@@ -103,7 +106,7 @@ impl Comparison {
     /// Takes everything that seems as desired for touched, so that each object is asked about.
     pub(crate) fn doubt_all(&mut self) {
         for (key, verdict) in &mut self.verdicts {
-            if *verdict == Verdict::Synced {
+            if *verdict == Verdict::Synced && !self.unseen.contains_key(key) {
                 *verdict = Verdict::Suspect;
                 self.drifted.push(key.clone());
             }
@@ -137,6 +140,9 @@ impl Comparison {
     }
 }
 
+/// Why nothing is known of an object, where nothing better is known.
+const NOT_READ: &str = "it was not read yet";
+
 /// Compares the desired state with what is remembered of the cluster.
 ///
 /// `inventory` holds the keys that we may have created, hooks apart, `live` answers for one key,
@@ -154,9 +160,7 @@ pub(crate) fn compare<'a>(
         let baseline = baselines.get(key);
         if lookup == Lookup::Unknown {
             // Nothing is concluded of not knowing: only a manifest that is new is a change.
-            comparison
-                .unseen
-                .insert(key.clone(), "it was not read yet".to_owned());
+            comparison.unseen.insert(key.clone(), NOT_READ.to_owned());
             let verdict = match baseline {
                 Some(baseline) if baseline.desired == object.digest => Verdict::Synced,
                 _ => {
@@ -207,7 +211,9 @@ pub(crate) fn compare<'a>(
                 comparison.add_stale(key.clone(), found.prune.unwrap_or(consent));
             }
             Lookup::Found(_) | Lookup::Absent => comparison.settled.push(key.clone()),
-            Lookup::Unknown => {}
+            Lookup::Unknown => {
+                comparison.unseen.insert(key.clone(), NOT_READ.to_owned());
+            }
         }
     }
     comparison
@@ -324,7 +330,12 @@ mod tests {
             keys.iter().map(|key| key.name.clone()).collect()
         };
         assert_eq!(names(&found.changed), ["hidden", "new", "shared"]);
-        assert!(found.unseen.keys().eq([&key("dark"), &key("hidden")]));
+        assert!(
+            found
+                .unseen
+                .keys()
+                .eq([&key("dark"), &key("hidden"), &key("unseen")])
+        );
         assert_eq!(names(&found.drifted), ["deleted", "touched"]);
         assert_eq!(names(&found.stale), ["stale", "kept", "asks"]);
         assert_eq!(names(&found.kept), ["kept"]);

@@ -1,6 +1,5 @@
 //! Starts hooks: the object of an earlier run goes first where it asks for that.
 
-use super::execute::comes_later;
 use super::write::delete_until_gone;
 use super::{DesiredHook, Engine, Execution};
 use crate::cluster::{Error, Mode};
@@ -69,8 +68,9 @@ pub(crate) async fn start_hook(
     })
 }
 
-/// Asks the API server whether the object of a hook could be created. What cannot change is no
-/// fault where the object of an earlier run goes first.
+/// Asks the API server whether it would take the object of a hook. Only a manifest that is wrong in
+/// itself is an error: what a hook needs beside it, a kind, a namespace or an account, may come with
+/// the sync. What cannot change is no fault where the object of an earlier run goes first.
 pub(crate) async fn check_hook(
     engine: &Engine,
     execution: &Execution<'_>,
@@ -92,8 +92,8 @@ pub(crate) async fn check_hook(
     };
     match asked.await {
         Err(error) if hook.hook.before_creation && error.is_immutable() => Ok(()),
-        Err(error) if comes_later(execution, key, &error) => Ok(()),
-        answer => answer.map(drop),
+        Err(error) if error.is_invalid() => Err(error),
+        Err(_) | Ok(_) => Ok(()),
     }
 }
 

@@ -71,6 +71,18 @@ impl WantedNamespace<'_> {
         Ok((served, live))
     }
 
+    /// By merging, not by an apply: others give it labels as well, the manifests of another
+    /// application among them, and an apply by the same manager would take those away.
+    async fn write(
+        &self,
+        cluster: &Cluster,
+        served: &Served,
+        exists: bool,
+        mode: Mode,
+    ) -> Result<Object, Error> {
+        cluster.merge(served, &self.manifest()?, exists, mode).await
+    }
+
     /// Whether a live namespace has the labels and annotations that are asked for.
     fn holds(&self, live: &Object) -> bool {
         let wanted = self.metadata.cloned().unwrap_or_default();
@@ -92,10 +104,10 @@ impl WantedNamespace<'_> {
     /// Says whether there was something to do.
     pub(crate) async fn ensure(&self, cluster: &Cluster, mode: Mode) -> Result<bool, Error> {
         let (served, live) = self.read(cluster).await?;
-        if live.is_some_and(|live| self.holds(&live)) {
+        if live.as_ref().is_some_and(|live| self.holds(live)) {
             return Ok(false);
         }
-        cluster.apply(&served, &self.manifest()?, mode).await?;
+        self.write(cluster, &served, live.is_some(), mode).await?;
         Ok(true)
     }
 
@@ -106,8 +118,8 @@ impl WantedNamespace<'_> {
             if live.as_ref().is_some_and(|live| self.holds(live)) {
                 return Ok((live.clone(), live));
             }
-            let manifest = self.manifest()?;
-            let desired = cluster.apply(&served, &manifest, Mode::DryRun).await?;
+            let exists = live.is_some();
+            let desired = self.write(cluster, &served, exists, Mode::DryRun).await?;
             Ok::<_, Error>((live, Some(desired)))
         };
         let key = namespace_key(self.name);

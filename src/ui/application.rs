@@ -59,10 +59,12 @@ impl Head {
 
     pub(super) fn show(&self, tab: &str, content: &Markup) -> Response {
         let key = &self.application.key;
+        // What is asked of the cluster alone is asked again and again; a difference is made once.
+        let polls = matches!(tab, "Objects" | "Events");
         let content = html! {
             (self.top())
-            (self.tabs(tab))
-            section aria-label=(tab) { (content) }
+            (self.tabs(if tab == "Object" { "Objects" } else { tab }))
+            section aria-label=(tab) data-poll[polls] { (content) }
         };
         let live = key.to_string();
         page_of(layout::page(&key.name, &self.user, Some(&live), &content))
@@ -179,10 +181,12 @@ impl Head {
         layout::dialog("sync", "Sync", &send, &fields)
     }
 
-    /// What the deployment did not have goes only when the person says so, as in Argo CD.
+    /// What the deployment did not have goes too, unless the person takes that back; the command
+    /// line does the same.
     fn rollback_dialog(&self, id: i64, visible: &Visible) -> Markup {
         let objects = visible.inspection.objects.iter();
         let gone = objects.filter(|it| it.fate == Fate::Pruned).count();
+        let hidden = visible.hidden;
         let send = layout::Send {
             title: &format!("Roll back to deployment {id}?"),
             go: "Roll back",
@@ -191,9 +195,10 @@ impl Head {
         };
         let fields = html! {
             input type="hidden" name="id" value=(id) data-json;
-            @if gone > 0 {
+            @if gone + hidden > 0 {
                 label .check { input type="checkbox" name="prune" checked;
-                    "Delete the " (gone) " objects that it did not have" }
+                    "Delete the " (gone) " objects that it did not have"
+                    @if hidden > 0 { ", and what of the " (hidden) " that you may not see" } }
             }
             p .dim { "It stays until the source has a newer commit, or the rollback is ended." }
         };
@@ -362,7 +367,9 @@ pub(super) async fn diff(
     let content = html! {
         @if let Some(id) = deployment {
             p { "What a rollback to deployment " (id) " would change." }
-            @if head.may("rollback") { (head.rollback_dialog(id, &visible)) }
+            @if !query.is_whole() {
+                p { a href={ (head.page("diff")) "?all=true&deployment=" (id) } { "All of it" } }
+            } @else if head.may("rollback") { (head.rollback_dialog(id, &visible)) }
         }
         (difference::page(&visible, &shown, &head.page("diff"), &query))
     };

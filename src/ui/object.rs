@@ -59,12 +59,14 @@ pub(super) async fn page(
         @if let Some(live) = &live {
             (live_actions(&format!("{}?{}", head.action("resource"), query.to_query()), live, &may))
             @if key.kind == "Pod" {
+                div data-keep={ "log " (key) } {
                 h3 { "Log" }
                 (log_choices(live))
                 pre .log tabindex="0" aria-label="Log" data-log={ (head.action("logs"))
                     "?follow=true&resourceNamespace=" (key.namespace) "&resource=" (key.name)
                     "&container=" (default_container(live)) } {}
                 noscript { p { "The log needs the script; " code { "kubectl logs" } " does not." } }
+                }
             }
         }
         div .beside {
@@ -85,7 +87,7 @@ pub(super) async fn page(
             Err(problem) => { p .dim { (problem.message()) } }
         }
     };
-    Ok(head.show("Objects", &content))
+    Ok(head.show("Object", &content))
 }
 
 /// What this person may do to a live object.

@@ -33,6 +33,8 @@
     reading = true;
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      // What passes leaves the page as it is.
+      if (answer.status >= 500 || answer.status === 429) { state("offline, trying again"); return; }
       if (answer.redirected && new URL(answer.url).pathname === "/login") { location.reload(); return; }
       const text = await answer.text();
       const fresh = new DOMParser().parseFromString(policy.createHTML(text), "text/html");
@@ -46,18 +48,22 @@
   function replace(content) {
     const named = (it) => it.dataset.key || $("summary", it).textContent;
     const opened = new Map(all("#content details").map((it) => [named(it), it.open]));
-    const boxes = "#content .graph, #content .scroll, #content .code";
+    const boxes = "#content .graph, #content .scroll, #content .code, #content .diff, #content .reasons";
     const scrolled = all(boxes).map((it) => [it.scrollLeft, it.scrollTop]);
+    const kept = new Map(all("[data-keep]").map((it) => [it.dataset.keep, it]));
+    const logged = new Map(all(".log").map((it) => [it, atEnd(it) ? Infinity : it.scrollTop]));
     const focused = document.activeElement?.name;
     const typed = document.activeElement?.value;
-    const log = $("[data-log]");
     const zoom = $(".graph svg")?.getAttribute("width");
     $("#content").replaceChildren(...[...content.childNodes].map((it) => document.adoptNode(it)));
     for (const it of all("#content details")) if (opened.has(named(it))) it.open = opened.get(named(it));
-    const fresh = $("[data-log]");
-    if (log && fresh && log.dataset.log === fresh.dataset.log) fresh.replaceWith(log);
+    // A log that is read, and what was chosen of it, go on.
+    for (const it of all("[data-keep]")) kept.get(it.dataset.keep) && it.replaceWith(kept.get(it.dataset.keep));
+    for (const [it, top] of logged) it.scrollTop = Math.min(top, it.scrollHeight);
+    if (!$("[data-log]")) reader?.cancel();
     if (zoom && $(".graph svg")) scale(Number(zoom) / Number($(".graph svg").getAttribute("width")));
-    all(boxes).forEach((it, n) => { if (scrolled[n]) [it.scrollLeft, it.scrollTop] = scrolled[n]; });
+    const now = all(boxes);
+    if (now.length === scrolled.length) now.forEach((it, n) => { [it.scrollLeft, it.scrollTop] = scrolled[n]; });
     if (focused) {
       const field = $(`[name="${CSS.escape(focused)}"]`);
       if (field) { field.focus(); if (field.type === "search") field.value = typed; }
@@ -86,9 +92,11 @@
     source.addEventListener("error", () => state("offline, trying again"));
     for (const kind of ["application", "gone", "resync"]) source.addEventListener(kind, refreshSoon);
     addEventListener("pagehide", () => source.close());
-    // The stream tells of the application; its pods and events are looked at while somebody looks.
-    const idle = () => !document.hidden && getSelection().isCollapsed;
-    if (about) setInterval(() => { if (idle()) refreshSoon(); }, 5000);
+    // The stream tells of the application; its pods and events are looked at while somebody looks,
+    // who does not type, choose or mark anything just then.
+    const busy = () => $("#content").contains(document.activeElement) && document.activeElement.id !== "content";
+    const idle = () => !document.hidden && getSelection().isCollapsed && !busy();
+    setInterval(() => { if ($("[data-poll]") && idle()) refreshSoon(); }, 5000);
   }
 
   async function send(method, to, body) {
@@ -175,6 +183,8 @@
     }, 150);
   });
 
+  const atEnd = (box) => box.scrollTop + box.clientHeight >= box.scrollHeight - 20;
+
   function scale(factor) {
     const svg = $(".graph svg");
     if (!svg) return;
@@ -212,7 +222,7 @@
       for (;;) {
         const { done, value } = await mine.read();
         if (done) return;
-        const end = box.scrollTop + box.clientHeight >= box.scrollHeight - 20;
+        const end = atEnd(box);
         box.append(visible(value));
         while (box.childNodes.length > 2000) box.firstChild.remove();
         if (end) box.scrollTop = box.scrollHeight;
