@@ -182,10 +182,22 @@ fn an_inventory_that_cannot_be_read_holds_a_deletion_up() {
         let status = format!("{}/status", app.path());
         let patch = |entry: &Value| json!({"status": {"inventory": {"entries": [entry]}}});
         app.cluster.patch(&status, &patch(&wrong)).await?;
-        app.cluster.delete(&app.path()).await?;
         let agent = lab.agent_for("unreading", &[]).await?;
-        app.condition("Deleting", "cannot be read").await?;
+        // Nothing is done while nobody knows what there is, and all goes on when it is corrected.
+        app.condition("ComparisonError", "cannot be read").await?;
+        let second = app
+            .push(&agent, &[("a.yaml", Some(&config_map("a", "2")))])
+            .await?;
+        app.condition("ComparisonError", "cannot be read").await?;
         app.value_of("a", "1").await?;
+        app.cluster.patch(&status, &patch(entry)).await?;
+        app.value("a", Some("2")).await?;
+        let after = app.synced(&second).await?;
+        assert_eq!(after["history"].as_array().map(Vec::len), Some(2));
+        app.cluster.patch(&status, &patch(&wrong)).await?;
+        app.cluster.delete(&app.path()).await?;
+        app.condition("Deleting", "cannot be read").await?;
+        app.value_of("a", "2").await?;
         app.cluster.patch(&status, &patch(entry)).await?;
         gone(&app.cluster, &app.path()).await?;
         gone(&app.cluster, &app.map("a")).await?;

@@ -102,7 +102,7 @@ fn several_applications_give_one_namespace_their_labels() {
             ],
             "a namespace and what goes into it",
         )?;
-        let labels = ["manifest", "one", "two"];
+        let labels = ["one", "two", "manifest"];
         for label in labels {
             let mut application = match label {
                 "manifest" => app.application(),

@@ -417,3 +417,64 @@ fn a_sync_that_asks_for_confirmation_waits_for_it() {
         app.value("old", Some("1")).await
     });
 }
+
+/// Who ends a sync takes back what waits for its end as well.
+#[test]
+fn a_sync_is_ended_also_while_another_is_asked_for() {
+    story(|lab| async move {
+        let app = lab.given("ended-both").await?;
+        let mut application = app.application();
+        application["spec"]["syncPolicy"] = json!({});
+        app.commit(&[
+            ("slow.yaml", Some(&slow("slow", 0))),
+            ("late.yaml", Some(&in_wave("late", "1", 1))),
+        ])?;
+        app.create(&application).await?;
+        app.becomes("OutOfSync", |status| {
+            status["sync"]["status"] == "OutOfSync"
+        })
+        .await?;
+        let sync = ["sync", "ended-both"];
+        crate::cli::trimtab_ends(lab, &sync, 0, &[]);
+        app.becomes("waiting for the Pod", |status| {
+            status["operationState"]["message"]
+                .to_string()
+                .contains("Pod")
+        })
+        .await?;
+        eventually("a second one waits", crate::given::SOON, || async {
+            let asked = json!({"operation": {"sync": {}, "initiatedBy": {"username": "ben"}}});
+            let live = app.cluster.get(&app.path()).await?;
+            Ok(
+                match live["operation"]["initiatedBy"]["username"] == "ben" {
+                    true => Expectation::Met(()),
+                    false => {
+                        app.cluster.patch(&app.path(), &asked).await?;
+                        Expectation::Pending(live["operation"].to_string())
+                    }
+                },
+            )
+        })
+        .await?;
+        crate::cli::trimtab_ends(lab, &["terminate", "ended-both"], 0, &[]);
+        app.becomes("ended by a person", |status| {
+            status["operationState"]["terminatedBy"].is_string()
+        })
+        .await?;
+        eventually("nothing waits", crate::given::SOON, || async {
+            let live = app.cluster.get(&app.path()).await?;
+            Ok(match live["operation"].is_null() {
+                true => Expectation::Met(()),
+                false => Expectation::Pending(live["operation"].to_string()),
+            })
+        })
+        .await?;
+        make_ready(&app, "slow").await?;
+        app.becomes("healthy and not synced", |status| {
+            status["health"]["status"] == "Healthy" && status["sync"]["status"] == "OutOfSync"
+        })
+        .await?;
+        assert_eq!(app.cluster.find(&app.map("late")).await?, None);
+        Ok(())
+    });
+}

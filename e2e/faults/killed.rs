@@ -257,6 +257,7 @@ async fn roll_back(scene: &Scene, id: Option<&Value>) -> Result<()> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 fn at_every_write_of_a_rollback_it_goes_back_all_the_same() {
     story(|lab| async move {
         let scene = Scene::of(lab, "kills-rollback").await?;
@@ -288,17 +289,20 @@ fn at_every_write_of_a_rollback_it_goes_back_all_the_same() {
             ensure!(pin["by"] == "alice", "{pin}");
             Ok(())
         };
-        let back = async || {
-            roll_back(&scene, None).await?;
+        let returned = async || {
             scene.app.value("map", Some("2")).await?;
-            scene.converged(&second, &["ConfigMap/map"]).await
+            scene.converged(&second, &["ConfigMap/map"]).await?;
+            let pin = scene.app.status().await?["pin"].take();
+            ensure!(pin.is_null(), "{pin}");
+            Ok(())
         };
         let counted = scene.gate.count(Asked::is_write);
         roll_back(&scene, Some(&earlier().await?)).await?;
         there().await?;
         let writes = scene.gate.count(Asked::is_write) - counted;
         ensure!(writes >= 5, "{writes} writes");
-        back().await?;
+        roll_back(&scene, None).await?;
+        returned().await?;
         let mut deaths = 0;
         for side in [Side::Before, Side::After] {
             for nth in 1..=writes {
@@ -318,7 +322,20 @@ fn at_every_write_of_a_rollback_it_goes_back_all_the_same() {
                 }
                 scene.gate.unhold();
                 there().await?;
-                back().await?;
+                // And on the way back.
+                let mut held = scene.gate.hold(nth, side, Asked::is_write);
+                roll_back(&scene, None).await?;
+                tokio::select! {
+                    asked = held.wait() => {
+                        asked?;
+                        agent.process.kill();
+                        drop(held);
+                        agent = scene.agent().await?;
+                    }
+                    synced = scene.app.synced(&second) => drop(synced?),
+                }
+                scene.gate.unhold();
+                returned().await?;
             }
         }
         ensure!(deaths >= 2 * writes - 2, "{deaths} deaths");

@@ -160,13 +160,24 @@ impl Browser {
         .await
     }
 
+    /// Types into the field that this selector finds, as soon as it is there: a page that is read
+    /// anew just then takes its fields away, and nothing was typed.
     pub(crate) async fn write(&self, selector: &str, text: &str) -> Result<()> {
-        let field = self
-            .client
-            .wait()
-            .for_element(Locator::Css(selector))
-            .await?;
-        Ok(field.send_keys(text).await?)
+        eventually(
+            &format!("typing into {selector}"),
+            Duration::from_secs(30),
+            || async {
+                let typed = async {
+                    let field = self.client.find(Locator::Css(selector)).await?;
+                    field.send_keys(text).await
+                };
+                Ok(match typed.await {
+                    Ok(()) => Expectation::Met(()),
+                    Err(error) => Expectation::Pending(error.to_string()),
+                })
+            },
+        )
+        .await
     }
 
     /// Types keys where the focus is, in WebDriver's code points: `\u{E004}` is Tab, `\u{E007}`

@@ -12,6 +12,10 @@ use crate::crd::{ApplicationKey, Consent, Propagation};
 use crate::object::{Object, ResourceKey};
 use crate::telemetry::{Answer, KubeVerb};
 
+/// Who owns what is merged: not us, or whoever applies the object would take it over as our own and
+/// away.
+const MERGER: &str = "trimtab-namespace";
+
 /// Whether an apply is carried out or only asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -107,7 +111,7 @@ impl Cluster {
             Mode::Write => (KubeVerb::Apply, format!("write {key}"), ""),
             Mode::DryRun => (KubeVerb::DryRun, format!("dry-run {key}"), "&dryRun=All"),
         };
-        let url = format!("{url}?fieldManager={FIELD_MANAGER}{dry_run}");
+        let url = format!("{url}?fieldManager={MERGER}{dry_run}");
         let request = request(method, &url, content_type, object)?;
         self.object(verb, doing, &key, request).await
     }

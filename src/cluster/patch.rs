@@ -20,10 +20,17 @@ impl Applications {
         operation: &Operation,
     ) -> Result<Object, Error> {
         let doing = format!("request the operation on application {key}");
-        let operation = serde_json::to_value(operation).map_err(|error| Error::Unreadable {
+        let ends = operation.terminate;
+        let mut operation = serde_json::to_value(operation).map_err(|error| Error::Unreadable {
             doing: doing.clone(),
             reason: error.to_string(),
         })?;
+        if ends {
+            // Who ends a sync need not wait for what waits for its end: that is taken back too.
+            for field in ["sync", "rollback", "info", "retry"] {
+                operation[field] = Value::Null;
+            }
+        }
         let mut attempt = 1;
         loop {
             let application = self.get(key).await?;
@@ -31,7 +38,7 @@ impl Applications {
             if let Some(pending) = application
                 .object
                 .get("/operation")
-                .filter(|it| !it.is_null())
+                .filter(|it| !it.is_null() && !ends)
             {
                 let by = pending["initiatedBy"]["username"].as_str();
                 return Err(Error::OperationPending {

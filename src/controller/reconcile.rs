@@ -158,13 +158,18 @@ async fn look(
         application.operation = None;
     }
     rollback::take_up(context, state, &mut application).await?;
-    let application = &application;
-    update_desired(context, state, application).await;
-    claim(context, state, application);
-    if state.compare_error.is_some() && state.pin.is_none() {
+    update_desired(context, state, &application).await;
+    claim(context, state, &application);
+    let ends = application
+        .operation
+        .as_ref()
+        .is_some_and(|it| it.terminate);
+    if state.compare_error.is_some() && state.pin.is_none() && !ends {
         let why = "the newest commit does not render";
-        syncing::refuse(context, state, application, why).await?;
+        syncing::refuse(context, state, &application, why).await?;
+        application.operation = None;
     }
+    let application = &application;
     if state.desired.is_none() {
         let waits = state.compare_error.is_none() && state.source_error.is_none();
         return if waits {
@@ -184,8 +189,11 @@ async fn look(
     let kinds = state.kinds();
     context.live.watch_for(&application.key, &kinds).await;
     is_verification_due(context, state);
+    if state.running.is_none() {
+        syncing::resume(state, application);
+    }
     let mut comparison = compare_and_settle(context, state, application).await;
-    verify(context, state, &mut comparison);
+    let doubted = verify(context, state, &mut comparison);
     if !comparison.is_synced() {
         gates::tell(context, state, application, true);
     }
@@ -205,6 +213,9 @@ async fn look(
         if running.is_some_and(|running| !running.sync.sync_options.is_empty()) {
             // Its options say what counts as stale and what asks for a person.
             comparison = compare_and_settle(context, state, application).await;
+            if doubted {
+                comparison.doubt_all();
+            }
         }
     }
     if state.running.is_some() {
@@ -220,6 +231,8 @@ async fn is_refused(
     application: &Application,
 ) -> Result<bool, ClusterError> {
     if application.inventory_unknown {
+        context.sources.forget(&application.key);
+        state.following = None;
         state.compare_error = Some(UNREADABLE.to_owned());
         syncing::refuse(context, state, application, "the status cannot be read").await?;
         report::write(context, state, application, None).await?;
@@ -272,17 +285,20 @@ fn is_verification_due(context: &Context, state: &mut State) {
     }
 }
 
-/// Doubts everything when a hard refresh asks for it or the interval for that is over.
-fn verify(context: &Context, state: &mut State, comparison: &mut Comparison) {
+/// Doubts everything when a hard refresh asks for it or the interval for that is over; says whether
+/// it does.
+fn verify(context: &Context, state: &mut State, comparison: &mut Comparison) -> bool {
     // A sync that runs goes first; it would take what is doubted for its own.
-    if state.verifies && state.running.is_none() {
-        state.verifies = false;
-        state.verified = Some(Instant::now());
-        if let Some(interval) = context.engine.verify_interval {
-            state.look_again_in(interval);
-        }
-        comparison.doubt_all();
+    if !state.verifies || state.running.is_some() {
+        return false;
     }
+    state.verifies = false;
+    state.verified = Some(Instant::now());
+    if let Some(interval) = context.engine.verify_interval {
+        state.look_again_in(interval);
+    }
+    comparison.doubt_all();
+    true
 }
 
 /// Compiles the rules of what is left alone: those for all applications and its own.
@@ -349,9 +365,6 @@ async fn interrupt(hands: &Hands<'_>, state: &mut State) -> Result<(), ClusterEr
         syncing::take_up(hands.context, state, hands.application).await?;
         return syncing::end(hands, state, End::Terminated(by)).await;
     }
-    if state.running.is_none() {
-        syncing::resume(state, hands.application);
-    }
     let Some(running) = &state.running else {
         return Ok(());
     };
@@ -417,6 +430,7 @@ fn action(
         operation: application
             .operation
             .as_ref()
+            .filter(|operation| !operation.terminate)
             .and_then(|operation| operation.sync.as_ref()),
         retry: state.next_attempt.map(due_in),
     })

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::state::{State, rendered_spec};
 use super::{Context, project, syncing};
 use crate::cluster::Error as ClusterError;
-use crate::crd::{Application, Pin, RollbackOperation, SyncOperation};
+use crate::crd::{Application, Operation, OperationPhase, Pin, RollbackOperation, SyncOperation};
 use crate::object::rfc3339;
 use crate::sync::{Desired, Manifests, Source, desire, keep, recall};
 
@@ -23,16 +23,31 @@ pub(super) async fn take_up(
         return Ok(());
     };
     let begun = state.operation.as_ref().map(|state| &state.operation);
-    let begun = state.running.is_some() && begun.is_some_and(|begun| begun.is_same(&operation));
+    let running =
+        state.operation.as_ref().map(|state| state.phase) == Some(OperationPhase::Running);
+    let begun = running && begun.is_some_and(|begun| begun.is_same(&operation));
+    let answered = state
+        .answered
+        .clone()
+        .filter(|answered| answered.is_for(&operation, state));
+    let request = operation.clone();
     let revision = operation.sync.filter(|sync| !sync.revision.is_empty());
     let outcome = match (&operation.rollback, &revision) {
         // It waits, and is still on the Application.
         _ if begun => Ok(()),
+        (Some(_), _) | (_, Some(_)) if answered.is_some() => {
+            answered.map_or(Ok(()), |answered| answered.outcome)
+        }
         (Some(wish), _) if wish.undo => undo(state),
         (Some(wish), _) => pin(context, state, application, wish).await,
         (None, Some(sync)) => pin_revision(context, state, application, sync).await,
         (None, None) => return Ok(()),
     };
+    state.answered = Some(Answered {
+        desired: digest_of(state),
+        outcome: outcome.clone(),
+        request,
+    });
     match outcome {
         Ok(()) => {
             if let (Some(wish), Some(operation)) = (operation.rollback, &mut application.operation)
@@ -50,6 +65,26 @@ pub(super) async fn take_up(
             Ok(())
         }
     }
+}
+
+/// What became of a request that waits for the end of a sync: it is seen in every look until then,
+/// and done once.
+#[derive(Clone)]
+pub(super) struct Answered {
+    request: Operation,
+    /// Digest of what was desired since.
+    desired: Option<String>,
+    outcome: Result<(), String>,
+}
+
+impl Answered {
+    fn is_for(&self, operation: &Operation, state: &State) -> bool {
+        self.request.is_same(operation) && self.desired == digest_of(state)
+    }
+}
+
+fn digest_of(state: &State) -> Option<String> {
+    state.desired.as_ref().map(|desired| desired.digest.clone())
 }
 
 fn undo(state: &mut State) -> Result<(), String> {

@@ -30,6 +30,8 @@ pub(super) struct Running {
     pub(super) applied: BTreeSet<ResourceKey>,
     /// What may be pruned by this sync: what was allowed once stays so while it goes one by one.
     pub(super) prunable: BTreeSet<ResourceKey>,
+    /// Those of them that a person agreed to.
+    pub(super) confirmed: BTreeSet<ResourceKey>,
     pub(super) pruned: BTreeSet<ResourceKey>,
     pub(super) failed: BTreeMap<ResourceKey, String>,
     /// Hooks that the API server would not take, by their place among the desired ones.
@@ -60,6 +62,7 @@ impl Running {
             checked: false,
             applied: BTreeSet::new(),
             prunable: BTreeSet::new(),
+            confirmed: BTreeSet::new(),
             pruned: BTreeSet::new(),
             failed: BTreeMap::new(),
             refused: BTreeMap::new(),

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::fights::Fights;
 use super::registry::Inbox;
 use super::rest::Resting;
+use super::rollback::Answered;
 use super::running::Running;
 use super::suspicion::Settled;
 use super::unwatched::Reads;
@@ -77,6 +78,8 @@ pub(super) struct State {
     /// Nothing is done by itself for this desired state: a person ended its sync.
     pub(super) held: Option<String>,
     pub(super) pin: Option<Pin>,
+    /// What became of the last wish to go back.
+    pub(super) answered: Option<Answered>,
     pub(super) attempts: Vec<Attempt>,
     pub(super) sync_error: Option<String>,
     pub(super) prune_held: Option<String>,

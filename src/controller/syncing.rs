@@ -68,8 +68,15 @@ pub(super) fn check_prune(
     if let Some(running) = &mut state.running {
         if allowed {
             running.prunable.extend(prunable.iter().cloned());
+            running
+                .confirmed
+                .extend(comparison.unconfirmed.iter().cloned());
         }
-        allowed = prunable.iter().all(|key| running.prunable.contains(key));
+        // What asks for a person since then was not allowed by one.
+        allowed = prunable.iter().all(|key| {
+            let asks = comparison.unconfirmed.contains(key) && !running.confirmed.contains(key);
+            running.prunable.contains(key) && !asks
+        });
     }
     let holds = asked && !prunable.is_empty() && !allowed;
     state.prune_held = held.err().filter(|_| holds);
@@ -128,14 +135,12 @@ pub(super) async fn refuse(
     let Some(operation) = application.operation.clone() else {
         return Ok(());
     };
-    let now = rfc3339(Timestamp::now());
-    take_up(context, state, application).await?;
     if state.running.is_some() {
-        // Its own end is what the status tells.
-        let message = format!("what was asked for is not begun: {why}");
-        report::announce(context, application, true, "OperationRefused", message);
+        // Its own end is told first; what was asked for waits, and is refused then.
         return Ok(());
     }
+    let now = rfc3339(Timestamp::now());
+    take_up(context, state, application).await?;
     state.operation = Some(OperationState {
         phase: OperationPhase::Error,
         message: format!("not started: {why}; see the conditions"),
@@ -163,6 +168,11 @@ pub(super) async fn take_up(
     for attempt in 1..=ATTEMPTS {
         let stored = context.applications.get(&application.key).await?;
         if asked(&stored) != ours {
+            // What is there now comes with an event of this version or a later one.
+            state.taken_up = stored.resource_version.parse().ok();
+            if let Some(known) = &mut state.application {
+                known.operation = None;
+            }
             return Ok(());
         }
         let version = Some(stored.resource_version.as_str());
@@ -320,7 +330,11 @@ pub(super) async fn end(
         // It ended before anything was begun. What is pinned since is known first.
         report::write_ahead(hands.context, state, hands.application).await?;
         take_up(hands.context, state, hands.application).await?;
-    } else if hands.application.operation.is_some() {
+    } else if state
+        .application
+        .as_ref()
+        .is_some_and(|it| it.operation.is_some())
+    {
         // What was asked for meanwhile is next.
         state.look_again_in(Duration::ZERO);
     }

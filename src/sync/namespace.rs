@@ -80,7 +80,14 @@ impl WantedNamespace<'_> {
         exists: bool,
         mode: Mode,
     ) -> Result<Object, Error> {
-        cluster.merge(served, &self.manifest()?, exists, mode).await
+        let manifest = self.manifest()?;
+        match cluster.merge(served, &manifest, exists, mode).await {
+            // Another application was quicker.
+            Err(error) if !exists && error.is_conflict() => {
+                cluster.merge(served, &manifest, true, mode).await
+            }
+            written => written,
+        }
     }
 
     /// Whether a live namespace has the labels and annotations that are asked for.

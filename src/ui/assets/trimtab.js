@@ -34,7 +34,12 @@
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
       // What passes leaves the page as it is.
-      if (answer.status >= 500 || answer.status === 429) { state("offline, trying again"); return; }
+      if (answer.status >= 500 || answer.status === 429) {
+        state("offline, trying again");
+        setTimeout(refreshSoon, 5000);
+        return;
+      }
+      if (source?.readyState === EventSource.OPEN) state("live");
       if (answer.redirected && new URL(answer.url).pathname === "/login") { location.reload(); return; }
       const text = await answer.text();
       const fresh = new DOMParser().parseFromString(policy.createHTML(text), "text/html");
@@ -82,11 +87,12 @@
     if (soon === undefined) soon = setTimeout(read, Math.max(0, rested - performance.now()));
   };
 
+  let source;
   function listen() {
     const about = document.body.dataset.live;
     if (about === undefined) return;
     const query = about ? `?application=${encodeURIComponent(about)}` : "";
-    const source = new EventSource(`/api/v1/stream${query}`);
+    source = new EventSource(`/api/v1/stream${query}`);
     let was = false;
     source.addEventListener("open", () => { state("live"); if (was) refreshSoon(); was = true; });
     source.addEventListener("error", () => state("offline, trying again"));
@@ -94,7 +100,7 @@
     addEventListener("pagehide", () => source.close());
     // The stream tells of the application; its pods and events are looked at while somebody looks,
     // who does not type, choose or mark anything just then.
-    const busy = () => $("#content").contains(document.activeElement) && document.activeElement.id !== "content";
+    const busy = () => document.activeElement?.matches("#content :is(input, select, textarea)");
     const idle = () => !document.hidden && getSelection().isCollapsed && !busy();
     setInterval(() => { if ($("[data-poll]") && idle()) refreshSoon(); }, 5000);
   }
