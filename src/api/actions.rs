@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 
 use super::applications::{Visible, stored};
 use super::body::Fields;
-use super::{Api, Identity, Problem};
+use super::{Api, Identity, Problem, random_hex};
 use crate::crd::{
-    Application, ApplicationKey, Cascade, InitiatedBy, Operation, RollbackOperation, SyncOperation,
-    approval, names, read,
+    Application, ApplicationKey, Cascade, Info, InitiatedBy, Operation, RollbackOperation,
+    SyncOperation, approval, names, read,
 };
 use crate::object::{Object, duration, is_dns_name, rfc3339_after};
 
@@ -87,6 +87,11 @@ async fn operate(
         username: identity.name().to_owned(),
         automated: false,
     });
+    // Two equal requests are two: each has a mark of its own.
+    operation.info = vec![Info {
+        name: names::REQUEST.to_owned(),
+        value: random_hex::<8>(),
+    }];
     api.applications.request_operation(key, &operation).await?;
     Ok(done(identity, key, format!("requested {what} of {key}")))
 }

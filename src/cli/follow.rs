@@ -12,9 +12,6 @@ use super::text::span;
 use crate::crd::{Application, Info, OperationPhase, OperationState, names, read};
 use crate::object::Object;
 
-/// The `info` of an operation under which its requester finds it again.
-const REQUEST: &str = "trimtab.dev/request";
-
 /// How far a request is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Stage {
@@ -30,7 +27,7 @@ pub(super) enum Stage {
 /// The mark of one request.
 pub(super) fn mark(id: &str) -> Info {
     Info {
-        name: REQUEST.to_owned(),
+        name: names::REQUEST.to_owned(),
         value: id.to_owned(),
     }
 }
@@ -144,7 +141,7 @@ mod tests {
         let state = |phase: &str, id: &str, message: &str| {
             json!({
                 "phase": phase, "startedAt": "2026-03-10T12:00:00Z", "message": message,
-                "operation": {"info": [{"name": REQUEST, "value": id}], "sync": {}},
+                "operation": {"info": [{"name": names::REQUEST, "value": id}], "sync": {}},
                 "syncResult": {"resources": [{"kind": "ConfigMap"}]},
             })
         };

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use super::advance::{Hands, execution, fail, row, take_row};
 use super::state::{Held, State};
-use super::{namespace, report, syncing};
+use super::{namespace, report, requests};
 use crate::cluster::{Error as ClusterError, Mode};
 use crate::crd::HookPhase;
 use crate::object::ResourceKey;
@@ -184,12 +184,12 @@ async fn write_ahead(
     // Against what was really written: an earlier write may have failed.
     let grew = state.inventory_status() != state.written.inventory;
     // What a person asked for must survive a restart before it is taken off the Application.
-    let asked = syncing::is_to_take_up(state, hands.application);
+    let asked = requests::is_to_take_up(state, hands.application);
     if grew || asked {
         report::write_ahead(hands.context, state, hands.application).await?;
     }
     if asked {
-        syncing::take_up(hands.context, state, hands.application).await?;
+        requests::take_up(hands.context, state, hands.application).await?;
         if let Some(running) = &mut state.running {
             running.taken = true;
         }

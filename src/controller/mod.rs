@@ -18,6 +18,7 @@ mod proposal;
 mod reconcile;
 mod registry;
 mod report;
+mod requests;
 mod rest;
 mod rollback;
 mod running;

@@ -14,7 +14,7 @@ use super::finalize::finalize;
 use super::registry::Mailbox;
 use super::state::{State, rendered_spec};
 use super::syncing::End;
-use super::{Context, fights, gates, project, report, rollback, suspicion, syncing};
+use super::{Context, fights, gates, project, report, requests, rollback, suspicion, syncing};
 use crate::cluster::{Cluster, Error as ClusterError};
 use crate::crd::names::REFRESH;
 use crate::crd::{Application, ApplicationKey};
@@ -153,22 +153,15 @@ async fn look(
     // Before anything is pinned: what is refused changes nothing.
     if let Some(why) = gates::look(context, state, &application)
         && asks_for_sync(&application)
+        && !requests::is_to_take_up(state, &application)
     {
-        syncing::refuse(context, state, &application, &why).await?;
+        requests::refuse_next(context, state, &application, &why).await?;
         application.operation = None;
     }
     rollback::take_up(context, state, &mut application).await?;
     update_desired(context, state, &application).await;
     claim(context, state, &application);
-    let ends = application
-        .operation
-        .as_ref()
-        .is_some_and(|it| it.terminate);
-    if state.compare_error.is_some() && state.pin.is_none() && !ends {
-        let why = "the newest commit does not render";
-        syncing::refuse(context, state, &application, why).await?;
-        application.operation = None;
-    }
+    refuse_without_render(context, state, &mut application).await?;
     let application = &application;
     if state.desired.is_none() {
         let waits = state.compare_error.is_none() && state.source_error.is_none();
@@ -183,7 +176,7 @@ async fn look(
     if let Some(refusal) = refusal {
         state.compare_error = Some(refusal);
         let why = "its project does not permit it";
-        syncing::refuse(context, state, application, why).await?;
+        requests::refuse(context, state, application, why).await?;
         return report::write(context, state, application, None).await;
     }
     let kinds = state.kinds();
@@ -234,7 +227,7 @@ async fn is_refused(
         context.sources.forget(&application.key);
         state.following = None;
         state.compare_error = Some(UNREADABLE.to_owned());
-        syncing::refuse(context, state, application, "the status cannot be read").await?;
+        requests::refuse(context, state, application, "the status cannot be read").await?;
         report::write(context, state, application, None).await?;
         return Ok(true);
     }
@@ -253,7 +246,7 @@ async fn is_refused(
     } else {
         return Ok(false);
     }
-    syncing::refuse(context, state, application, "the spec has faults").await?;
+    requests::refuse(context, state, application, "the spec has faults").await?;
     report::write(context, state, application, None).await?;
     Ok(true)
 }
@@ -261,6 +254,25 @@ async fn is_refused(
 /// What is said where it is not known what there is, so that nothing is done.
 const UNREADABLE: &str = "the status cannot be read, so that it is not known what belongs to the \
     application: correct it, or set status.inventory to null to begin anew with what is desired";
+
+/// While the newest commit does not render nothing that is asked for is begun; what runs goes on, and
+/// can be ended.
+async fn refuse_without_render(
+    context: &Context,
+    state: &mut State,
+    application: &mut Application,
+) -> Result<(), ClusterError> {
+    let operation = application.operation.as_ref();
+    let ends = operation.is_some_and(|operation| operation.terminate);
+    let renders = state.compare_error.is_none() || state.pin.is_some();
+    if renders || ends || requests::is_to_take_up(state, application) {
+        return Ok(());
+    }
+    let why = "the newest commit does not render";
+    requests::refuse_next(context, state, application, why).await?;
+    application.operation = None;
+    Ok(())
+}
 
 /// Whether a person wants something to be applied.
 fn asks_for_sync(application: &Application) -> bool {
@@ -362,7 +374,7 @@ async fn interrupt(hands: &Hands<'_>, state: &mut State) -> Result<(), ClusterEr
     if let Some(operation) = operation.filter(|operation| operation.terminate) {
         let by = operation.initiated_by.as_ref();
         let by = by.map_or("somebody", |by| by.username.as_str()).to_owned();
-        syncing::take_up(hands.context, state, hands.application).await?;
+        requests::take_up(hands.context, state, hands.application).await?;
         return syncing::end(hands, state, End::Terminated(by)).await;
     }
     let Some(running) = &state.running else {

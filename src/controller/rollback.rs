@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::state::{State, rendered_spec};
-use super::{Context, project, syncing};
+use super::{Context, project, requests};
 use crate::cluster::Error as ClusterError;
 use crate::crd::{Application, Operation, OperationPhase, Pin, RollbackOperation, SyncOperation};
 use crate::object::rfc3339;
@@ -20,12 +20,10 @@ pub(super) async fn take_up(
     application: &mut Application,
 ) -> Result<(), ClusterError> {
     let Some(operation) = application.operation.clone() else {
+        state.answered = None;
         return Ok(());
     };
-    let begun = state.operation.as_ref().map(|state| &state.operation);
-    let running =
-        state.operation.as_ref().map(|state| state.phase) == Some(OperationPhase::Running);
-    let begun = running && begun.is_some_and(|begun| begun.is_same(&operation));
+    let begun = is_begun(state, &operation);
     let answered = state
         .answered
         .clone()
@@ -43,11 +41,14 @@ pub(super) async fn take_up(
         (None, Some(sync)) => pin_revision(context, state, application, sync).await,
         (None, None) => return Ok(()),
     };
-    state.answered = Some(Answered {
-        desired: digest_of(state),
-        outcome: outcome.clone(),
-        request,
-    });
+    if !begun {
+        state.answered = Some(Answered {
+            request,
+            revision: newest(state),
+            pin: state.pin.clone(),
+            outcome: outcome.clone(),
+        });
+    }
     match outcome {
         Ok(()) => {
             if let (Some(wish), Some(operation)) = (operation.rollback, &mut application.operation)
@@ -60,7 +61,7 @@ pub(super) async fn take_up(
             Ok(())
         }
         Err(why) => {
-            syncing::refuse(context, state, application, &why).await?;
+            requests::refuse_next(context, state, application, &why).await?;
             application.operation = None;
             Ok(())
         }
@@ -72,19 +73,32 @@ pub(super) async fn take_up(
 #[derive(Clone)]
 pub(super) struct Answered {
     request: Operation,
-    /// Digest of what was desired since.
-    desired: Option<String>,
+    /// The newest commit then, and what was pinned since: with another of these it is a new matter.
+    revision: Option<String>,
+    pin: Option<Pin>,
     outcome: Result<(), String>,
 }
 
 impl Answered {
     fn is_for(&self, operation: &Operation, state: &State) -> bool {
-        self.request.is_same(operation) && self.desired == digest_of(state)
+        self.request.is_same(operation) && self.revision == newest(state) && self.pin == state.pin
     }
 }
 
-fn digest_of(state: &State) -> Option<String> {
-    state.desired.as_ref().map(|desired| desired.digest.clone())
+fn newest(state: &State) -> Option<String> {
+    state.revision.as_ref().map(|it| it.commit_id.clone())
+}
+
+/// Whether a request is what runs, or ran when the agent ended, and was not taken off yet.
+fn is_begun(state: &State, operation: &Operation) -> bool {
+    let Some(known) = &state.operation else {
+        return false;
+    };
+    let open = match &state.running {
+        Some(running) => !running.taken,
+        None => known.phase == OperationPhase::Running,
+    };
+    open && known.operation.is_same(operation)
 }
 
 fn undo(state: &mut State) -> Result<(), String> {

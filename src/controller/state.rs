@@ -151,6 +151,7 @@ impl State {
             .as_ref()
             .is_some_and(|known| known.spec != application.spec)
         {
+            self.answered = None;
             self.retry_now();
         }
         self.application = Some(application);

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::advance::Hands;
 use super::running::Running;
 use super::state::State;
-use super::{Context, report};
+use super::{Context, report, requests};
 use crate::cluster::Error as ClusterError;
 use crate::crd::names::{DELETION_APPROVED, PRUNE_APPROVED};
 use crate::crd::{
@@ -123,84 +123,6 @@ pub(super) fn rendered(context: &Context, state: &mut State, revision: &Revision
         ..Timing::default()
     });
     state.moving = Some((revision.received, trigger));
-}
-
-/// Takes an operation off an Application that cannot be synced, and says why.
-pub(super) async fn refuse(
-    context: &Context,
-    state: &mut State,
-    application: &Application,
-    why: &str,
-) -> Result<(), ClusterError> {
-    let Some(operation) = application.operation.clone() else {
-        return Ok(());
-    };
-    if state.running.is_some() {
-        // Its own end is told first; what was asked for waits, and is refused then.
-        return Ok(());
-    }
-    let now = rfc3339(Timestamp::now());
-    take_up(context, state, application).await?;
-    state.operation = Some(OperationState {
-        phase: OperationPhase::Error,
-        message: format!("not started: {why}; see the conditions"),
-        started_at: now.clone(),
-        finished_at: Some(now),
-        operation,
-        sync_result: None,
-        terminated_by: String::new(),
-        retry_count: 0,
-    });
-    Ok(())
-}
-
-/// How often what somebody else writes at the same time is looked at again.
-const ATTEMPTS: usize = 5;
-
-/// Takes what a person asked for off the Application, and nothing that was asked for since.
-pub(super) async fn take_up(
-    context: &Context,
-    state: &mut State,
-    application: &Application,
-) -> Result<(), ClusterError> {
-    let asked = |application: &Application| application.object.get("/operation").cloned();
-    let ours = asked(application);
-    for attempt in 1..=ATTEMPTS {
-        let stored = context.applications.get(&application.key).await?;
-        if asked(&stored) != ours {
-            // What is there now comes with an event of this version or a later one.
-            state.taken_up = stored.resource_version.parse().ok();
-            if let Some(known) = &mut state.application {
-                known.operation = None;
-            }
-            return Ok(());
-        }
-        let version = Some(stored.resource_version.as_str());
-        let cleared = context
-            .applications
-            .clear_operation(&application.key, version)
-            .await;
-        let read = match cleared {
-            Err(error) if error.is_conflict() && attempt < ATTEMPTS => continue,
-            cleared => cleared?,
-        };
-        state.taken_up = read.resource_version.parse().ok();
-        if let Some(known) = &mut state.application {
-            known.operation = None;
-        }
-        return Ok(());
-    }
-    Ok(())
-}
-
-/// Whether what is asked for on the Application is what runs, and still to be taken off.
-pub(super) fn is_to_take_up(state: &State, application: &Application) -> bool {
-    let Some(running) = state.running.as_ref().filter(|running| !running.taken) else {
-        return false;
-    };
-    let begun = state.operation.as_ref().map(|state| &state.operation);
-    let asked = application.operation.as_ref();
-    running.reason == Reason::Operation && asked.zip(begun).is_some_and(|(a, b)| a.is_same(b))
 }
 
 /// What is remembered of a live object.
@@ -326,10 +248,10 @@ pub(super) async fn end(
     state: &mut State,
     end: End,
 ) -> Result<(), ClusterError> {
-    if is_to_take_up(state, hands.application) {
+    if requests::is_to_take_up(state, hands.application) {
         // It ended before anything was begun. What is pinned since is known first.
         report::write_ahead(hands.context, state, hands.application).await?;
-        take_up(hands.context, state, hands.application).await?;
+        requests::take_up(hands.context, state, hands.application).await?;
     } else if state
         .application
         .as_ref()

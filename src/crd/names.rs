@@ -16,6 +16,8 @@ pub(crate) const FIELD_MANAGER: &str = "trimtab";
 
 /// Short label on every managed object: what the watches select. Not proof of ownership.
 pub(crate) const TRACKING_LABEL: &str = "trimtab.dev/application";
+/// The `info` of an operation under which its requester finds it again.
+pub(crate) const REQUEST: &str = "trimtab.dev/request";
 /// Exact annotation on every managed object: whose it is and which object it describes.
 pub(crate) const TRACKING_ANNOTATION: &str = "trimtab.dev/tracking-id";
 

@@ -27,7 +27,7 @@
   };
 
   // Reads this page again and takes over what changed. An open dialog is left alone.
-  let reading = false, again = false;
+  let reading = false, again = false, retry;
   async function refresh() {
     if (reading || $("dialog[open]")) { again = true; return; }
     reading = true;
@@ -36,7 +36,8 @@
       // What passes leaves the page as it is.
       if (answer.status >= 500 || answer.status === 429) {
         state("offline, trying again");
-        setTimeout(refreshSoon, 5000);
+        clearTimeout(retry);
+        retry = setTimeout(refreshSoon, 5000);
         return;
       }
       if (source?.readyState === EventSource.OPEN) state("live");
