@@ -42,12 +42,12 @@ pub(super) async fn take_up(
         (None, None) => return Ok(()),
     };
     if !begun {
-        state.answered = Some(Answered {
+        state.answered = Some(Box::new(Answered {
             request,
             revision: newest(state),
             pin: state.pin.clone(),
             outcome: outcome.clone(),
-        });
+        }));
     }
     match outcome {
         Ok(()) => {

@@ -79,7 +79,7 @@ pub(super) struct State {
     pub(super) held: Option<String>,
     pub(super) pin: Option<Pin>,
     /// What became of the last wish to go back.
-    pub(super) answered: Option<Answered>,
+    pub(super) answered: Option<Box<Answered>>,
     pub(super) attempts: Vec<Attempt>,
     pub(super) sync_error: Option<String>,
     pub(super) prune_held: Option<String>,
