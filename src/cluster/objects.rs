@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Cluster, Error, Served};
 use crate::crd::names::{FIELD_MANAGER, tracked_by};
 use crate::crd::{ApplicationKey, Consent, Propagation};
-use crate::object::{Object, ResourceKey};
+use crate::object::{Kind, Object, ResourceKey};
 use crate::telemetry::{Answer, KubeVerb};
 
 /// Who owns what is merged: not us, or whoever applies the object would take it over as our own and
@@ -147,6 +147,19 @@ impl Cluster {
         {
             Ok(object) => Ok(Some(object)),
             Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads one object by its kind; none when it, or its kind, is not there.
+    pub(crate) async fn find(
+        &self,
+        kind: &Kind,
+        key: &ResourceKey,
+    ) -> Result<Option<Object>, Error> {
+        match self.served(kind).await {
+            Ok(served) => self.get(&served, key).await,
+            Err(Error::UnknownKind(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }

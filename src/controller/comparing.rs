@@ -4,7 +4,6 @@
 use super::reconcile::cluster_of;
 use super::state::State;
 use super::{Context, fights, namespace, project, syncing, unwatched};
-use crate::cluster::Error as ClusterError;
 use crate::crd::names::tracked_by;
 use crate::crd::options::prune_consent;
 use crate::crd::{Application, Consent, SyncOptions};
@@ -24,11 +23,7 @@ async fn settle(
             continue;
         };
         let cluster = cluster_of(context, application);
-        let live = match cluster.served(&kind).await {
-            Ok(served) => cluster.get(&served, &key).await,
-            Err(ClusterError::UnknownKind(_)) => Ok(None),
-            Err(error) => Err(error),
-        };
+        let live = cluster.find(&kind, &key).await;
         let ours = |live: &Object| {
             tracked_by(live).is_some_and(|(namespace, name)| {
                 namespace == application.key.namespace && name == application.key.name

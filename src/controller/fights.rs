@@ -82,10 +82,7 @@ pub(super) async fn give_up(
         }
         let cluster = cluster_of(context, application);
         let live = match state.kind_of(&key) {
-            Some(kind) => match cluster.served(kind).await {
-                Ok(served) => cluster.get(&served, &key).await.ok().flatten(),
-                Err(_) => None,
-            },
+            Some(kind) => cluster.find(kind, &key).await.ok().flatten(),
             None => None,
         };
         let who = live.as_ref().and_then(last_writer);

@@ -9,7 +9,7 @@ use super::Context;
 use super::reconcile::cluster_of;
 use super::seen::Seen;
 use super::state::State;
-use crate::cluster::{Cluster, Error};
+use crate::cluster::Cluster;
 use crate::crd::{Application, ApplicationKey};
 use crate::object::{Kind, ResourceKey};
 use crate::sync::Lookup;
@@ -57,14 +57,8 @@ async fn one(
     key: ResourceKey,
     kind: Kind,
 ) -> (ResourceKey, Result<Lookup, String>) {
-    let asked = async {
-        match cluster.served(&kind).await {
-            Ok(served) => cluster.get(&served, &key).await,
-            Err(Error::UnknownKind(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
-    };
-    let read = asked.await.map_err(|error| error.to_string());
+    let read = cluster.find(&kind, &key).await;
+    let read = read.map_err(|error| error.to_string());
     let read = read.map(|live| match live {
         Some(live) => Lookup::Found(Seen::of(&live).seen_from(own)),
         None => Lookup::Absent,

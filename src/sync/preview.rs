@@ -39,7 +39,7 @@ pub(crate) async fn preview(
 ) -> Vec<Preview> {
     let reads: Vec<_> = keys
         .iter()
-        .map(|(key, kind)| read(scene, key, kind))
+        .map(|(key, kind)| scene.cluster.find(kind, key))
         .collect();
     let lives: Vec<_> = stream::iter(reads).buffered(AT_ONCE).collect().await;
     let version = |live: &Object| live.resource_version().to_owned();
@@ -81,14 +81,6 @@ pub(crate) async fn preview(
         }
     })
     .collect()
-}
-
-async fn read(scene: &Scene<'_>, key: &ResourceKey, kind: &Kind) -> Result<Option<Object>, Error> {
-    match scene.cluster.served(kind).await {
-        Ok(served) => scene.cluster.get(&served, key).await,
-        Err(Error::UnknownKind(_)) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 async fn ask(
