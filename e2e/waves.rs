@@ -292,22 +292,28 @@ fn with_prune_last_what_goes_waits_for_the_health_of_what_comes() {
     });
 }
 
+/// Without automation: a Pod that holds up the wave after it, and what comes in that.
+async fn two_waves_by_hand(app: &Story) -> Result<()> {
+    let mut application = app.application();
+    application["spec"]["syncPolicy"] = json!({});
+    app.commit(&[
+        ("slow.yaml", Some(&slow("slow", 0))),
+        ("late.yaml", Some(&in_wave("late", "1", 1))),
+    ])?;
+    app.create(&application).await?;
+    app.becomes("OutOfSync", |status| {
+        status["sync"]["status"] == "OutOfSync"
+    })
+    .await?;
+    Ok(())
+}
+
 /// A request that comes while another one runs is next, and is not lost with the end of the first.
 #[test]
 fn what_is_asked_for_meanwhile_is_next() {
     story(|lab| async move {
         let app = lab.given("queued").await?;
-        let mut application = app.application();
-        application["spec"]["syncPolicy"] = json!({});
-        app.commit(&[
-            ("slow.yaml", Some(&slow("slow", 0))),
-            ("late.yaml", Some(&in_wave("late", "1", 1))),
-        ])?;
-        app.create(&application).await?;
-        app.becomes("OutOfSync", |status| {
-            status["sync"]["status"] == "OutOfSync"
-        })
-        .await?;
+        two_waves_by_hand(&app).await?;
         let ask = async |by: &str, sync: Value| {
             let operation = json!({"operation": {
                 "sync": sync, "initiatedBy": {"username": by}, "info": [{"name": "by", "value": by}],
@@ -423,17 +429,7 @@ fn a_sync_that_asks_for_confirmation_waits_for_it() {
 fn a_sync_is_ended_also_while_another_is_asked_for() {
     story(|lab| async move {
         let app = lab.given("ended-both").await?;
-        let mut application = app.application();
-        application["spec"]["syncPolicy"] = json!({});
-        app.commit(&[
-            ("slow.yaml", Some(&slow("slow", 0))),
-            ("late.yaml", Some(&in_wave("late", "1", 1))),
-        ])?;
-        app.create(&application).await?;
-        app.becomes("OutOfSync", |status| {
-            status["sync"]["status"] == "OutOfSync"
-        })
-        .await?;
+        two_waves_by_hand(&app).await?;
         let sync = ["sync", "ended-both"];
         crate::cli::trimtab_ends(lab, &sync, 0, &[]);
         app.becomes("waiting for the Pod", |status| {

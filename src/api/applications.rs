@@ -238,22 +238,28 @@ impl Api {
         identity: &Identity,
         namespace: &str,
     ) -> Result<bool, Problem> {
+        self.may_in(identity, "list", namespace).await
+    }
+
+    /// Whether somebody may do this to all Applications of a namespace.
+    async fn may_in(
+        &self,
+        identity: &Identity,
+        verb: &str,
+        namespace: &str,
+    ) -> Result<bool, Problem> {
         let all = ApplicationKey {
             namespace: namespace.to_owned(),
             name: String::new(),
         };
-        self.may(identity, "list", &all).await
+        self.may(identity, verb, &all).await
     }
 
     /// The namespaces in which somebody may create Applications.
     pub(crate) async fn creatable(&self, identity: &Identity) -> Result<Vec<String>, Problem> {
         let mut creatable = Vec::new();
         for namespace in &self.about.namespaces {
-            let all = ApplicationKey {
-                namespace: namespace.clone(),
-                name: String::new(),
-            };
-            if self.may(identity, "create", &all).await? {
+            if self.may_in(identity, "create", namespace).await? {
                 creatable.push(namespace.clone());
             }
         }

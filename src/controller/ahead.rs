@@ -42,9 +42,8 @@ pub(super) async fn begin_namespace(
     }
 }
 
-/// Before the first write: the question to the API server whether all of it
-/// can be applied at all, then the inventory ahead of what will be created. False when something
-/// was refused.
+/// Before the first write: the question to the API server whether all of it can be applied at all,
+/// then the inventory ahead of what will be created. False when something was refused.
 pub(super) async fn begin_all(
     hands: &Hands<'_>,
     state: &mut State,
