@@ -46,6 +46,7 @@ mod restart;
 mod rights;
 mod rollback;
 mod scale;
+mod shapes;
 mod sharing;
 mod streams;
 mod terminal;
