@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::applications::{Visible, stored};
 use super::body::Fields;
+use super::unique::Unique;
 use super::{Api, Identity, Problem, random_hex};
 use crate::crd::{
     Application, ApplicationKey, Cascade, Info, InitiatedBy, Operation, RollbackOperation,
@@ -223,7 +224,7 @@ pub(super) async fn create(
     State(api): State<Arc<Api>>,
     Extension(identity): Extension<Identity>,
     Query(query): Query<DryRun>,
-    Json(manifest): Json<Value>,
+    Json(Unique(manifest)): Json<Unique>,
 ) -> Result<Json<Value>, Problem> {
     let created = api.create(&identity, manifest, query.dry_run).await?;
     if !query.dry_run {
@@ -245,7 +246,7 @@ pub(crate) struct Proposal {
 pub(super) async fn preview(
     State(api): State<Arc<Api>>,
     Extension(identity): Extension<Identity>,
-    Json(manifest): Json<Value>,
+    Json(Unique(manifest)): Json<Unique>,
 ) -> Result<Json<Proposal>, Problem> {
     api.propose(&identity, manifest).await.map(Json)
 }
@@ -302,7 +303,7 @@ pub(super) async fn update(
     Extension(identity): Extension<Identity>,
     path: Named,
     Query(query): Query<DryRun>,
-    Json(manifest): Json<Value>,
+    Json(Unique(manifest)): Json<Unique>,
 ) -> Result<Json<Value>, Problem> {
     let key = key_of(path);
     let mut object = api.application(&key).await?.object;

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::Problem;
+use super::unique::Unique;
 
 /// The fields of a body. Unlike `Json` alone it takes no list for them: the values of a list would
 /// be taken for the fields in the order they are written in the code, and `[]` for all defaults.
@@ -19,18 +20,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Fields<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let Json(fields) = Json::<Map<String, Value>>::from_request(request, state)
+        let Json(Unique(fields)) = Json::<Unique>::from_request(request, state)
             .await
             .map_err(IntoResponse::into_response)?;
+        let Value::Object(fields) = fields else {
+            return Err(wrong("it is no object".to_owned()).into_response());
+        };
         read(fields).map(Self).map_err(IntoResponse::into_response)
     }
 }
 
+fn wrong(why: String) -> Problem {
+    let why = format!("the body cannot be read: {why}");
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why)
+}
+
 fn read<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, Problem> {
-    let wrong = |why: String| {
-        let why = format!("the body cannot be read: {why}");
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why)
-    };
     // None of our lists holds lists: one that does stands in for an object.
     let mut lists = fields.values().filter_map(Value::as_array).flatten();
     if lists.any(Value::is_array) {

@@ -153,14 +153,17 @@ impl Api {
         headers: &HeaderMap,
         client: IpAddr,
     ) -> Result<Identity, Problem> {
-        let token = match headers.get(AUTHORIZATION) {
-            Some(value) => {
+        let mut given = headers.get_all(AUTHORIZATION).iter();
+        let token = match (given.next(), given.next()) {
+            // Two readers could take different ones of them.
+            (Some(_), Some(_)) => None,
+            (Some(value), None) => {
                 let value = value.to_str().unwrap_or_default();
                 let (scheme, token) = value.split_once(' ').unwrap_or_default();
                 let bearer = scheme.eq_ignore_ascii_case("bearer");
                 bearer.then(|| token.trim().to_owned())
             }
-            None => match self.sessions.holder(headers) {
+            (None, _) => match self.sessions.holder(headers) {
                 Some(Holder::Person(identity)) => return Ok(identity),
                 Some(Holder::Token(token)) => Some(token),
                 None => None,

@@ -18,6 +18,7 @@ mod routes;
 mod sessions;
 mod stream;
 mod tree;
+mod unique;
 mod webhooks;
 
 use std::{net::IpAddr, sync::Arc};

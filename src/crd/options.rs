@@ -3,6 +3,8 @@
 //! The application lists them (`syncOptions`) and an object carries them in an annotation
 //! (`sync-options`, comma-separated), which wins.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::names::{COMPARE_OPTIONS, SYNC_OPTIONS, annotation};
@@ -94,19 +96,23 @@ impl SyncOptions {
 
     /// The options of one object: what it says itself wins over what the application says.
     pub(crate) fn of_object(self, object: &Object) -> Self {
-        let mut read = self;
-        for option in texts(object) {
-            read.take(option);
-            read.force_by_name |= option == "Force=true";
-        }
+        let mut read = self.with_all(texts(object));
+        read.force_by_name = read.force && texts(object).any(|option| option == "Force=true");
         read
     }
 
     /// These options with more that win over them.
-    pub(crate) fn with(mut self, options: &[String]) -> Self {
-        for option in options {
+    pub(crate) fn with(self, options: &[String]) -> Self {
+        self.with_all(options.iter().map(String::as_str))
+    }
+
+    fn with_all<'a>(mut self, options: impl Iterator<Item = &'a str> + Clone) -> Self {
+        for option in options.clone() {
             self.take(option);
         }
+        // Deleting cannot be taken back: of several words about it the most careful counts.
+        self.prune = consent_of("Prune", options.clone()).unwrap_or(self.prune);
+        self.delete = consent_of("Delete", options).unwrap_or(self.delete);
         self
     }
 
@@ -120,12 +126,7 @@ impl SyncOptions {
             "false" => Some(false),
             _ => None,
         };
-        let consent = match value {
-            "true" => Some(Consent::Yes),
-            "false" => Some(Consent::No),
-            "confirm" => Some(Consent::Confirm),
-            _ => None,
-        };
+        let consent = consent(value);
         match (name, flag, consent) {
             ("Replace", Some(flag), _) => self.replace = flag,
             ("Force", Some(flag), _) => self.force = flag,
@@ -153,25 +154,35 @@ impl SyncOptions {
 
 /// What an object says itself about being pruned; none where it says nothing.
 pub(crate) fn prune_consent(object: &Object) -> Option<Consent> {
-    let mut consents = texts(object).filter_map(|option| match option {
-        "Prune=true" => Some(Consent::Yes),
-        "Prune=false" => Some(Consent::No),
-        "Prune=confirm" => Some(Consent::Confirm),
+    consent_of("Prune", texts(object))
+}
+
+fn consent(value: &str) -> Option<Consent> {
+    match value {
+        "true" => Some(Consent::Yes),
+        "false" => Some(Consent::No),
+        "confirm" => Some(Consent::Confirm),
         _ => None,
-    });
-    consents.next_back()
+    }
+}
+
+/// What options say about a deletion; the most careful where they say several things, as in Argo
+/// CD.
+fn consent_of<'a>(name: &str, options: impl Iterator<Item = &'a str>) -> Option<Consent> {
+    let named = options.filter_map(|option| option.trim().split_once('='));
+    let consents = named.filter_map(|(given, value)| consent(value).filter(|_| given == name));
+    consents.max_by_key(|consent| match consent {
+        Consent::Yes => 0,
+        Consent::Confirm => 1,
+        Consent::No => 2,
+    })
 }
 
 /// What an object says itself about being deleted with its Application; Helm's `keep` is a no.
 pub(crate) fn delete_consent(object: &Object) -> Option<Consent> {
-    let mut consents = texts(object).filter_map(|option| match option {
-        "Delete=true" => Some(Consent::Yes),
-        "Delete=false" => Some(Consent::No),
-        "Delete=confirm" => Some(Consent::Confirm),
-        _ => None,
-    });
+    let consent = consent_of("Delete", texts(object));
     let keep = object.annotation("helm.sh/resource-policy") == Some("keep");
-    consents.next_back().or(keep.then_some(Consent::No))
+    consent.or(keep.then_some(Consent::No))
 }
 
 /// Whether an object asks not to be counted as difference when it is not desired (any more).
@@ -183,7 +194,7 @@ pub(crate) fn is_extraneous(object: &Object) -> bool {
 }
 
 /// The options that an object carries.
-fn texts(object: &Object) -> impl DoubleEndedIterator<Item = &str> {
+fn texts(object: &Object) -> impl Iterator<Item = &str> + Clone {
     annotation(object, SYNC_OPTIONS)
         .into_iter()
         .flat_map(|text| text.split(','))
@@ -207,10 +218,35 @@ pub(crate) fn remark(option: &str) -> Option<String> {
     Some(format!("{option} changes nothing: {instead}"))
 }
 
+/// Says of each option that is given several values which of them counts.
+fn contradictions<'a>(options: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut given: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for option in options.map(str::trim).filter(|option| is_known(option)) {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        let values = given.entry(name).or_default();
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    given.retain(|_, values| values.len() > 1);
+    let said = given.iter().map(|(name, values)| {
+        let counts = match *name {
+            "Prune" | "Delete" => "the most careful counts",
+            _ => "the last counts",
+        };
+        format!(
+            "{name} is given several values ({}): {counts}",
+            values.join(", ")
+        )
+    });
+    said.collect()
+}
+
 /// The remarks on the options that an object carries.
 pub(crate) fn remarks(object: &Object) -> Vec<String> {
     let key = object.key();
     let remarks = texts(object).filter_map(remark);
+    let remarks = remarks.chain(contradictions(texts(object)));
     remarks.map(|remark| format!("{key}: {remark}")).collect()
 }
 
@@ -218,6 +254,7 @@ pub(crate) fn remarks(object: &Object) -> Vec<String> {
 pub(crate) fn remarks_of_application(options: &[String]) -> Vec<String> {
     let remarks = options.iter().filter_map(|option| remark(option));
     remarks
+        .chain(contradictions(options.iter().map(String::as_str)))
         .map(|remark| format!("spec.syncPolicy.syncOptions: {remark}"))
         .collect()
 }
@@ -250,6 +287,52 @@ mod tests {
         assert_eq!(of_object.delete, Consent::Confirm);
         assert!(of_object.replace && of_object.force && of_object.force_by_name);
         assert!(!application(&["Force=true"]).force_by_name);
+    }
+
+    #[test]
+    fn of_several_values_one_counts_and_that_is_said() {
+        for (options, prune, replace, said) in [
+            (
+                "Prune=false,Prune=true",
+                Some(Consent::No),
+                false,
+                Some("most careful"),
+            ),
+            (
+                "Prune=true, Prune=confirm",
+                Some(Consent::Confirm),
+                false,
+                Some("true, confirm"),
+            ),
+            ("Prune=true,Prune=true", Some(Consent::Yes), false, None),
+            (
+                "Replace=true,Replace=false",
+                None,
+                false,
+                Some("the last counts"),
+            ),
+            (
+                "Replace=false,Replace=true",
+                None,
+                true,
+                Some("the last counts"),
+            ),
+        ] {
+            let object = object(options);
+            assert_eq!(prune_consent(&object), prune, "{options}");
+            let read = SyncOptions::default().of_object(&object);
+            assert_eq!(read.prune, prune.unwrap_or_default(), "{options}");
+            assert_eq!(read.replace, replace, "{options}");
+            let list: Vec<_> = options.split(',').map(str::to_owned).collect();
+            assert_eq!(SyncOptions::of_application(&list).prune, read.prune);
+            for remarks in [remarks(&object), remarks_of_application(&list)] {
+                assert_eq!(remarks.len(), usize::from(said.is_some()), "{options}");
+                assert!(
+                    said.is_none_or(|said| remarks[0].contains(said)),
+                    "{remarks:?}"
+                );
+            }
+        }
     }
 
     #[test]
