@@ -16,6 +16,7 @@ mod lab;
 mod access;
 mod acting;
 mod adoption;
+mod asking;
 mod bad_input;
 mod chart;
 mod cli;

@@ -415,9 +415,10 @@ fn a_sync_that_asks_for_confirmation_waits_for_it() {
         })
         .await?;
         ask(json!({"prune": true, "syncOptions": ["Prune=confirm"]})).await?;
-        app.becomes("the end of the sync", |status| {
+        app.becomes("waiting for approval", |status| {
             let state = &status["operationState"];
-            state["operation"]["sync"]["prune"] == true && state["finishedAt"].is_string()
+            let message = state["message"].as_str().unwrap_or_default();
+            state["phase"] == "Running" && message.contains("approval to delete")
         })
         .await?;
         app.value("old", Some("1")).await

@@ -42,6 +42,7 @@ fn advice(type_: &str) -> &'static str {
         "HistoryWarning" => "the next deployment tries again; a rollback to this one is refused",
         "PruneRefused" => "permit it in the project, or delete it by hand",
         "PruneHeld" => "`trimtab approve` shows what would go and lets it go",
+        "HookPending" => "the next sync runs it",
         "FightDetected" => {
             "take the field out of the source, or name the manager in ignoreDifferences"
         }
@@ -75,14 +76,6 @@ pub(crate) fn explain(application: &Application) -> Explanation {
             _ => format!("{} differs", named(row)),
         };
         say(text, "");
-    }
-    if status.sync.status == SyncCode::OutOfSync
-        && rows.clone().all(|row| row.status != SyncCode::OutOfSync)
-    {
-        say(
-            "a hook did not run for this desired state yet".to_owned(),
-            "the next sync runs it",
-        );
     }
     for row in rows {
         let Some(health) = &row.health else { continue };
@@ -212,7 +205,7 @@ mod tests {
     use crate::object::Object;
 
     /// Every type of condition there is.
-    const TYPES: [&str; 17] = [
+    const TYPES: [&str; 18] = [
         "InvalidSpecError",
         "SourceError",
         "ComparisonError",
@@ -220,6 +213,7 @@ mod tests {
         "ReadError",
         "SyncError",
         "PruneHeld",
+        "HookPending",
         "PruneRefused",
         "HistoryWarning",
         "FightDetected",

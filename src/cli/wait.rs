@@ -10,13 +10,14 @@ use super::output::{DataFormat, Format, print, print_data};
 use super::target::{self, Target, patience};
 use super::words::health_words;
 use super::{Outcome, text::short_revision};
+use crate::crd::names::REFRESH;
 use crate::crd::{Application, HealthCode, OperationPhase, SyncCode, read};
 
 /// Wait until an application is as desired
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Waits for Synced and Healthy and for the end of a running sync, or only for what is asked for. Ends
-with 2 when the time is over.
+Waits for Synced and Healthy and for the end of a sync or refresh that runs or was requested, or only
+for what is asked for. Ends with 2 when the time is over.
 
 Examples:
   trimtab wait shop
@@ -79,6 +80,13 @@ async fn one(target: &Target, name: &str, args: &Args) -> Result<Outcome> {
 fn lacks(args: &Args, application: &Application) -> Option<String> {
     let all = !(args.sync || args.health || args.operation);
     let status = &application.status;
+    // What was asked for and is not begun says nothing in the status yet.
+    if (all || args.operation) && application.operation.is_some() {
+        return Some("requested, and not begun".to_owned());
+    }
+    if (all || args.sync) && application.annotation(REFRESH).is_some() {
+        return Some("asked to look at its source".to_owned());
+    }
     let wanted = args.revision.as_deref().unwrap_or_default();
     if !status.sync.revision.starts_with(wanted) {
         return Some(format!("at {}", short_revision(&status.sync.revision)));
@@ -97,4 +105,74 @@ fn lacks(args: &Args, application: &Application) -> Option<String> {
         return Some(health_words(status.health.as_ref()));
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::object::Object;
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn what_was_requested_is_waited_for() {
+        let seen = |operation: Value, annotations: Value, phase: &str| {
+            let object = json!({
+                "apiVersion": "trimtab.dev/v1alpha1", "kind": "Application",
+                "metadata": {"name": "shop", "annotations": annotations}, "operation": operation,
+                "status": {
+                    "sync": {"status": "Synced", "revision": "3f2a"}, "health": {"status": "Healthy"},
+                    "operationState": {"phase": phase, "startedAt": "", "message": "m"},
+                },
+            });
+            read(Object::new(object).unwrap())
+        };
+        let refresh = json!({"trimtab.dev/refresh": "normal"});
+        for (flags, operation, annotations, phase, lacking) in [
+            (vec![], Value::Null, json!({}), "Succeeded", false),
+            (vec![], Value::Null, json!({}), "Running", true),
+            (vec![], json!({"sync": {}}), json!({}), "Succeeded", true),
+            (vec![], Value::Null, refresh.clone(), "Succeeded", true),
+            (
+                vec!["--health"],
+                json!({"sync": {}}),
+                refresh.clone(),
+                "Running",
+                false,
+            ),
+            (
+                vec!["--operation"],
+                Value::Null,
+                refresh,
+                "Succeeded",
+                false,
+            ),
+            (
+                vec!["--operation"],
+                json!({"sync": {}}),
+                json!({}),
+                "Succeeded",
+                true,
+            ),
+            (
+                vec!["--revision", "3f2b"],
+                Value::Null,
+                json!({}),
+                "Succeeded",
+                true,
+            ),
+        ] {
+            let line = ["wait", "shop"].into_iter().chain(flags.clone());
+            let args = Command::parse_from(line).args;
+            let found = lacks(&args, &seen(operation, annotations, phase));
+            assert_eq!(found.is_some(), lacking, "{flags:?} {found:?}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Instant};
 
-use super::ahead::{begin_all, begin_namespace};
+use super::ahead::{begin_all, begin_namespace, begin_waiting};
 use super::comparing::compare_and_settle;
 use super::registry::Mailbox;
 use super::running::{PRUNE_SKIPPED, hook_outcome, tasks};
@@ -32,6 +32,18 @@ pub(super) struct Hands<'a> {
     pub(super) manifests: Option<Manifests>,
 }
 
+impl Hands<'_> {
+    /// Whether something newer than what is known waits; that the source is still where it was, as
+    /// a refresh says, is nothing newer.
+    fn is_superseded(&self, state: &State) -> bool {
+        let known = state
+            .revision
+            .as_ref()
+            .map(|known| known.commit_id.as_str());
+        self.mailbox.supersedes(known)
+    }
+}
+
 /// Goes on until the sync waits or is over. Returns the comparison as it is then.
 pub(super) async fn advance(
     hands: &mut Hands<'_>,
@@ -41,6 +53,8 @@ pub(super) async fn advance(
     let timeout = hands.application.spec.wave_timeout();
     loop {
         latch_hooks(hands, state);
+        // One that ended just now keeps nothing from being Synced.
+        comparison.hooks = state.open_hooks();
         let prunes = syncing::check_prune(state, hands.application, &comparison);
         if let Err(why) = begin_namespace(hands, state, &mut comparison).await {
             syncing::end(hands, state, End::Failed(why)).await?;
@@ -55,7 +69,7 @@ pub(super) async fn advance(
         let tasks = tasks(state, running, options, &comparison, prunes, live);
         match step(&tasks, running.patience(timeout)) {
             Step::Run(begun) => {
-                if hands.mailbox.supersedes() && !begun.is_empty() {
+                if hands.is_superseded(state) && !begun.is_empty() {
                     syncing::end(hands, state, End::Superseded).await?;
                     return Ok(comparison);
                 }
@@ -81,8 +95,13 @@ pub(super) async fn advance(
                 comparison = compare_and_settle(hands.context, state, hands.application).await;
             }
             Step::Wait(what) => {
-                let pause = running.next_look(timeout);
-                state.look_again_in(pause);
+                let waits_to_prune = running.waits_to_prune;
+                if let Some(pause) = running.next_look(timeout) {
+                    state.look_again_in(pause);
+                }
+                if waits_to_prune {
+                    begin_waiting(hands, state).await?;
+                }
                 if let Some(operation) = &mut state.operation {
                     operation.message = what;
                 }
@@ -117,7 +136,7 @@ async fn run(hands: &Hands<'_>, state: &mut State, begun: &[&Task]) -> Result<()
     if !applies.is_empty()
         && let Some(execution) = execution(hands, state, &applies)
     {
-        let superseded = || hands.mailbox.supersedes();
+        let superseded = || hands.is_superseded(state);
         let outcome = Box::pin(execute(
             &hands.context.engine,
             &execution,

@@ -65,8 +65,12 @@ pub(super) async fn begin_all(
         .filter(|task| matches!(task.subject, Subject::Prune(_)))
         .count();
     if dry_run {
+        let pruned = match running.waits_to_prune {
+            true => "would be pruned once that is approved",
+            false => "would be pruned",
+        };
         let rows = tasks.iter().filter_map(|task| match &task.subject {
-            Subject::Prune(key) => Some(row(key, "Pruned", "would be pruned".to_owned(), None)),
+            Subject::Prune(key) => Some(row(key, "Pruned", pruned.to_owned(), None)),
             Subject::Hook(index) if task.progress == Progress::Pending => {
                 let hook = state.desired.as_ref()?.hooks.get(*index)?;
                 let text = "would run".to_owned();
@@ -184,14 +188,25 @@ async fn write_ahead(
     let grew = state.inventory_status() != state.written.inventory;
     // What a person asked for must survive a restart before it is taken off the Application.
     let asked = requests::is_to_take_up(state, hands.application);
-    if grew || asked {
+    if grew && !asked {
         report::write_ahead(hands.context, state, hands.application).await?;
     }
-    if asked {
-        requests::take_up(hands.context, state, hands.application).await?;
-        if let Some(running) = &mut state.running {
-            running.taken = true;
-        }
+    begin_waiting(hands, state).await
+}
+
+/// Takes what a person asked for off the Application, unless that is done: it is begun, and may
+/// take long.
+pub(super) async fn begin_waiting(
+    hands: &Hands<'_>,
+    state: &mut State,
+) -> Result<(), ClusterError> {
+    if !requests::is_to_take_up(state, hands.application) {
+        return Ok(());
+    }
+    report::write_ahead(hands.context, state, hands.application).await?;
+    requests::take_up(hands.context, state, hands.application).await?;
+    if let Some(running) = &mut state.running {
+        running.taken = true;
     }
     Ok(())
 }

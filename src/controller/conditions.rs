@@ -37,6 +37,7 @@ pub(super) fn conditions(view: &View<'_>) -> Vec<Condition> {
         ("ReadError", unseen(view)),
         ("SyncError", said(view.sync_error)),
         ("PruneHeld", said(view.prune_held)),
+        ("HookPending", pending_hooks(view)),
         ("PruneRefused", forbidden(view)),
         ("HistoryWarning", said(view.bundle_error)),
         ("FightDetected", fights),
@@ -94,6 +95,14 @@ fn shared(view: &View<'_>) -> Option<String> {
     Some(format!(
         "{objects} is desired by Application {other} as well, which waits for it"
     ))
+}
+
+/// The hooks that keep an application from being Synced.
+fn pending_hooks(view: &View<'_>) -> Option<String> {
+    let compared = view
+        .comparison
+        .is_some_and(|comparison| comparison.hooks > 0);
+    view.pending_hooks.clone().filter(|_| compared)
 }
 
 /// What would be pruned if the project permitted it.

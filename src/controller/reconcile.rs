@@ -14,7 +14,9 @@ use super::finalize::finalize;
 use super::registry::Mailbox;
 use super::state::{State, rendered_spec};
 use super::syncing::End;
-use super::{Context, fights, gates, project, report, requests, rollback, suspicion, syncing};
+use super::{
+    Context, fights, gates, newest, project, report, requests, rollback, suspicion, syncing,
+};
 use crate::cluster::{Cluster, Error as ClusterError};
 use crate::crd::names::REFRESH;
 use crate::crd::{Application, ApplicationKey};
@@ -143,9 +145,11 @@ async fn look(
     mailbox: &Mailbox,
 ) -> Result<(), ClusterError> {
     if application.object.is_terminating() {
+        requests::refuse_deleted(context, state, application).await?;
         return finalize(context, state, application, mailbox).await;
     }
     if is_refused(context, state, application).await? {
+        requests::answer_refresh(state, application);
         return Ok(());
     }
     follow(context, state, application);
@@ -158,12 +162,17 @@ async fn look(
         requests::refuse_next(context, state, &application, &why).await?;
         application.operation = None;
     }
+    requests::refuse_empty(context, state, &mut application).await?;
+    newest::take_up(context, state, &mut application).await?;
     rollback::take_up(context, state, &mut application).await?;
     update_desired(context, state, &application).await;
     claim(context, state, &application);
     refuse_without_render(context, state, &mut application).await?;
     let application = &application;
     if state.desired.is_none() {
+        if requests::answer_without_desired(context, state, application).await? {
+            return report::write(context, state, application, None).await;
+        }
         let waits = state.compare_error.is_none() && state.source_error.is_none();
         return if waits {
             Ok(())
@@ -395,6 +404,12 @@ async fn start(
     application: &Application,
     comparison: &mut Comparison,
 ) {
+    let asked = application.operation.as_ref();
+    if asked.is_some_and(|asked| !newest::is_known(state, asked)) {
+        // Another one was ended for it just now: the source is asked first.
+        state.look_again_in(Duration::ZERO);
+        return;
+    }
     let mut prunable = syncing::check_prune(state, application, comparison);
     if prunable && may_move(context, state, application, comparison) {
         state.look_again_in(MOVING);
@@ -472,7 +487,10 @@ fn follow(context: &Context, state: &mut State, application: &Application) {
         state.refreshing = true;
         state.source_answered = false;
         state.rendered_spec = None;
-        context.sources.refresh(&application.key);
+        if !context.sources.refresh(&application.key) {
+            // It cannot be followed, and the condition says why: that is the answer.
+            state.source_answered = true;
+        }
     }
 }
 

@@ -47,10 +47,12 @@ impl Mailbox {
         std::mem::take(&mut *lock(&self.inbox))
     }
 
-    /// Whether a newer revision, spec or deletion is waiting.
-    pub(super) fn supersedes(&self) -> bool {
+    /// Whether another revision than this one, or a deletion, is waiting.
+    pub(super) fn supersedes(&self, commit_id: Option<&str>) -> bool {
         let inbox = lock(&self.inbox);
-        inbox.revision.is_some() || inbox.gone
+        let told = inbox.revision.as_ref();
+        let newer = told.is_some_and(|told| Some(told.commit_id.as_str()) != commit_id);
+        newer || inbox.gone
     }
 
     fn put(&self, change: impl FnOnce(&mut Inbox)) {

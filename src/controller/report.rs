@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::Context;
 use super::conditions::deletion_condition;
+use super::reasons::pending_hooks;
 use super::running::Running;
 use super::state::State;
 use super::status::{View, fold, patch};
@@ -31,6 +32,7 @@ pub(super) async fn write(
     application: &Application,
     comparison: Option<&Comparison>,
 ) -> Result<(), Error> {
+    tell_progress(state);
     let view = view(state, application, comparison);
     let live = |key: &_| {
         let live = look_up(context, state, application, key).found();
@@ -116,6 +118,7 @@ pub(super) async fn write_ahead(
     state: &mut State,
     application: &Application,
 ) -> Result<(), Error> {
+    tell_progress(state);
     let mut next = state.written.clone();
     next.inventory = state.inventory_status();
     next.hooks.clone_from(&state.hooks);
@@ -126,6 +129,14 @@ pub(super) async fn write_ahead(
         state.written = next;
     }
     Ok(())
+}
+
+/// Puts what the running sync did so far into what is written anyway.
+fn tell_progress(state: &mut State) {
+    if let (Some(running), Some(operation)) = (&state.running, &mut state.operation) {
+        let result = operation.sync_result.get_or_insert_default();
+        result.resources = running.results();
+    }
 }
 
 /// Says how far the deletion of an Application came.
@@ -158,6 +169,7 @@ fn view<'a>(
         compare_error: state.compare_error.as_deref(),
         sync_error: state.sync_error.as_deref(),
         prune_held: state.prune_held.as_deref(),
+        pending_hooks: pending_hooks(state),
         bundle_error: state.bundle_error.as_deref(),
         holds: &state.holds,
         fights: state

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use super::state::State;
 use super::{Context, report};
 use crate::cluster::Error as ClusterError;
-use crate::crd::{Application, OperationPhase, OperationState};
+use crate::crd::names::REFRESH;
+use crate::crd::{Application, Operation, OperationPhase, OperationState};
 use crate::object::rfc3339;
 use crate::plan::Reason;
 
@@ -37,8 +38,13 @@ pub(super) async fn refuse(
     application: &Application,
     why: &str,
 ) -> Result<(), ClusterError> {
-    let Some(operation) = application.operation.clone() else {
+    let Some(operation) = asked_for(application) else {
         return Ok(());
+    };
+    // What cannot be read is named here, as its condition goes with it.
+    let why = match application.operation {
+        None => application.faults.join("; "),
+        Some(_) => why.to_owned(),
     };
     let now = rfc3339(Timestamp::now());
     take_up(context, state, application).await?;
@@ -61,6 +67,96 @@ pub(super) async fn refuse(
     Ok(())
 }
 
+/// What a person asked for; nothing in particular where that cannot be read.
+fn asked_for(application: &Application) -> Option<Operation> {
+    let unreadable = application.object.get("/operation");
+    let unreadable = unreadable.filter(|operation| !operation.is_null());
+    let read = application.operation.clone();
+    read.or_else(|| unreadable.map(|_| Operation::default()))
+}
+
+/// Refuses what asks for nothing that is known, instead of leaving it there for ever.
+pub(super) async fn refuse_empty(
+    context: &Context,
+    state: &mut State,
+    application: &mut Application,
+) -> Result<(), ClusterError> {
+    let operation = application.operation.as_ref();
+    let asks = |it: &Operation| it.sync.is_some() || it.rollback.is_some() || it.terminate;
+    if operation.is_none_or(asks) {
+        return Ok(());
+    }
+    let why = "operation asks for nothing: it has neither sync nor rollback nor terminate";
+    refuse(context, state, application, why).await?;
+    application.operation = None;
+    Ok(())
+}
+
+/// Answers what is asked of an Application that is on its way out.
+pub(super) async fn refuse_deleted(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+) -> Result<(), ClusterError> {
+    answer_refresh(state, application);
+    if asked_for(application).is_none() {
+        return Ok(());
+    }
+    state.running = None;
+    let why = "the Application is being deleted";
+    refuse(context, state, application, why).await?;
+    report::write_ahead(context, state, application).await
+}
+
+/// Ends a wish to refresh where no source is looked at: the conditions are the answer.
+pub(super) fn answer_refresh(state: &mut State, application: &Application) {
+    if application.annotation(REFRESH).is_some() {
+        state.refreshing = true;
+        state.source_answered = true;
+    }
+}
+
+/// Answers what is asked for while it is not known what is desired. False when it is to wait, as the
+/// first word of the source is on its way.
+pub(super) async fn answer_without_desired(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+) -> Result<bool, ClusterError> {
+    let why = state.compare_error.as_ref().or(state.source_error.as_ref());
+    let why = why.map(|why| format!("it is not known what is desired: {why}"));
+    // Of a sync that the agent was killed in; there is none else without a desired state.
+    let open = state.operation.as_mut();
+    let open = open.filter(|known| known.phase == OperationPhase::Running);
+    let operation = application.operation.as_ref();
+    if let Some(ends) = operation.filter(|operation| operation.terminate) {
+        if let Some(open) = open {
+            let by = ends.initiated_by.as_ref();
+            let by = by.map_or("somebody", |by| by.username.as_str());
+            open.phase = OperationPhase::Failed;
+            open.message = format!("terminated by {by}");
+            by.clone_into(&mut open.terminated_by);
+            open.finished_at = Some(rfc3339(Timestamp::now()));
+        }
+        take_up(context, state, application).await?;
+        return Ok(true);
+    }
+    let Some(why) = why else {
+        return Ok(false);
+    };
+    let resumes = open
+        .as_ref()
+        .is_some_and(|open| operation.is_none_or(|operation| operation.is_same(&open.operation)));
+    if resumes {
+        if let Some(open) = open {
+            open.message = format!("waiting for the source; {why}");
+        }
+    } else {
+        refuse(context, state, application, &why).await?;
+    }
+    Ok(true)
+}
+
 /// How often what somebody else writes at the same time is looked at again.
 const ATTEMPTS: usize = 5;
 
@@ -78,6 +174,7 @@ pub(super) async fn take_up(
             // What is there now comes with an event of this version or a later one.
             state.taken_up = stored.resource_version.parse().ok();
             state.answered = None;
+            state.asked = None;
             if let Some(known) = &mut state.application {
                 known.operation = None;
             }
@@ -94,6 +191,7 @@ pub(super) async fn take_up(
         };
         state.taken_up = read.resource_version.parse().ok();
         state.answered = None;
+        state.asked = None;
         if let Some(known) = &mut state.application {
             known.operation = None;
         }

@@ -90,7 +90,7 @@ fn newest(state: &State) -> Option<String> {
 }
 
 /// Whether a request is what runs, or ran when the agent ended, and was not taken off yet.
-fn is_begun(state: &State, operation: &Operation) -> bool {
+pub(super) fn is_begun(state: &State, operation: &Operation) -> bool {
     let Some(known) = &state.operation else {
         return false;
     };

@@ -30,6 +30,8 @@ pub(super) struct Running {
     pub(super) applied: BTreeSet<ResourceKey>,
     /// What may be pruned by this sync: what was allowed once stays so while it goes one by one.
     pub(super) prunable: BTreeSet<ResourceKey>,
+    /// A person asked for deletions that wait for approval.
+    pub(super) waits_to_prune: bool,
     /// Those of them that a person agreed to.
     pub(super) confirmed: BTreeSet<ResourceKey>,
     pub(super) pruned: BTreeSet<ResourceKey>,
@@ -62,6 +64,7 @@ impl Running {
             checked: false,
             applied: BTreeSet::new(),
             prunable: BTreeSet::new(),
+            waits_to_prune: false,
             confirmed: BTreeSet::new(),
             pruned: BTreeSet::new(),
             failed: BTreeMap::new(),
@@ -79,6 +82,12 @@ impl Running {
         self.sync.resources.is_empty() && self.reason != Reason::Drift
     }
 
+    /// What was done so far, for the status.
+    pub(super) fn results(&self) -> Vec<ResourceResult> {
+        let namespace = self.namespace.iter();
+        namespace.chain(&self.rows).cloned().collect()
+    }
+
     /// How many objects and hooks something was done to.
     pub(super) fn changes(&self) -> usize {
         let kept = |row: &&ResourceResult| row.status == PRUNE_SKIPPED;
@@ -92,10 +101,10 @@ impl Running {
     }
 
     fn replaces(&self) -> bool {
-        self.sync.sync_options.iter().any(|it| it == "Replace=true")
+        SyncOptions::of_application(&self.sync.sync_options).replace
     }
 
-    fn selects(&self, key: &ResourceKey) -> bool {
+    pub(super) fn selects(&self, key: &ResourceKey) -> bool {
         let wanted = &self.sync.resources;
         wanted.is_empty() || wanted.iter().any(|selector| selector.selects(key))
     }
@@ -108,15 +117,17 @@ impl Running {
         }
     }
 
-    /// When waiting may come to another end without news.
-    pub(super) fn next_look(&self, timeout: Duration) -> Duration {
+    /// When waiting may come to another end without news; none when it cannot: for a person's word
+    /// it waits as long as that takes.
+    pub(super) fn next_look(&self, timeout: Duration) -> Option<Duration> {
         let waited = self.moved.elapsed();
         let until = if waited < SETTLE { SETTLE } else { timeout };
-        until.saturating_sub(waited)
+        until.checked_sub(waited)
     }
 }
 
-/// The tasks of a sync with how far each came. `prunes` says whether the stale objects may go.
+/// The tasks of a sync with how far each came. `prunes` says whether the stale objects may go; in a
+/// sync that a person asked for they wait until they may.
 pub(super) fn tasks(
     state: &State,
     running: &Running,
@@ -162,7 +173,8 @@ pub(super) fn tasks(
     if running.is_whole() {
         tasks.extend(hook_tasks(state, running, &desired.hooks, &live));
     }
-    if running.sync.prune && prunes {
+    let waits = running.waits_to_prune && !running.sync.dry_run;
+    if running.sync.prune && (prunes || running.waits_to_prune) {
         for key in comparison.prunable().filter(|key| running.selects(key)) {
             let held = state.inventory.get(key);
             let wave = held.map_or(0, |held| held.wave);
@@ -174,6 +186,7 @@ pub(super) fn tasks(
                 None if running.pruned.contains(key) || terminating => {
                     Progress::Running(format!("the deletion of {key}"))
                 }
+                None if waits => Progress::Unconfirmed(key.to_string()),
                 None => Progress::Pending,
             };
             tasks.push(Task {

@@ -9,6 +9,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use jiff::Timestamp;
 
 use super::fights::Fights;
+use super::newest::Asked;
 use super::registry::Inbox;
 use super::rest::Resting;
 use super::rollback::Answered;
@@ -78,6 +79,8 @@ pub(super) struct State {
     /// Nothing is done by itself for this desired state: a person ended its sync.
     pub(super) held: Option<String>,
     pub(super) pin: Option<Pin>,
+    /// The sync that was asked for last, and whether the source could be read for it.
+    pub(super) asked: Option<Box<Asked>>,
     /// What became of the last wish to go back.
     pub(super) answered: Option<Box<Answered>>,
     pub(super) attempts: Vec<Attempt>,

@@ -21,6 +21,8 @@ pub(super) struct View<'a> {
     pub(super) compare_error: Option<&'a str>,
     pub(super) sync_error: Option<&'a str>,
     pub(super) prune_held: Option<&'a str>,
+    /// The hooks that keep it from being Synced, in words.
+    pub(super) pending_hooks: Option<String>,
     pub(super) bundle_error: Option<&'a str>,
     pub(super) fights: Vec<String>,
     pub(super) holds: &'a [(&'static str, String)],

@@ -71,7 +71,11 @@ pub(super) async fn look_closer(
         match state.settled_suspicions.get(&key) {
             None | Some((_, Settled::Differs)) => continue,
             Some((_, Settled::Lost)) if syncs => continue,
-            Some((_, Settled::Lost)) if automated.is_some() => comparison.changed.push(key.clone()),
+            Some((_, Settled::Lost)) if automated.is_some() => {
+                comparison.drifted.retain(|drifted| *drifted != key);
+                comparison.changed.push(key);
+                continue;
+            }
             Some((_, Settled::Lost | Settled::Same)) => {}
         }
         comparison.drifted.retain(|drifted| *drifted != key);

@@ -15,10 +15,12 @@ use crate::cluster::Error as ClusterError;
 use crate::crd::names::{DELETION_APPROVED, PRUNE_APPROVED};
 use crate::crd::{
     Application, Consent, HookStatus, InitiatedBy, Operation, OperationPhase, OperationState,
-    Propagation, SyncOperation, SyncResult, Timing,
+    Propagation, ResourceResult, SyncOperation, SyncResult, Timing,
 };
 use crate::object::{ResourceKey, rfc3339, rfc3339_before};
-use crate::plan::{PruneGuard, Reason, check_prune as guard_prune, retry_pause};
+use crate::plan::{
+    PruneGuard, Question, Reason, check_prune as guard_prune, is_confirmed, retry_pause,
+};
 use crate::sync::{
     Comparison, Lookup, Manifests, Source, delete, desire, keep, manifests_of, recall,
 };
@@ -31,10 +33,17 @@ pub(super) fn check_prune(
     application: &Application,
     comparison: &Comparison,
 ) -> bool {
-    let prunable: Vec<_> = comparison.prunable().cloned().collect();
-    let guard = PruneGuard {
+    // A sync of chosen objects asks about those only.
+    let chosen = |key: &&ResourceKey| {
+        let running = state.running.as_ref();
+        running.is_none_or(|running| running.selects(key))
+    };
+    let prunable: Vec<_> = comparison.prunable().filter(chosen).cloned().collect();
+    let mut guard = PruneGuard {
         stale: &prunable,
-        unconfirmed: !comparison.unconfirmed.is_empty() && !is_confirmed(state, application),
+        unconfirmed: prunable
+            .iter()
+            .any(|key| comparison.unconfirmed.contains(key)),
         desired: state
             .desired
             .as_ref()
@@ -46,6 +55,10 @@ pub(super) fn check_prune(
         limits: application.spec.guard.as_ref(),
         approved: application.annotation(PRUNE_APPROVED),
     };
+    let token = guard.token();
+    if is_confirmed_by_time(state, application, &token) {
+        guard.approved = Some(&token);
+    }
     let held = if application.inventory_unknown {
         Err("the inventory in the status cannot be read".to_owned())
     } else if state.compare_error.is_some() && state.pin.is_none() {
@@ -77,25 +90,31 @@ pub(super) fn check_prune(
             let asks = comparison.unconfirmed.contains(key) && !running.confirmed.contains(key);
             running.prunable.contains(key) && !asks
         });
+        // Who asked for it is not told that nothing is to be done: the sync goes on when it may.
+        let by_person = running.reason == Reason::Operation;
+        running.waits_to_prune = by_person && running.sync.prune && !allowed;
     }
     let holds = asked && !prunable.is_empty() && !allowed;
     state.prune_held = held.err().filter(|_| holds);
     allowed
 }
 
-/// Whether a person confirmed deletions in Argo CD's way, after it was said that they are held.
-fn is_confirmed(state: &State, application: &Application) -> bool {
-    let time = |text: &str| text.trim().parse::<Timestamp>().ok();
+/// Whether a person confirmed deletions in Argo CD's way, after it was said that exactly these are
+/// held, or after the sync began that waits for them.
+fn is_confirmed_by_time(state: &State, application: &Application, token: &str) -> bool {
+    let Some(approved) = application.annotation(DELETION_APPROVED) else {
+        return false;
+    };
     let mut conditions = state.written.conditions.iter();
-    let held = conditions.find(|condition| condition.type_ == "PruneHeld");
-    let approved = application.annotation(DELETION_APPROVED).and_then(time);
-    match (
-        held.and_then(|held| time(&held.last_transition_time)),
-        approved,
-    ) {
-        (Some(held), Some(approved)) => approved >= held,
-        _ => false,
-    }
+    let said = conditions.find(|it| it.type_ == "PruneHeld" && it.message.ends_with(token));
+    let waits = |running: &&Running| running.reason == Reason::Operation && running.sync.prune;
+    let waits = state.running.as_ref().filter(waits);
+    let began = waits.and(state.operation.as_ref());
+    let question = Question {
+        said: said.and_then(|said| said.last_transition_time.parse().ok()),
+        began: began.and_then(|began| began.started_at.parse().ok()),
+    };
+    is_confirmed(approved, question, Timestamp::now())
 }
 
 /// Remembers that a revision was rendered, and how long it took until here.
@@ -175,7 +194,11 @@ pub(super) fn begin(
         started_at: rfc3339(Timestamp::now()),
         finished_at: None,
         operation,
-        sync_result: None,
+        sync_result: state.desired.as_ref().map(|desired| SyncResult {
+            revision: desired.commit_id.clone(),
+            desired: desired.digest.clone(),
+            resources: Vec::new(),
+        }),
         terminated_by: String::new(),
         retry_count: i64::from(state.failures),
     });
@@ -221,6 +244,12 @@ pub(super) fn resume(state: &mut State, application: &Application) {
             // Unless the agent ended before it was taken off the Application.
             let asked = application.operation.as_ref();
             running.taken = !asked.is_some_and(|asked| asked.is_same(&operation.operation));
+            // What it did before counts as well.
+            let done = operation
+                .sync_result
+                .iter()
+                .flat_map(|done| &done.resources);
+            running.rows = done.filter(|row| is_over(row)).cloned().collect();
             state.running = Some(running);
         }
         None => {
@@ -229,6 +258,12 @@ pub(super) fn resume(state: &mut State, application: &Application) {
             operation.finished_at = Some(rfc3339(Timestamp::now()));
         }
     }
+}
+
+/// Whether a row tells of something that is over: a failure is tried again, and a hook that ran when
+/// the agent ended is seen to anew.
+fn is_over(row: &ResourceResult) -> bool {
+    row.status != "SyncFailed" && !(row.sync_phase.is_some() && row.message == "started")
 }
 
 /// How a sync ends.
@@ -321,8 +356,8 @@ pub(super) async fn end(
         operation.finished_at = Some(rfc3339(Timestamp::now()));
         operation.sync_result = Some(SyncResult {
             revision: revision.unwrap_or_default(),
+            resources: running.results(),
             desired: running.desired,
-            resources: running.namespace.into_iter().chain(running.rows).collect(),
         });
     }
     Ok(())

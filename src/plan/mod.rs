@@ -1,6 +1,7 @@
 //! From what differs to what is done about it: in which order, what is pruned, what is refused,
 //! and whether anything is done at all. Never sees the cluster.
 
+mod confirm;
 mod decide;
 mod hook;
 mod order;
@@ -10,6 +11,7 @@ mod pull_up;
 mod step;
 mod window;
 
+pub(crate) use confirm::{Question, is_confirmed};
 pub(crate) use decide::{Action, Reason, Retry, Situation, decide, retry_pause};
 pub(crate) use hook::{Hook, Role, role, wave};
 pub(crate) use order::{batches, reverse_order};

@@ -54,6 +54,8 @@ pub(crate) enum Progress {
     Unhealthy(String),
     Done,
     Failed(String),
+    /// It waits for a person, however long that takes; the text names what it is about.
+    Unconfirmed(String),
 }
 
 /// One task of a sync.
@@ -148,23 +150,26 @@ fn walk(tasks: &[Task], order: &[usize], patience: Patience) -> Step {
     )
 }
 
-/// All was begun: only hooks are waited for.
+/// All was begun: only hooks are waited for, and a person's word.
 fn finish(tasks: &[Task], order: &[usize], patience: Patience) -> Step {
-    let hooks = order
-        .iter()
-        .copied()
-        .filter(|&index| matches!(tasks[index].subject, Subject::Hook(_)));
-    hold(tasks, hooks, patience).unwrap_or(Step::Succeeded)
+    let open = order.iter().copied().filter(|&index| {
+        let task = &tasks[index];
+        matches!(task.subject, Subject::Hook(_))
+            || matches!(task.progress, Progress::Unconfirmed(_))
+    });
+    hold(tasks, open, patience).unwrap_or(Step::Succeeded)
 }
 
 /// What keeps the next place from being begun, if anything.
 fn hold(tasks: &[Task], before: impl Iterator<Item = usize>, patience: Patience) -> Option<Step> {
     let mut waits = Vec::new();
     let mut unhealthy = Vec::new();
+    let mut unconfirmed = Vec::new();
     for index in before {
         match &tasks[index].progress {
             Progress::Running(what) => waits.push(what.clone()),
             Progress::Unhealthy(what) => unhealthy.push(what.clone()),
+            Progress::Unconfirmed(what) => unconfirmed.push(what.clone()),
             _ => {}
         }
     }
@@ -172,12 +177,15 @@ fn hold(tasks: &[Task], before: impl Iterator<Item = usize>, patience: Patience)
         return Some(Step::Failed(some_of(&unhealthy)));
     }
     waits.extend(unhealthy);
-    if waits.is_empty() {
-        return None;
-    }
-    if patience.over {
+    if patience.over && !waits.is_empty() {
         let what = some_of(&waits);
         return Some(Step::Failed(format!("waited too long for {what}")));
+    }
+    if !unconfirmed.is_empty() {
+        waits.push(format!("approval to delete {}", some_of(&unconfirmed)));
+    }
+    if waits.is_empty() {
+        return None;
     }
     Some(Step::Wait(format!("waiting for {}", some_of(&waits))))
 }
@@ -253,6 +261,7 @@ mod tests {
             "unhealthy" => Progress::Unhealthy("it is ill".into()),
             "done" => Progress::Done,
             "failed" => Progress::Failed("it broke".into()),
+            "unconfirmed" => Progress::Unconfirmed("it".into()),
             other => panic!("{other}"),
         }
     }
@@ -382,6 +391,30 @@ mod tests {
                 Step::Succeeded,
             ),
             (
+                "what waits for a person is waited for",
+                vec![apply(0, "done"), prune(0, "unconfirmed", false)],
+                Step::Wait("waiting for approval to delete it".into()),
+            ),
+            (
+                "while the rest goes on",
+                vec![apply(0, "pending"), prune(0, "unconfirmed", false)],
+                Step::Run(vec![0]),
+            ),
+            (
+                "except for what comes after",
+                vec![
+                    apply(0, "running"),
+                    prune(0, "unconfirmed", false),
+                    hook(PostSync, "pending"),
+                ],
+                Step::Wait("waiting for it; approval to delete it".into()),
+            ),
+            (
+                "a failure is one nevertheless",
+                vec![apply(0, "failed"), prune(0, "unconfirmed", false)],
+                failed("it broke"),
+            ),
+            (
                 "a hook of the same phase is done before a deletion",
                 vec![hook(Sync, "running"), prune(0, "pending", false)],
                 wait(),
@@ -446,6 +479,12 @@ mod tests {
         assert_eq!(
             step(&hangs, over),
             Step::Failed("waited too long for it".into())
+        );
+        let asks = [prune(0, "unconfirmed", false)];
+        assert_eq!(
+            step(&asks, over),
+            Step::Wait("waiting for approval to delete it".into()),
+            "a person may take long"
         );
         let last = [apply(0, "unhealthy")];
         assert_eq!(

@@ -251,11 +251,13 @@ impl Sources for SourceLoop {
         Self::forget_in(&mut self.state(), application);
     }
 
-    fn refresh(&self, application: &ApplicationKey) {
-        if let Some(repository) = self.followed_by(application) {
-            repository.report_again(application);
-            repository.wake(Cause::Manual, Instant::now());
-        }
+    fn refresh(&self, application: &ApplicationKey) -> bool {
+        let Some(repository) = self.followed_by(application) else {
+            return false;
+        };
+        repository.report_again(application);
+        repository.wake(Cause::Manual, Instant::now());
+        true
     }
 
     fn rendered(&self, application: &ApplicationKey, inputs: Option<Inputs>) {

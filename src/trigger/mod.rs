@@ -69,8 +69,8 @@ pub(crate) trait Sources: Send + Sync {
     fn follow(&self, application: &ApplicationKey, following: Following);
     /// Reports no more.
     fn forget(&self, application: &ApplicationKey);
-    /// Looks at the source now.
-    fn refresh(&self, application: &ApplicationKey);
+    /// Looks at the source now; false when there is none to look at.
+    fn refresh(&self, application: &ApplicationKey) -> bool;
     /// Tells what the render of the newest commit read: commits that leave that as it is are not
     /// reported. None when it failed, so that every commit is.
     fn rendered(&self, application: &ApplicationKey, inputs: Option<Inputs>);
