@@ -26,6 +26,7 @@ mod deletion;
 mod deliveries;
 mod drift;
 mod faults;
+mod handing;
 mod hooks;
 mod hostile;
 mod ignoring;

@@ -1,6 +1,9 @@
 //! Goes on with a sync: step by step until it has to wait or is over.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Instant,
+};
 
 use super::ahead::{begin_all, begin_namespace, begin_waiting};
 use super::comparing::compare_and_settle;
@@ -16,8 +19,8 @@ use crate::diff::IgnoreRules;
 use crate::object::ResourceKey;
 use crate::plan::{Step, Subject, Task, reverse_order, step};
 use crate::sync::{
-    Change, Comparison, Execution, Lookup, Manifests, Outcome, delete, execute, key_of_run,
-    start_hook, wanted_namespace,
+    Change, Comparison, Execution, Lookup, Manifests, Outcome, delete, execute, is_scalable,
+    key_of_run, start_hook, wanted_namespace,
 };
 
 /// What a sync needs at every step.
@@ -200,6 +203,7 @@ pub(super) async fn run_hook(
         ignore: &hands.ignore,
         options: &[],
         seen: HashMap::new(),
+        scaled: HashSet::new(),
         namespace: None,
     };
     let started = start_hook(&context.engine, &execution, index, &key).await;
@@ -334,10 +338,22 @@ pub(super) fn execution<'a>(
     state: &'a State,
     keys: &[ResourceKey],
 ) -> Option<Execution<'a>> {
-    let seen = keys.iter().filter_map(|key| {
-        let live = syncing::look_up(hands.context, state, hands.application, key).found()?;
-        Some((key.clone(), live.observation.resource_version))
-    });
+    let (mut seen, mut scaled) = (HashMap::new(), HashSet::new());
+    for key in keys {
+        let live = match syncing::look_up(hands.context, state, hands.application, key) {
+            Lookup::Found(live) => live,
+            // It was applied before, and is not known again yet.
+            Lookup::Unknown if is_scalable(key) && state.baselines.contains_key(key) => {
+                scaled.insert(key.clone());
+                continue;
+            }
+            Lookup::Unknown | Lookup::Absent => continue,
+        };
+        if live.observation.replicas {
+            scaled.insert(key.clone());
+        }
+        seen.insert(key.clone(), live.observation.resource_version);
+    }
     let desired = state.desired.as_ref()?;
     let running = state.running.as_ref();
     let namespace = running
@@ -356,7 +372,8 @@ pub(super) fn execution<'a>(
         manifests: hands.manifests.as_ref()?,
         ignore: &hands.ignore,
         options: running.map_or(&[], |running| running.sync.sync_options.as_slice()),
-        seen: seen.collect(),
+        seen,
+        scaled,
         namespace,
     })
 }

@@ -171,6 +171,7 @@ fn looks_the_same(one: &Seen, other: &Seen) -> bool {
         && old.projection == new.projection
         && old.terminating == new.terminating
         && old.by_kubectl == new.by_kubectl
+        && old.replicas == new.replicas
         && old.uid == new.uid
 }
 
@@ -208,6 +209,7 @@ struct Packed {
     extraneous: bool,
     terminating: bool,
     by_kubectl: bool,
+    replicas: bool,
     suspect: bool,
 }
 
@@ -238,6 +240,7 @@ impl Packed {
             extraneous: seen.extraneous,
             terminating: observation.terminating,
             by_kubectl: observation.by_kubectl,
+            replicas: observation.replicas,
             suspect: seen.suspect,
         }
     }
@@ -257,6 +260,7 @@ impl Packed {
                 projection: self.projection,
                 terminating: self.terminating,
                 by_kubectl: self.by_kubectl,
+                replicas: self.replicas,
             },
             health: self.health.map(|status| Health::new(status, message)),
             suspect: self.suspect,

@@ -7,6 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::handover::{HANDOVER, take_back};
 use super::owned::is_by_kubectl;
 use crate::object::Object;
 
@@ -35,6 +36,18 @@ pub(crate) struct Adoption {
     pub(crate) managers: Vec<String>,
 }
 
+impl Adoption {
+    /// The managed fields as they are to be.
+    pub(crate) fn entries(&self) -> &Value {
+        &self.patch[1]["value"]
+    }
+
+    /// Puts other managed fields in place of them.
+    pub(crate) fn set_entries(&mut self, entries: Vec<Value>) {
+        self.patch[1]["value"] = entries.into();
+    }
+}
+
 /// What there is to take over, seen in the answer to our own apply. None for nearly every object.
 ///
 /// As in Argo CD the fields of entries of another API version are given up instead: their paths may
@@ -50,11 +63,28 @@ pub(crate) fn adopt(live: &Object, manager: &str, of_kubectl: bool) -> Option<Ad
     let mut fields = entries[ours]["fieldsV1"].as_object()?.clone();
     let mut managers = Vec::new();
     let mut kept = Vec::new();
+    let applied = fields.clone();
     for (index, entry) in entries.iter().enumerate() {
         let name = entry["manager"].as_str().unwrap_or_default();
         let earlier = TOOLS.contains(&name)
             || (of_kubectl && is_by_kubectl(entry))
             || (name == manager && entry["operation"] == "Update");
+        if name == HANDOVER && is_main(entry) {
+            // What was handed over and is in the manifest again needs nobody to stand in.
+            let mut entry = entry.clone();
+            if let Some(theirs) = entry["fieldsV1"].as_object_mut()
+                && take_back(theirs, &applied)
+            {
+                managers.push(name.to_owned());
+            }
+            if entry["fieldsV1"]
+                .as_object()
+                .is_some_and(|it| !it.is_empty())
+            {
+                kept.push((index, entry));
+            }
+            continue;
+        }
         if index == ours || !earlier || !is_main(entry) {
             kept.push((index, entry.clone()));
             continue;
@@ -155,6 +185,23 @@ mod tests {
              "path": "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration"},
         ]);
         assert_eq!(found.patch, expected);
+    }
+
+    #[test]
+    fn what_was_handed_over_and_came_back_is_ours_alone() {
+        let ours = entry("trimtab", "Apply", json!({"f:data": {"f:a": {}}}));
+        let theirs = |fields: Value| entry(HANDOVER, "Apply", json!({"f:data": fields}));
+        let both = theirs(json!({"f:a": {}, "f:b": {}}));
+        let found = adopt(&live(vec![ours.clone(), both]), "trimtab", false).unwrap();
+        let rest = theirs(json!({"f:b": {}}));
+        assert_eq!(*found.entries(), json!([ours, rest]));
+        assert_eq!(
+            adopt(&live(vec![ours.clone(), rest]), "trimtab", false),
+            None
+        );
+        let all = theirs(json!({"f:a": {}}));
+        let found = adopt(&live(vec![ours.clone(), all]), "trimtab", false).unwrap();
+        assert_eq!(*found.entries(), json!([ours]));
     }
 
     #[test]

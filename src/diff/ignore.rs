@@ -5,6 +5,7 @@ use std::sync::Arc;
 use globset::{Glob, GlobMatcher};
 use serde_json::{Map, Value};
 
+use super::handover::Path;
 use super::jq::Expression;
 use crate::object::{IgnoreDifferences, Object, ResourceKey};
 
@@ -113,6 +114,21 @@ impl Rule {
 pub(crate) struct Ignored<'a>(Vec<&'a Rule>);
 
 impl Ignored<'_> {
+    /// The places in a live object that are left to others, to hand over what leaves the manifest
+    /// there. What named managers own has an owner already.
+    pub(crate) fn claims(&self, manifest: &Object, live: &Object) -> Vec<Path> {
+        let value = |object: &Object| Value::Object(object.fields().clone());
+        let (manifest, live) = (value(manifest), value(live));
+        let mut claims = Vec::new();
+        for rule in &self.0 {
+            let pointers = rule.pointers.iter();
+            claims.extend(pointers.filter_map(|it| in_live(it, Some(&manifest), &live)));
+            let expressions = rule.expressions.iter();
+            claims.extend(expressions.flat_map(|it| it.paths(&live).unwrap_or_default()));
+        }
+        claims
+    }
+
     /// Makes the manifest that is applied to an object that exists: what is ignored takes the value
     /// that is live, or is left out where there is none. Nothing is ignored on creation.
     pub(crate) fn respect(&self, desired: &mut Object, live: &Object) {
@@ -137,6 +153,32 @@ impl Ignored<'_> {
             *desired.fields_mut() = fields;
         }
     }
+}
+
+/// Where in the live object a pointer into the manifest leads; a place in a list may be another one
+/// there.
+fn in_live(pointer: &[String], manifest: Option<&Value>, live: &Value) -> Option<Path> {
+    let (mut manifest, mut live) = (manifest, live);
+    let mut path = Path::new();
+    for step in pointer {
+        let index = live.as_array().and_then(|_| step.parse::<usize>().ok());
+        let Some(index) = index else {
+            manifest = manifest.and_then(|it| it.get(step));
+            live = live.get(step)?;
+            path.push(step.clone());
+            continue;
+        };
+        let item = manifest.and_then(|it| it.get(index));
+        let items = live.as_array()?;
+        let index = match item.and_then(|item| item.get("name")) {
+            Some(name) => items.iter().position(|it| it.get("name") == Some(name))?,
+            None => index,
+        };
+        manifest = item;
+        live = items.get(index)?;
+        path.push(index.to_string());
+    }
+    Some(path)
 }
 
 /// Gives the value at a pointer the one that is live, or takes it away. A step into a list goes to
@@ -388,6 +430,35 @@ mod tests {
             let ignored = rules.of(&manifest.key()).unwrap();
             ignored.respect(&mut manifest, &deployment(live, json!([])));
             assert_eq!(manifest.fields()["spec"], expected, "{pointer}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_to_others_is_found_in_the_live_object() {
+        let container = |name: &str| json!({"name": name, "image": "1"});
+        let manifest = deployment(json!({"containers": [container("web")]}), json!([]));
+        let live = json!({"replicas": 3, "containers": [container("sidecar"), container("web")]});
+        let live = deployment(live, json!([]));
+        for (rule, expected) in [
+            (json!({"jsonPointers": ["/spec/replicas"]}), "spec.replicas"),
+            (json!({"jsonPointers": ["/spec/gone/below"]}), ""),
+            (
+                json!({"jsonPointers": ["/spec/containers/0/image"]}),
+                "spec.containers.1.image",
+            ),
+            (
+                json!({"jqPathExpressions": [".spec.containers[] | select(.name == \"web\") | .image"]}),
+                "spec.containers.1.image",
+            ),
+            (json!({"managedFieldsManagers": ["scaler"]}), ""),
+        ] {
+            let mut full = rule.clone();
+            full["kind"] = json!("*");
+            full["group"] = json!("*");
+            let rules = rules(json!([full])).unwrap();
+            let claims = rules.of(&live.key()).unwrap().claims(&manifest, &live);
+            let found: Vec<_> = claims.iter().map(|path| path.join(".")).collect();
+            assert_eq!(found.join(" "), expected, "{rule}");
         }
     }
 

@@ -7,6 +7,7 @@
 mod adopt;
 mod canonical;
 mod changes;
+mod handover;
 mod ignore;
 mod jq;
 mod mask;
@@ -18,6 +19,7 @@ mod text;
 pub(crate) use adopt::adopt;
 pub(crate) use canonical::Digest;
 pub(crate) use changes::{Change, as_manifest, changes};
+pub(crate) use handover::{Path, hand_over};
 pub(crate) use ignore::IgnoreRules;
 pub(crate) use mask::masked;
 pub(crate) use normalize::normalize;

@@ -20,6 +20,8 @@ pub(crate) struct Observation {
     pub(crate) terminating: bool,
     /// Somebody owns fields of it by kubectl.
     pub(crate) by_kubectl: bool,
+    /// `spec.replicas` is ours: an autoscaler may want it when it leaves the manifest.
+    pub(crate) replicas: bool,
 }
 
 /// What a successful apply established: the desired state and how it looks in the cluster.
@@ -114,6 +116,12 @@ pub(crate) fn observe(live: &Object, manager: &str) -> Observation {
         projection: hasher.finish(),
         terminating: live.is_terminating(),
         by_kubectl: entries.iter().any(is_by_kubectl),
+        replicas: ours.is_some_and(|entry| {
+            let spec = entry
+                .get("fieldsV1")
+                .and_then(|fields| fields.get("f:spec"));
+            spec.is_some_and(|spec| spec.get("f:replicas").is_some())
+        }),
     }
 }
 
@@ -129,6 +137,7 @@ fn without_ownership(live: &Object) -> Observation {
         projection: Digest::of_map(all.fields()),
         terminating: live.is_terminating(),
         by_kubectl: false,
+        replicas: false,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Takes over the fields of the tool that kept an object before, right after our first apply.
 
-use crate::cluster::{Cluster, Error, Mode, Served};
-use crate::crd::ApplicationKey;
+use super::Execution;
+use super::handing::handed_over;
+use crate::cluster::{Error, Mode, Served};
 use crate::crd::names::FIELD_MANAGER;
 use crate::diff::adopt as find;
 use crate::object::Object;
@@ -13,18 +14,27 @@ const ATTEMPTS: usize = 3;
 /// what nobody declares any more goes. Sends nothing where there is nothing to take over, and never
 /// creates an object again.
 pub(super) async fn adopt(
-    cluster: &Cluster,
+    execution: &Execution<'_>,
     served: &Served,
     manifest: &Object,
     answer: Object,
-    owner: &ApplicationKey,
     of_kubectl: bool,
 ) -> Result<Object, Error> {
+    let (cluster, owner) = (execution.cluster, execution.owner);
     let mut live = answer;
     for attempt in 1..=ATTEMPTS {
-        let Some(adoption) = find(&live, FIELD_MANAGER, of_kubectl) else {
+        let Some(mut adoption) = find(&live, FIELD_MANAGER, of_kubectl) else {
             return Ok(live);
         };
+        // What the other tool set and nobody declares goes, but for what others go on with.
+        let mut adopted = live.clone();
+        let entries = adoption.entries().clone();
+        adopted
+            .metadata_mut()
+            .insert("managedFields".into(), entries);
+        if let Some(entries) = handed_over(execution, served, manifest, &adopted).await? {
+            adoption.set_entries(entries);
+        }
         let key = manifest.key();
         match cluster.patch_fields(served, &key, &adoption.patch).await {
             Ok(()) => {

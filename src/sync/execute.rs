@@ -1,7 +1,7 @@
 //! Applies the objects of one place of a sync, kind by kind, or asks what would come of it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -30,6 +30,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) options: &'a [String],
     /// The resourceVersions seen last, to tell a change from a no-op.
     pub(crate) seen: HashMap<ResourceKey, String>,
+    /// Those whose number of replicas is ours: it may be somebody else's from now on.
+    pub(crate) scaled: HashSet<ResourceKey>,
     /// The namespace that the sync creates before all else where it is missing.
     pub(crate) namespace: Option<&'a str>,
 }

@@ -8,7 +8,8 @@ use super::execute::{AT_ONCE, answer_of, comes_later};
 use super::{Desired, Engine, Execution, Manifests};
 use crate::cluster::{Cluster, Error, Mode};
 use crate::crd::ApplicationKey;
-use crate::diff::IgnoreRules;
+use crate::crd::names::FIELD_MANAGER;
+use crate::diff::{IgnoreRules, observe};
 use crate::object::{Kind, Object, ResourceKey};
 
 /// What is live of one object, and what it would become.
@@ -48,6 +49,13 @@ pub(crate) async fn preview(
         .zip(&lives)
         .filter_map(|((key, _), live)| Some((key.clone(), version(live.as_ref().ok()?.as_ref()?))))
         .collect();
+    let scaled = keys
+        .iter()
+        .zip(&lives)
+        .filter_map(|((key, _), live)| Some((key, live.as_ref().ok()?.as_ref()?)))
+        .filter(|(_, live)| observe(live, FIELD_MANAGER).replicas)
+        .map(|(key, _)| key.clone())
+        .collect();
     let unread: HashSet<_> = keys
         .iter()
         .zip(&lives)
@@ -62,6 +70,7 @@ pub(crate) async fn preview(
         ignore: scene.ignore,
         options: &[],
         seen,
+        scaled,
         namespace: None,
     };
     let asked: Vec<_> = keys

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Execution;
 use super::adopt::adopt;
+use super::handing::ready;
 use crate::cluster::{Cluster, Deletion, Error, Mode, Served};
 use crate::crd::{ApplicationKey, Consent, Propagation, SyncOptions};
 use crate::object::{Kind, Object, ResourceKey};
@@ -37,22 +38,11 @@ pub(super) async fn write(
     {
         return Ok(live);
     }
-    let respecting;
-    // Also for what is taken over only now: a watch shows what carries our label.
-    let manifest = match execution.ignore.of(&key) {
-        None => manifest,
-        Some(ignored) => match cluster.get(served, &key).await? {
-            None => manifest,
-            Some(live) => {
-                let mut changed = manifest.clone();
-                ignored.respect(&mut changed, &live);
-                respecting = changed;
-                &respecting
-            }
-        },
-    };
+    let ready = ready(execution, served, manifest, mode).await?;
+    let manifest = ready.manifest.as_ref().unwrap_or(manifest);
     let written = if options.replace {
-        replace(cluster, served, manifest, mode).await
+        let whole = ready.whole.as_ref().unwrap_or(manifest);
+        replace(cluster, served, (whole, manifest), mode).await
     } else {
         cluster.apply(served, manifest, mode).await
     };
@@ -70,33 +60,25 @@ pub(super) async fn write(
         }
         Ok(answer) if mode == Mode::Write => {
             let of_kubectl = options.revert_kubectl;
-            adopt(
-                cluster,
-                served,
-                manifest,
-                answer,
-                execution.owner,
-                of_kubectl,
-            )
-            .await
+            adopt(execution, served, manifest, answer, of_kubectl).await
         }
         written => written,
     }
 }
 
 /// Replaces a live object and applies the same after, so that its fields are ours by apply: what
-/// is removed later is really removed.
+/// is removed later is really removed. `whole` has beside the manifest what is left to others.
 async fn replace(
     cluster: &Cluster,
     served: &Served,
-    manifest: &Object,
+    (whole, manifest): (&Object, &Object),
     mode: Mode,
 ) -> Result<Object, Error> {
     let Some(live) = cluster.get(served, &manifest.key()).await? else {
         return cluster.apply(served, manifest, mode).await;
     };
     let replaced = cluster
-        .replace(served, manifest, live.resource_version(), mode)
+        .replace(served, whole, live.resource_version(), mode)
         .await?;
     match mode {
         Mode::DryRun => Ok(replaced),
