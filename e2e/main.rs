@@ -50,6 +50,7 @@ mod rollback;
 mod scale;
 mod shapes;
 mod sharing;
+mod stored;
 mod streams;
 mod terminal;
 mod waves;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::filter::{Filter, health_name};
 use super::{About, Api, Counts, Explanation, Identity, Problem, explain};
-use crate::controller::{Against, Inspection, Summary};
+use crate::controller::{Against, Fate, Inspection, Summary};
 use crate::crd::{Application, ApplicationKey};
 use crate::object::{Object, ResourceKey, redact_url, rfc3339};
 
@@ -315,7 +315,7 @@ impl Api {
             };
             if self.may_see(identity, &kind, &object.namespace).await? {
                 shown.push(object);
-            } else {
+            } else if object.live.is_some() || object.fate != Fate::Unchanged {
                 hidden += 1;
             }
         }

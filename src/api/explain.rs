@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::crd::{Application, HealthCode, OperationPhase, ResourceStatus, SyncCode};
+use crate::health::LEAVING;
 use crate::plan::retry_pause;
 
 /// The whole explanation.
@@ -57,6 +58,15 @@ fn advice(type_: &str) -> &'static str {
     }
 }
 
+/// What to do about a field that is stored otherwise than it was sent ...
+const REWRITTEN: &str = "an admission policy, a webhook or the API server itself decides it: \
+    write into the source what is stored, or change what rewrites it; nothing is fought over";
+/// ... about one that left the source and the API server keeps ...
+const KEPT: &str = "the API server keeps it: the object has to be made anew (Force=true, or \
+    delete it), or write the field into the source again";
+/// ... and about one that somebody else owns.
+const OWNED: &str = "its owner keeps it: remove it by hand, or write it into the source again";
+
 /// Explains what the status says.
 pub(crate) fn explain(application: &Application) -> Explanation {
     let status = &application.status;
@@ -70,7 +80,12 @@ pub(crate) fn explain(application: &Application) -> Explanation {
     let rows = status.resources.iter();
     for row in rows.clone().filter(|row| row.status == SyncCode::OutOfSync) {
         let missing = health_of(row) == Some(HealthCode::Missing);
+        let leaving = row.health.as_ref().is_some_and(|it| it.message == LEAVING);
         let text = match (row.requires_pruning, missing) {
+            (false, _) if leaving => format!(
+                "{} is being deleted; it is made as desired when it is gone",
+                named(row)
+            ),
             (true, _) => format!("{} is there and not desired any more", named(row)),
             (_, true) => format!("{} is desired and not there", named(row)),
             _ => format!("{} differs", named(row)),
@@ -87,6 +102,23 @@ pub(crate) fn explain(application: &Application) -> Explanation {
             "" => say(text, ""),
             message => say(format!("{text}: {message}"), ""),
         }
+    }
+    for field in &status.stored {
+        let name = field.id.replacen('/', " ", 1);
+        let name = name.trim_start();
+        let left = field.sent.is_none() && field.stored.is_some();
+        let advice = match (left, field.by.as_str()) {
+            (false, _) => REWRITTEN,
+            (true, "") => KEPT,
+            (true, _) => OWNED,
+        };
+        say(
+            format!(
+                "the API server stores something else: {name}: {}",
+                field.words()
+            ),
+            advice,
+        );
     }
     for condition in &status.conditions {
         let text = format!("{}: {}", condition.type_, condition.message);

@@ -1,5 +1,6 @@
-//! Rendered bundles. In Secrets (`history`), and on disk: the last render of each application, so that repairing drift and
-//! starting again need neither Git nor a renderer. A cache: it may vanish at any time.
+//! Rendered bundles. In Secrets (`history`), and on disk: the last render of each application, so
+//! that repairing drift and starting again need neither Git nor a renderer, and the one before, to
+//! see what left the source. A cache: it may vanish at any time.
 
 pub(crate) mod history;
 
@@ -30,11 +31,7 @@ impl Bundles {
         if &text[..end] != digest.as_bytes() {
             return None;
         }
-        let values: Vec<serde_json::Value> = serde_json::from_slice(&text[end + 1..]).ok()?;
-        values
-            .into_iter()
-            .map(|value| Object::new(value).ok())
-            .collect()
+        objects(&text[end + 1..])
     }
 
     /// Keeps what was rendered for this digest in place of what was kept before.
@@ -54,12 +51,25 @@ impl Bundles {
         writer.write_all(b"\n")?;
         serde_json::to_writer(&mut writer, objects)?;
         writer.flush()?;
+        let _ = fs::rename(&path, self.before(uid));
         fs::rename(temporary, path)
+    }
+
+    /// What was kept before the last render, for whatever digest.
+    pub(crate) fn load_before(&self, uid: &str) -> Option<Vec<Object>> {
+        let text = fs::read(self.before(uid)).ok()?;
+        let end = text.iter().position(|byte| *byte == b'\n')?;
+        objects(&text[end + 1..])
     }
 
     /// Forgets the bundle of an application that is gone.
     pub(crate) fn remove(&self, uid: &str) {
         let _ = fs::remove_file(self.path(uid));
+        let _ = fs::remove_file(self.before(uid));
+    }
+
+    fn before(&self, uid: &str) -> PathBuf {
+        self.path(uid).with_extension("before")
     }
 
     fn path(&self, uid: &str) -> PathBuf {
@@ -70,6 +80,14 @@ impl Bundles {
             .collect();
         self.0.join(plain).with_extension("json")
     }
+}
+
+fn objects(json: &[u8]) -> Option<Vec<Object>> {
+    let values: Vec<serde_json::Value> = serde_json::from_slice(json).ok()?;
+    values
+        .into_iter()
+        .map(|value| Object::new(value).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -91,9 +109,11 @@ mod tests {
         assert_eq!(bundles.load("uid", "two"), None);
         bundles.save("uid", "two", &[]).unwrap();
         assert_eq!(bundles.load("uid", "one"), None);
+        assert_eq!(bundles.load_before("uid").map(|it| it.len()), Some(1));
         assert_eq!(bundles.load("uid", "two"), Some(vec![]));
         bundles.remove("uid");
         assert_eq!(bundles.load("uid", "two"), None);
+        assert_eq!(bundles.load_before("uid"), None);
     }
 
     #[test]

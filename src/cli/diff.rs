@@ -10,7 +10,7 @@ use super::output::{DataFormat, Format, complain, print, print_data, style};
 use super::render::of_checkout;
 use super::text::{Tone, lines, one_line};
 use super::{Outcome, manifests, target};
-use crate::crd::read;
+use crate::crd::{StoredField, read};
 use crate::object::Object;
 
 /// Show what a sync would change, object by object
@@ -125,9 +125,10 @@ async fn local(target: &target::Target, name: &str, path: &Path) -> Result<Vec<O
 fn shown(objects: &[Value], coloured: bool) -> String {
     let text = |value: &Value| one_line(value.as_str().unwrap_or_default());
     let mut shown = String::new();
+    let stored = |object: &Value| object["stored"].is_array();
     for object in objects
         .iter()
-        .filter(|object| object["fate"] != "unchanged")
+        .filter(|object| object["fate"] != "unchanged" || stored(object))
     {
         let namespace = match text(&object["namespace"]) {
             namespace if namespace.is_empty() => namespace,
@@ -138,6 +139,7 @@ fn shown(objects: &[Value], coloured: bool) -> String {
             Some("changed") => "would be changed",
             Some("pruned") => "would be deleted",
             Some("run") => "would run",
+            Some("unchanged") => "is stored otherwise than it was sent",
             _ => "could not be compared",
         };
         let head = format!(
@@ -152,6 +154,14 @@ fn shown(objects: &[Value], coloured: bool) -> String {
                 Tone::Bad,
                 coloured,
             ));
+        }
+        for field in object["stored"].as_array().into_iter().flatten() {
+            let field: StoredField = serde_json::from_value(field.clone()).unwrap_or_default();
+            let line = format!(
+                "#   the API server stores something else: {}",
+                one_line(&field.words())
+            );
+            shown.push_str(&paint(&line, Tone::Plain, coloured));
         }
         for change in object["changes"].as_array().into_iter().flatten() {
             if let Some(by) = change["by"]["manager"].as_str() {

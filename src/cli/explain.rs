@@ -9,7 +9,7 @@ use super::text::{lines, one_line, short_revision};
 use super::words::{health_words, verdict};
 use super::{Outcome, target};
 use crate::api::explain;
-use crate::crd::{Application, OperationPhase, ResourceStatus, SyncCode, read};
+use crate::crd::{Application, OperationPhase, ResourceStatus, StoredField, SyncCode, read};
 
 /// Say why an application is as it is, what holds it up and what to do
 #[derive(Debug, clap::Args)]
@@ -130,6 +130,11 @@ fn fields(object: Option<&Value>) -> String {
     };
     if let Some(error) = object["error"].as_str() {
         text.push_str(&format!("It could not be compared: {}\n", one_line(error)));
+    }
+    for field in object["stored"].as_array().into_iter().flatten() {
+        let field: StoredField = serde_json::from_value(field.clone()).unwrap_or_default();
+        let words = one_line(&field.words());
+        text.push_str(&format!("The API server stores something else: {words}\n"));
     }
     let value = |value: &Value| match value {
         Value::Null => "nothing".to_owned(),

@@ -19,8 +19,8 @@ use crate::diff::IgnoreRules;
 use crate::object::ResourceKey;
 use crate::plan::{Step, Subject, Task, reverse_order, step};
 use crate::sync::{
-    Change, Comparison, Execution, Lookup, Manifests, Outcome, delete, execute, is_scalable,
-    key_of_run, start_hook, wanted_namespace,
+    Applied, Change, Comparison, Execution, Lookup, Manifests, Outcome, delete, execute,
+    is_scalable, key_of_run, start_hook, wanted_namespace,
 };
 
 /// What a sync needs at every step.
@@ -205,6 +205,7 @@ pub(super) async fn run_hook(
         seen: HashMap::new(),
         scaled: HashSet::new(),
         namespace: None,
+        applied: None,
     };
     let started = start_hook(&context.engine, &execution, index, &key).await;
     match started {
@@ -375,6 +376,16 @@ pub(super) fn execution<'a>(
         seen,
         scaled,
         namespace,
+        applied: Some(Applied {
+            application: hands.application,
+            baselines: &state.baselines,
+            stored: &state.stored,
+            bundle: state
+                .written
+                .history
+                .last()
+                .map_or("", |last| last.bundle.as_str()),
+        }),
     })
 }
 
@@ -398,6 +409,10 @@ fn remember(hands: &Hands<'_>, state: &mut State, outcome: &Outcome) {
         match change {
             Change::Failed(why) => fail(state, key, why.clone()),
             change => {
+                match outcome.stored.get(key) {
+                    Some(stored) => drop(state.stored.insert(key.clone(), stored.clone())),
+                    None => drop(state.stored.remove(key)),
+                }
                 take_row(state, key, change);
                 if let Some(running) = &mut state.running {
                     running.applied.insert(key.clone());

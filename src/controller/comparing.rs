@@ -8,7 +8,7 @@ use crate::crd::names::tracked_by;
 use crate::crd::options::prune_consent;
 use crate::crd::{Application, Consent, SyncOptions};
 use crate::object::Object;
-use crate::sync::{Comparison, compare};
+use crate::sync::{Comparison, compare, namespace_key, wanted_namespace};
 
 /// Reads every object that seems to be gone: our label may have been taken off it. What is really
 /// gone, or not ours any more, leaves the inventory; what is still ours is stale.
@@ -69,10 +69,30 @@ pub(super) async fn compare_and_settle(
     comparison.hooks = state.open_hooks();
     comparison.namespace = namespace::lacking(context, state, application).await;
     settle(context, state, application, &mut comparison).await;
+    keep_namespace(state, application, &mut comparison);
     hand_over(context, state, application, &mut comparison).await;
     project::spare(context, application, &mut comparison);
     fights::set_aside(state, &mut comparison);
     comparison
+}
+
+/// The namespace that an application asks for (`CreateNamespace=true`) stays when its manifest leaves
+/// the source: from then on it is one that no application keeps.
+fn keep_namespace(state: &mut State, application: &Application, comparison: &mut Comparison) {
+    let options = match &state.running {
+        Some(running) => running.options(application),
+        None => SyncOptions::of_application(application.spec.sync_options()),
+    };
+    let desired = state.desired.as_ref();
+    let wanted = desired.and_then(|desired| wanted_namespace(application, options, desired));
+    let Some(key) = wanted.map(|wanted| namespace_key(wanted.name)) else {
+        return;
+    };
+    if comparison.stale.contains(&key) {
+        tracing::info!(app = %application.key, %key, "it left the source and stays");
+        comparison.remove_stale(&key);
+        state.forget(&key);
+    }
 }
 
 /// What left this application and is desired by another one is handed over instead of deleted;

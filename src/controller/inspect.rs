@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::reconcile::cluster_of;
 use super::{Context, Registry, state};
-use crate::crd::{Application, ApplicationKey, SyncCode, SyncOptions};
+use crate::crd::{Application, ApplicationKey, StoredField, SyncCode, SyncOptions};
 use crate::diff::{Change, IgnoreRules, as_manifest, changes, masked, unified};
 use crate::object::{Kind, Object, ResourceKey};
 use crate::sync::{
@@ -78,6 +78,9 @@ pub(crate) struct Difference {
     pub(crate) text: String,
     pub(crate) live: Option<Object>,
     pub(crate) desired: Option<Object>,
+    /// What of it the API server stores otherwise than the last apply sent it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stored: Vec<StoredField>,
     /// Why it could not be told.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) error: String,
@@ -171,7 +174,7 @@ pub(super) async fn inspect(
         }
     }
     for (key, held) in known.inventory.iter().filter(|(_, held)| !held.hook) {
-        if !desired.objects.contains_key(key) {
+        if !desired.objects.contains_key(key) && !desired.left.contains(key) {
             keys.insert(key.clone(), held.kind.clone());
         }
     }
@@ -200,6 +203,20 @@ pub(super) async fn inspect(
         let unchanged = |it: &Difference| it.fate == Fate::Unchanged && !all;
         objects.extend(found.filter(|it| !unchanged(it)));
     }
+    for (key, fields) in &known.stored {
+        let object = desired.objects.get(key);
+        // What was said of another manifest says nothing about this one.
+        let Some(object) = object.filter(|it| chosen(key) && applied(key, it.digest)) else {
+            continue;
+        };
+        match objects.iter_mut().find(|it| it.key() == *key) {
+            Some(known) => known.stored.clone_from(fields),
+            None => objects.push(Difference {
+                stored: fields.clone(),
+                ..untold(key, &object.kind, Fate::Unchanged)
+            }),
+        }
+    }
     let hooks = known.open_hooks_of(desired).map(hook);
     objects.extend(hooks.filter(|it| chosen(&it.key())));
     Ok(Inspection {
@@ -211,22 +228,30 @@ pub(super) async fn inspect(
 
 /// A hook that would run: it has no live side, as each run makes an object of its own.
 fn hook(hook: &DesiredHook) -> Difference {
-    let key = hook.key.clone();
-    let name = match key.name.is_empty() {
+    let name = match hook.key.name.is_empty() {
         true => format!("{}*", hook.generate_name),
-        false => key.name,
+        false => hook.key.name.clone(),
     };
     Difference {
-        group: key.group,
-        version: hook.kind.version.clone(),
-        kind: key.kind,
-        namespace: key.namespace,
         name,
-        fate: Fate::Run,
+        ..untold(&hook.key, &hook.kind, Fate::Run)
+    }
+}
+
+/// An object of which neither side is shown.
+fn untold(key: &ResourceKey, kind: &Kind, fate: Fate) -> Difference {
+    Difference {
+        group: key.group.clone(),
+        version: kind.version.clone(),
+        kind: key.kind.clone(),
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+        fate,
         changes: Vec::new(),
         text: String::new(),
         live: None,
         desired: None,
+        stored: Vec::new(),
         error: String::new(),
     }
 }
@@ -319,6 +344,7 @@ fn difference(preview: Preview, kind: &Kind, owner: &ApplicationKey) -> Option<D
         text,
         live: live.as_ref().map(as_manifest),
         desired: desired.as_ref().map(as_manifest),
+        stored: Vec::new(),
         error: error.unwrap_or_default(),
     })
 }

@@ -195,6 +195,7 @@ async fn look(
         syncing::resume(state, application);
     }
     let mut comparison = compare_and_settle(context, state, application).await;
+    suspicion::doubt_by_rules(state, &mut comparison);
     let doubted = verify(context, state, &mut comparison);
     if !comparison.is_synced() {
         gates::tell(context, state, application, true);
@@ -313,6 +314,7 @@ fn verify(context: &Context, state: &mut State, comparison: &mut Comparison) -> 
     if !state.verifies || state.running.is_some() {
         return false;
     }
+    state.ignored_before = None;
     state.verifies = false;
     state.verified = Some(Instant::now());
     if let Some(interval) = context.engine.verify_interval {
@@ -332,7 +334,16 @@ fn take_ignore_rules(
         &context.engine.ignore_differences,
         &application.spec.ignore_differences,
     );
-    state.ignore = rules.map_err(|faults| faults.join("; "))?;
+    let rules = rules.map_err(|faults| faults.join("; "))?;
+    let before = std::mem::replace(&mut state.ignore, rules);
+    if !before.are(&state.ignore) {
+        // What was settled or given up was so by the rules before. After a start there were none.
+        state.settled_suspicions.clear();
+        state.fights.forget();
+        if state.desired.is_some() {
+            state.ignored_before.get_or_insert(before);
+        }
+    }
     Ok(())
 }
 

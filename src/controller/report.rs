@@ -182,6 +182,7 @@ fn view<'a>(
         inventory: state.inventory_status(),
         operation: state.operation.as_ref(),
         hooks: &state.hooks,
+        stored: Some(&state.stored),
         pin: state.pin.as_ref(),
         attempts: &state.attempts,
         deployed: deployed(state, application),

@@ -19,7 +19,7 @@ use super::unwatched::Reads;
 use crate::crd::names::REFRESH;
 use crate::crd::{
     Application, ApplicationStatus, Attempt, HookPhase, HookResult, HookStatus, Inventory,
-    InventoryEntry, OperationPhase, OperationState, Pin, Timing,
+    InventoryEntry, OperationPhase, OperationState, Pin, StoredField, Timing,
 };
 use crate::diff::{Baseline, Digest, IgnoreRules};
 use crate::object::{Kind, ResourceKey};
@@ -66,7 +66,11 @@ pub(super) struct State {
     /// What no watch shows, as it was read last.
     pub(super) reads: Reads,
     pub(super) ignore: IgnoreRules,
-    /// Suspicions that a dry run settled, at this resourceVersion.
+    /// The rules before, while what either is about was not asked about anew.
+    pub(super) ignored_before: Option<IgnoreRules>,
+    /// What the API server stores otherwise than it was sent, of the objects where it does.
+    pub(super) stored: BTreeMap<ResourceKey, Vec<StoredField>>,
+    /// Suspicions that a dry run settled, at this resourceVersion and for this manifest.
     pub(super) settled_suspicions: HashMap<ResourceKey, (String, Settled)>,
     pub(super) operation: Option<OperationState>,
     pub(super) fights: Fights,
@@ -196,6 +200,11 @@ impl State {
             ..Self::default()
         };
         state.take_inventory(&status.inventory);
+        for field in &status.stored {
+            if let Some(key) = ResourceKey::parse(&field.id) {
+                state.stored.entry(key).or_default().push(field.clone());
+            }
+        }
         state
     }
 
@@ -325,6 +334,7 @@ impl State {
     /// Takes an object off the inventory that is gone or not ours any more.
     pub(super) fn forget(&mut self, key: &ResourceKey) {
         self.inventory.remove(key);
+        self.stored.remove(key);
         self.baselines.remove(key);
     }
 

@@ -1,12 +1,14 @@
 //! Folds what is known of an application into its status: the only place where a status is made.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::conditions::conditions;
 
 use crate::crd::{
     ApplicationStatus, Attempt, Deployment, Health, HealthCode, HookResult, Inventory,
-    OperationState, Pin, ResourceStatus, SourceStatus, SyncCode, SyncStatus, Timing,
+    OperationState, Pin, ResourceStatus, SourceStatus, StoredField, SyncCode, SyncStatus, Timing,
 };
 use crate::diff::Verdict;
 use crate::health;
@@ -31,6 +33,7 @@ pub(super) struct View<'a> {
     pub(super) inventory: Inventory,
     pub(super) operation: Option<&'a OperationState>,
     pub(super) hooks: &'a [HookResult],
+    pub(super) stored: Option<&'a BTreeMap<ResourceKey, Vec<StoredField>>>,
     pub(super) pin: Option<&'a Pin>,
     pub(super) attempts: &'a [Attempt],
     pub(super) deployed: Option<Deployment>,
@@ -84,6 +87,9 @@ pub(super) fn fold(
     };
     next.operation_state = view.operation.cloned();
     next.hooks = view.hooks.to_vec();
+    if let (Some(stored), Some(desired)) = (view.stored, view.desired) {
+        next.stored = stored_fields(stored, desired);
+    }
     next.pin = view.pin.cloned();
     next.attempts = view.attempts.to_vec();
     if let Some(mut deployed) = view.deployed {
@@ -94,6 +100,29 @@ pub(super) fn fold(
     next.history.drain(..surplus);
     next.timing = view.timing.cloned();
     next
+}
+
+/// Objects of which it is said what is stored otherwise.
+const MOST_STORED: usize = 100;
+
+/// What is stored otherwise of what is desired, of so many objects that the status stays small.
+fn stored_fields(
+    stored: &BTreeMap<ResourceKey, Vec<StoredField>>,
+    desired: &Desired,
+) -> Vec<StoredField> {
+    let all = stored
+        .iter()
+        .filter(|(key, _)| desired.objects.contains_key(*key));
+    let more = all.clone().count().saturating_sub(MOST_STORED);
+    let fields = all.take(MOST_STORED).flat_map(|(_, fields)| fields);
+    let mut fields: Vec<_> = fields.cloned().collect();
+    if more > 0 {
+        fields.push(StoredField {
+            path: format!("and fields of {more} more objects"),
+            ..StoredField::default()
+        });
+    }
+    fields
 }
 
 /// The row of the destination namespace, which has one only while it differs.

@@ -7,9 +7,22 @@ use super::{Context, syncing};
 use crate::cluster::{Cluster, Error, Mode};
 use crate::crd::Application;
 use crate::crd::names::FIELD_MANAGER;
-use crate::diff::{Baseline, Verdict, differs, observe};
+use crate::diff::{Baseline, Digest, Verdict, differs, judge, observe};
 use crate::object::{Object, ResourceKey};
-use crate::sync::Comparison;
+use crate::sync::{Comparison, stored_of};
+
+/// When the rules of what is left alone changed, everything that they are or were about is asked
+/// about once: what was taken for as desired by the rules before may not be so, and the reverse.
+pub(super) fn doubt_by_rules(state: &mut State, comparison: &mut Comparison) {
+    // A sync that runs goes first; it would take what is doubted for its own.
+    if state.running.is_some() {
+        return;
+    }
+    if let Some(before) = state.ignored_before.take() {
+        let now = &state.ignore;
+        comparison.doubt(|key| before.of(key).is_some() || now.of(key).is_some());
+    }
+}
 
 /// Looks at suspects with one read and one dry run, once for each version of the object. What turns
 /// out as desired is taken off the drift.
@@ -28,13 +41,18 @@ pub(super) async fn look_closer(
 ) {
     let automated = application.spec.automated();
     let heals = automated.is_some_and(|automated| automated.self_heal);
-    let suspects: Vec<_> = comparison
+    let syncs = state.running.is_some() || application.operation.is_some();
+    let touched = comparison
         .drifted
         .iter()
         .filter(|key| comparison.verdicts.get(*key) == Some(&Verdict::Suspect))
-        .filter(|key| !heals || state.ignore.of(key).is_some())
-        .cloned()
-        .collect();
+        .filter(|key| !heals || state.ignore.of(key).is_some());
+    // Nobody applies these by themselves, and they may differ in what is ignored only.
+    let changed = comparison
+        .changed
+        .iter()
+        .filter(|key| automated.is_none() && !syncs && state.ignore.of(key).is_some());
+    let suspects: Vec<_> = touched.chain(changed).cloned().collect();
     state
         .settled_suspicions
         .retain(|key, _| suspects.contains(key));
@@ -44,10 +62,20 @@ pub(super) async fn look_closer(
             context.live.suspect(kind, key);
         }
         let live = syncing::look_up(context, state, application, key).found();
-        let version = live.map(|live| live.observation.resource_version);
-        let known = state.settled_suspicions.get(key);
-        if known.map(|(version, _)| version) != version.as_ref() {
-            open.extend(version.map(|version| (key.clone(), version)));
+        let desired = state.desired.as_ref().and_then(|it| it.objects.get(key));
+        let Some((live, desired)) = live.zip(desired) else {
+            continue;
+        };
+        let seen = &live.observation;
+        let version = format!("{} {:?}", seen.resource_version, desired.digest);
+        if state
+            .settled_suspicions
+            .get(key)
+            .map(|(version, _)| version)
+            != Some(&version)
+        {
+            let seems = judge(desired.digest, state.baselines.get(key), Some(seen));
+            open.push((key.clone(), version, seems == Verdict::Synced));
         }
     }
     if !open.is_empty() {
@@ -55,22 +83,27 @@ pub(super) async fn look_closer(
             return;
         };
         let cluster = cluster_of(context, application);
-        for (key, version) in open {
+        for (key, version, seemed_synced) in open {
             let Some(manifest) = manifests.objects.get(&key) else {
                 continue;
             };
             match ask(&cluster, state, manifest, &key).await {
-                Ok(settled) => drop(state.settled_suspicions.insert(key, (version, settled))),
+                Ok(settled) => {
+                    if settled == Settled::Differs && seemed_synced {
+                        stay_suspicious(state, &key);
+                    }
+                    state.settled_suspicions.insert(key, (version, settled));
+                }
                 Err(error) => tracing::debug!(app = %application.key, %error, "no dry run"),
             }
         }
         state.manifests = Some(manifests);
     }
-    let syncs = state.running.is_some() || application.operation.is_some();
     for key in suspects {
+        let changed = comparison.changed.contains(&key);
         match state.settled_suspicions.get(&key) {
             None | Some((_, Settled::Differs)) => continue,
-            Some((_, Settled::Lost)) if syncs => continue,
+            Some((_, Settled::Lost)) if syncs || changed => continue,
             Some((_, Settled::Lost)) if automated.is_some() => {
                 comparison.drifted.retain(|drifted| *drifted != key);
                 comparison.changed.push(key);
@@ -79,7 +112,18 @@ pub(super) async fn look_closer(
             Some((_, Settled::Lost | Settled::Same)) => {}
         }
         comparison.drifted.retain(|drifted| *drifted != key);
+        if changed {
+            comparison.changed.retain(|changed| *changed != key);
+        }
         comparison.verdicts.insert(key, Verdict::Synced);
+    }
+}
+
+/// What was taken for as desired by rules that are gone is not so any more: it is suspicious until
+/// it was applied or asked about again.
+fn stay_suspicious(state: &mut State, key: &ResourceKey) {
+    if let Some(baseline) = state.baselines.get_mut(key) {
+        baseline.projection = Digest::of_texts(&[]);
     }
 }
 
@@ -108,6 +152,11 @@ async fn ask(
         ignored.respect(&mut manifest, &live);
     }
     let predicted = cluster.apply(&served, &manifest, Mode::DryRun).await?;
+    let known = state.stored.remove(key).unwrap_or_default();
+    let stored = stored_of(&manifest, &predicted, &state.ignore, &known);
+    if !stored.is_empty() {
+        state.stored.insert(key.clone(), stored);
+    }
     let Some(desired) = state.desired.as_ref().and_then(|it| it.objects.get(key)) else {
         return Ok(Settled::Differs);
     };

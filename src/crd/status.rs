@@ -88,6 +88,9 @@ pub(crate) struct ApplicationStatus {
     pub(crate) conditions: Vec<Condition>,
     /// What the agent may have created and has not seen deleted.
     pub(crate) inventory: Inventory,
+    /// What the API server stores otherwise than it was sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stored: Vec<StoredField>,
     /// How the hooks of the newest desired state did: each runs once for it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) hooks: Vec<HookResult>,
@@ -226,6 +229,45 @@ impl ResourceStatus {
             kind: self.kind.clone(),
             namespace: self.namespace.clone(),
             name: self.name.clone(),
+        }
+    }
+}
+
+/// A field that the API server stores otherwise than the last apply sent it. Values are cut short,
+/// those of Secrets hidden.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct StoredField {
+    /// `group/Kind:namespace/name`.
+    pub(crate) id: String,
+    /// Where, for people: `spec.template.spec.containers[name=web].image`.
+    pub(crate) path: String,
+    /// What was sent; absent where the field left the source and is still there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sent: Option<String>,
+    /// What is stored; absent where the field was dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stored: Option<String>,
+    /// The field manager that owns it as it is stored, where it is known.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) by: String,
+}
+
+impl StoredField {
+    /// What is said of it after the name of its object.
+    pub(crate) fn words(&self) -> String {
+        let by = match self.by.as_str() {
+            "" => String::new(),
+            by => format!(", by {by}"),
+        };
+        let path = &self.path;
+        match (&self.sent, &self.stored) {
+            (Some(sent), Some(stored)) => {
+                format!("{path} was sent as {sent} and is stored as {stored}{by}")
+            }
+            (Some(sent), None) => format!("{path} was sent as {sent} and is not stored{by}"),
+            (None, Some(stored)) => format!("{path} left the source and is still {stored}{by}"),
+            (None, None) => path.clone(),
         }
     }
 }

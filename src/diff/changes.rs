@@ -72,7 +72,7 @@ pub(crate) fn changes(live: &Object, desired: &Object) -> Vec<Change> {
 }
 
 /// What one manager owns below some field.
-type Trie<'a> = (&'a Author, &'a Map<String, Value>);
+pub(super) type Trie<'a> = (&'a Author, &'a Map<String, Value>);
 
 struct Pair<'a, T> {
     live: Option<&'a T>,
@@ -88,7 +88,7 @@ impl<T> Clone for Pair<'_, T> {
 
 impl<T> Copy for Pair<'_, T> {}
 
-fn entries(object: &Object) -> Vec<(Author, &Map<String, Value>)> {
+pub(super) fn entries(object: &Object) -> Vec<(Author, &Map<String, Value>)> {
     let entries = object.get("/metadata/managedFields");
     let entries = entries.and_then(Value::as_array).into_iter().flatten();
     entries
@@ -195,7 +195,7 @@ fn compare_lists(
 
 /// The fields by which the items of a list are known: as the API server's schema says, since they
 /// are in the managed fields. None for lists that are one value.
-fn key_names(tries: &[Trie<'_>]) -> Option<Vec<String>> {
+pub(super) fn key_names(tries: &[Trie<'_>]) -> Option<Vec<String>> {
     let mut steps = tries.iter().flat_map(|(_, trie)| trie.keys());
     let keys = steps.find_map(|step| step.strip_prefix("k:"))?;
     let keys: Map<String, Value> = serde_json::from_str(keys).ok()?;
@@ -203,7 +203,7 @@ fn key_names(tries: &[Trie<'_>]) -> Option<Vec<String>> {
 }
 
 /// What is owned one step further down. A leaf owns everything below it.
-fn below<'a>(tries: &[Trie<'a>], step: &str) -> Vec<Trie<'a>> {
+pub(super) fn below<'a>(tries: &[Trie<'a>], step: &str) -> Vec<Trie<'a>> {
     tries
         .iter()
         .filter_map(
@@ -224,7 +224,7 @@ fn author(tries: &[Trie<'_>]) -> Option<Author> {
 }
 
 /// A path one step longer. Names that are no plain words are quoted.
-fn joined(path: &str, name: &str) -> String {
+pub(super) fn joined(path: &str, name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     match (
         path.is_empty(),
@@ -236,7 +236,7 @@ fn joined(path: &str, name: &str) -> String {
     }
 }
 
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)

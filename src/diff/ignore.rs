@@ -5,13 +5,18 @@ use std::sync::Arc;
 use globset::{Glob, GlobMatcher};
 use serde_json::{Map, Value};
 
+use super::canonical::Digest;
 use super::handover::Path;
 use super::jq::Expression;
 use crate::object::{IgnoreDifferences, Object, ResourceKey};
 
 /// Compiled rules. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct IgnoreRules(Arc<[Rule]>);
+pub(crate) struct IgnoreRules {
+    rules: Arc<[Rule]>,
+    /// Of the rules as they are written.
+    digest: Option<Digest>,
+}
 
 #[derive(Debug)]
 struct Rule {
@@ -45,15 +50,33 @@ impl IgnoreRules {
                 }
             }
         }
+        let written: Vec<_> = general
+            .iter()
+            .chain(own)
+            .map(|rule| format!("{rule:?}"))
+            .collect();
+        let written: Vec<_> = written.iter().map(String::as_str).collect();
         match faults.is_empty() {
-            true => Ok(Self(compiled.into())),
+            true => Ok(Self {
+                rules: compiled.into(),
+                digest: (!written.is_empty()).then(|| Digest::of_texts(&written)),
+            }),
             false => Err(faults),
         }
     }
 
+    /// Whether other rules say the same.
+    pub(crate) fn are(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+
     /// What is ignored of an object; none when no rule is about it.
     pub(crate) fn of(&self, key: &ResourceKey) -> Option<Ignored<'_>> {
-        let rules: Vec<_> = self.0.iter().filter(|rule| rule.is_about(key)).collect();
+        let rules: Vec<_> = self
+            .rules
+            .iter()
+            .filter(|rule| rule.is_about(key))
+            .collect();
         (!rules.is_empty()).then_some(Ignored(rules))
     }
 }

@@ -14,6 +14,8 @@ mod mask;
 mod normalize;
 mod observe;
 mod owned;
+mod same;
+mod stored;
 mod text;
 
 pub(crate) use adopt::adopt;
@@ -24,4 +26,5 @@ pub(crate) use ignore::IgnoreRules;
 pub(crate) use mask::masked;
 pub(crate) use normalize::normalize;
 pub(crate) use observe::{Baseline, Observation, Verdict, differs, judge, observe};
+pub(crate) use stored::{Stored, rewritten, still_live, unexplained, value_at};
 pub(crate) use text::unified;

@@ -35,6 +35,9 @@ use fields::{Condition, Fields};
 /// Characters of a message that are kept: some controllers write whole logs into theirs.
 const MAX_MESSAGE: usize = 512;
 
+/// What is said of an object that is being deleted.
+pub(crate) const LEAVING: &str = "waits to be deleted";
+
 /// Keeps a hook that is being deleted from being judged by that. See [`names::annotation_names`]
 /// for the prefixes.
 const HOOK_FINALIZER: &str = "hook-finalizer";
@@ -54,7 +57,7 @@ enum Error {
 /// and nothing waits for it.
 pub(crate) fn assess(live: &Object) -> Option<Health> {
     let outcome = if live.is_terminating() && !has_hook_finalizer(live) {
-        Ok(progressing("waits to be deleted"))
+        Ok(progressing(LEAVING))
     } else {
         judge(live).transpose()?
     };

@@ -52,6 +52,8 @@ pub(crate) struct Comparison {
     pub(crate) drifted: Vec<ResourceKey>,
     /// Those that drifted and are left alone, as somebody changes them again and again.
     pub(crate) fought: Vec<ResourceKey>,
+    /// Desired and on their way out: they are created again when they are gone.
+    pub(crate) leaving: Vec<ResourceKey>,
     /// In the inventory, not desired, and still there and ours.
     pub(crate) stale: Vec<ResourceKey>,
     /// How many of the stale ask not to be counted (`IgnoreExtraneous`).
@@ -92,6 +94,7 @@ impl Comparison {
         !(self.changed.is_empty()
             && self.drifted.is_empty()
             && self.fought.is_empty()
+            && self.leaving.is_empty()
             && self.stale.len() == self.tolerated
             && self.shared.is_empty()
             && self.namespace.is_none()
@@ -105,8 +108,14 @@ impl Comparison {
 
     /// Takes everything that seems as desired for touched, so that each object is asked about.
     pub(crate) fn doubt_all(&mut self) {
+        self.doubt(|_| true);
+    }
+
+    /// Takes what seems as desired for touched where it is `doubted`.
+    pub(crate) fn doubt(&mut self, doubted: impl Fn(&ResourceKey) -> bool) {
         for (key, verdict) in &mut self.verdicts {
-            if *verdict == Verdict::Synced && !self.unseen.contains_key(key) {
+            let synced = *verdict == Verdict::Synced && !self.unseen.contains_key(key);
+            if synced && doubted(key) {
                 *verdict = Verdict::Suspect;
                 self.drifted.push(key.clone());
             }
@@ -194,7 +203,8 @@ pub(crate) fn compare<'a>(
         };
         comparison.verdicts.insert(key.clone(), verdict);
         match verdict {
-            Verdict::Synced | Verdict::Terminating => {}
+            Verdict::Synced => {}
+            Verdict::Terminating => comparison.leaving.push(key.clone()),
             Verdict::Changed => comparison.changed.push(key.clone()),
             Verdict::Suspect => comparison.drifted.push(key.clone()),
             // Applied before in this form and gone now: somebody deleted it.
@@ -206,6 +216,7 @@ pub(crate) fn compare<'a>(
     }
     for key in inventory.filter(|key| !desired.objects.contains_key(*key)) {
         match live(key) {
+            Lookup::Found(found) if found.ours && desired.left.contains(key) => {}
             Lookup::Found(found) if found.ours => {
                 comparison.tolerated += usize::from(found.extraneous);
                 comparison.add_stale(key.clone(), found.prune.unwrap_or(consent));

@@ -8,11 +8,12 @@ use std::{
 use futures::{StreamExt, stream};
 
 use super::namespace::namespace_key;
+use super::stored::{Applied, Earlier};
 use super::write::write;
 use super::{Desired, Engine, Manifests};
 use crate::cluster::{Cluster, Error, Mode};
 use crate::crd::names::FIELD_MANAGER;
-use crate::crd::{ApplicationKey, Health};
+use crate::crd::{ApplicationKey, Health, StoredField};
 use crate::diff::{Baseline, IgnoreRules, Observation, observe};
 use crate::health;
 use crate::object::{Kind, Object, ResourceKey};
@@ -34,6 +35,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) scaled: HashSet<ResourceKey>,
     /// The namespace that the sync creates before all else where it is missing.
     pub(crate) namespace: Option<&'a str>,
+    /// What was applied before, where something is written.
+    pub(crate) applied: Option<Applied<'a>>,
 }
 
 /// What happened to one object.
@@ -51,6 +54,8 @@ pub(crate) struct Outcome {
     pub(crate) changes: Vec<(ResourceKey, Change)>,
     pub(crate) baselines: HashMap<ResourceKey, Option<Baseline>>,
     pub(crate) seen: Vec<(Kind, ResourceKey, Observation, Option<Health>)>,
+    /// What is stored otherwise than it was sent.
+    pub(crate) stored: HashMap<ResourceKey, Vec<StoredField>>,
     /// A newer revision came in between batches; the rest was left.
     pub(crate) superseded: bool,
 }
@@ -84,12 +89,13 @@ pub(crate) async fn execute(
     superseded: impl Fn() -> bool,
 ) -> Outcome {
     let mut outcome = Outcome::default();
+    let mut earlier = Earlier::default();
     for batch in batches(keys.iter().cloned()) {
         if superseded() {
             outcome.superseded = true;
             return outcome;
         }
-        apply_batch(engine, execution, &batch, &mut outcome).await;
+        apply_batch(engine, execution, &batch, &mut earlier, &mut outcome).await;
         if outcome.failed() {
             return outcome;
         }
@@ -155,6 +161,7 @@ async fn apply_batch(
     engine: &Engine,
     execution: &Execution<'_>,
     batch: &[ResourceKey],
+    earlier: &mut Earlier,
     outcome: &mut Outcome,
 ) {
     let applies = batch
@@ -172,9 +179,13 @@ async fn apply_batch(
                 let change = change_of(execution, key, &observation.resource_version);
                 outcome.changes.push((key.clone(), change));
                 let object = &execution.desired.objects[key];
-                outcome
-                    .baselines
-                    .insert(key.clone(), Baseline::new(object.digest, &observation));
+                let baseline = Baseline::new(object.digest, &observation);
+                let stored = earlier.stored(engine, execution, (key, &answer), baseline);
+                let stored = stored.await;
+                if !stored.is_empty() {
+                    outcome.stored.insert(key.clone(), stored);
+                }
+                outcome.baselines.insert(key.clone(), baseline);
                 let health = health::assess(&answer);
                 outcome
                     .seen

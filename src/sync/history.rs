@@ -31,6 +31,7 @@ pub(crate) async fn keep(
             .keys()
             .filter_map(|key| manifests.objects.get(key))
             .chain(&manifests.hooks)
+            .chain(&manifests.left)
             .cloned()
             .collect();
         for secret in history::secrets(application, &desired.digest, &objects) {

@@ -14,6 +14,7 @@ mod hooks;
 mod namespace;
 mod prepare;
 mod preview;
+mod stored;
 mod write;
 
 use std::{path::PathBuf, sync::Arc};
@@ -38,6 +39,7 @@ pub(crate) use namespace::{WantedNamespace, namespace_key, wanted_namespace};
 pub(crate) use prepare::DesiredObject;
 pub(crate) use prepare::{Desired, DesiredHook, Manifests, prepare};
 pub(crate) use preview::{Preview, Scene, preview};
+pub(crate) use stored::{Applied, stored_of};
 pub(crate) use write::delete;
 
 /// What every sync works with.

@@ -1,7 +1,7 @@
 //! From rendered manifests to the desired state: each made ready to apply, and remembered in
 //! brief.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -32,6 +32,9 @@ pub(crate) struct Desired {
     #[serde(with = "pairs")]
     pub(crate) objects: BTreeMap<ResourceKey, DesiredObject>,
     pub(crate) hooks: Vec<DesiredHook>,
+    /// In the source, and neither applied nor compared (`hook: Skip`): what is live of it stays.
+    #[serde(default)]
+    pub(crate) left: BTreeSet<ResourceKey>,
     /// Manifests that the same source describes twice; the last one counts.
     pub(crate) repeated: Vec<ResourceKey>,
     /// Options of objects that change nothing, and why.
@@ -110,6 +113,8 @@ pub(crate) struct Manifests {
     pub(crate) objects: HashMap<ResourceKey, Object>,
     /// In the order of [`Desired::hooks`].
     pub(crate) hooks: Vec<Object>,
+    /// Those of [`Desired::left`].
+    pub(crate) left: Vec<Object>,
 }
 
 /// Makes every manifest ready to apply: scope and namespace, normal form, tracking, place in the
@@ -129,12 +134,17 @@ pub(crate) async fn prepare(
     let mut without_namespace = Vec::new();
     for mut object in rendered {
         let role = role(&object);
-        if role == Role::Left {
-            continue;
-        }
         let namespaced = is_namespaced(engine, &scopes, &object.api()).await?;
         let namespace = &application.spec.destination.namespace;
         normalize(&mut object, namespaced, namespace);
+        if role == Role::Left {
+            // One without a name or namespace is no object that could be live.
+            if !object.name().is_empty() && (!namespaced || object.namespace().is_some()) {
+                desired.left.insert(object.key());
+                manifests.left.push(object);
+            }
+            continue;
+        }
         if namespaced && object.namespace().is_none() {
             without_namespace.push(object.key().to_string());
             continue;
@@ -274,6 +284,9 @@ fn digest(desired: &Desired, manifests: &Manifests) -> String {
     for (key, object) in &desired.objects {
         hasher.update(key.id());
         hasher.update(object.digest.0);
+    }
+    for key in &desired.left {
+        hasher.update(key.id());
     }
     for hook in &manifests.hooks {
         hasher.update(Digest::of_map(hook.fields()).0);

@@ -72,6 +72,7 @@ pub(crate) async fn preview(
         seen,
         scaled,
         namespace: None,
+        applied: None,
     };
     let asked: Vec<_> = keys
         .iter()

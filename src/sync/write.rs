@@ -88,12 +88,16 @@ async fn replace(
 
 /// Asks whether the manifest would be accepted if it were new, under another name: an object is
 /// not deleted for a manifest that is wrong anyway.
-async fn try_as_new(cluster: &Cluster, served: &Served, manifest: &Object) -> Result<(), Error> {
+pub(super) async fn try_as_new(
+    cluster: &Cluster,
+    served: &Served,
+    manifest: &Object,
+) -> Result<Object, Error> {
     let mut new = manifest.clone();
     let short: String = manifest.name().chars().take(40).collect();
     let name = format!("{}-trimtab-check", short.trim_end_matches(['-', '.']));
     new.metadata_mut().insert("name".to_owned(), name.into());
-    cluster.apply(served, &new, Mode::DryRun).await.map(drop)
+    cluster.apply(served, &new, Mode::DryRun).await
 }
 
 async fn recreate(

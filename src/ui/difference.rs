@@ -43,7 +43,9 @@ pub(super) fn objects(visible: &Visible, split: bool) -> Markup {
         @if visible.hidden > 0 {
             p .dim { (visible.hidden) " more differ that you may not see." }
         }
-        @for object in objects.iter().filter(|it| it.fate != Fate::Unchanged) { (one(object, split)) }
+        @for object in objects.iter().filter(|it| it.fate != Fate::Unchanged || !it.stored.is_empty()) {
+            (one(object, split))
+        }
     }
 }
 
@@ -61,6 +63,10 @@ fn one(object: &Difference, split: bool) -> Markup {
             h3 { (object.kind) " " @if !object.namespace.is_empty() { (object.namespace) "/" } (object.name)
                 " " span class={ "badge " (tone) } { (what) } }
             @if !object.error.is_empty() { p .error { (object.error) } }
+            @if !object.stored.is_empty() {
+                p { "The API server stores something else than it was sent:" }
+                ul .changes { @for field in &object.stored { li { (field.words()) } } }
+            }
             @if !object.changes.is_empty() {
                 ul .changes { @for change in object.changes.iter().take(100) { li { (field(change)) } } }
             }
