@@ -17,7 +17,7 @@ fn trimtab(lab: &Lab, arguments: &[&str]) -> Output {
 }
 
 /// The same with something on standard input.
-fn trimtab_reads(arguments: &[&str], input: &str) -> Output {
+pub(crate) fn trimtab_reads(arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new(binary())
         .env_clear()
         .args(arguments)

@@ -33,6 +33,7 @@ mod ignoring;
 mod installation;
 mod limits;
 mod looking;
+mod moving;
 mod namespaces;
 mod oidc;
 mod options;

@@ -116,6 +116,7 @@ fn comparison(count: usize) -> Unit {
             other_owner: None,
             prune: None,
             extraneous: false,
+            left_alone: false,
         };
         live.insert(key.clone(), seen);
         let remembered = DesiredObject {

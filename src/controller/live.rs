@@ -174,7 +174,8 @@ impl LiveTable {
             owner: Some(application.clone()),
             // The watch says what the object says about these.
             prune: before.as_ref().and_then(|seen| seen.prune),
-            extraneous: before.is_some_and(|seen| seen.extraneous),
+            extraneous: before.as_ref().is_some_and(|seen| seen.extraneous),
+            left_alone: before.is_some_and(|seen| seen.left_alone),
             observation,
             health,
             suspect: false,

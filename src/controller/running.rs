@@ -147,7 +147,8 @@ pub(super) fn tasks(
     let mut tasks = Vec::new();
     for (key, object) in &desired.objects {
         // Who asks for a replacement wants it also where nothing differs.
-        let wanted = differs.contains(key) || running.replaces();
+        let left_alone = comparison.left_alone.contains(key);
+        let wanted = differs.contains(key) || (running.replaces() && !left_alone);
         let pending = wanted && !running.applied.contains(key);
         let touched = pending || running.applied.contains(key) || running.failed.contains_key(key);
         if !running.selects(key) || !(touched || running.is_whole()) {

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use crate::crd::foreign::is_left_alone;
 use crate::crd::names::{FIELD_MANAGER, tracked_by};
 use crate::crd::options::{is_extraneous, prune_consent};
 use crate::crd::{ApplicationKey, Consent, Health, HealthCode};
@@ -21,6 +22,7 @@ pub(super) struct Seen {
     pub(super) owner: Option<ApplicationKey>,
     pub(super) prune: Option<Consent>,
     pub(super) extraneous: bool,
+    pub(super) left_alone: bool,
     pub(super) observation: Observation,
     pub(super) health: Option<Health>,
     /// Every write to it matters, not only those that show in the observation: what somebody
@@ -34,6 +36,7 @@ impl Seen {
             owner: tracked_by(object).map(|(namespace, name)| ApplicationKey { namespace, name }),
             prune: prune_consent(object),
             extraneous: is_extraneous(object),
+            left_alone: is_left_alone(object),
             observation: observe(object, FIELD_MANAGER),
             health: health::assess(object),
             suspect: false,
@@ -51,6 +54,7 @@ impl Seen {
             ours,
             prune: self.prune,
             extraneous: self.extraneous,
+            left_alone: self.left_alone,
             other_owner: self.owner.filter(|_| !ours),
         }
     }
@@ -167,6 +171,7 @@ fn looks_the_same(one: &Seen, other: &Seen) -> bool {
         && one.health == other.health
         && one.prune == other.prune
         && one.extraneous == other.extraneous
+        && one.left_alone == other.left_alone
         && old.entry == new.entry
         && old.projection == new.projection
         && old.terminating == new.terminating
@@ -207,6 +212,7 @@ struct Packed {
     projection: Digest,
     prune: Option<Consent>,
     extraneous: bool,
+    left_alone: bool,
     terminating: bool,
     by_kubectl: bool,
     replicas: bool,
@@ -238,6 +244,7 @@ impl Packed {
             projection: observation.projection,
             prune: seen.prune,
             extraneous: seen.extraneous,
+            left_alone: seen.left_alone,
             terminating: observation.terminating,
             by_kubectl: observation.by_kubectl,
             replicas: observation.replicas,
@@ -253,6 +260,7 @@ impl Packed {
             owner: self.owner.as_deref().cloned(),
             prune: self.prune,
             extraneous: self.extraneous,
+            left_alone: self.left_alone,
             observation: Observation {
                 uid,
                 resource_version,

@@ -150,6 +150,7 @@ fn resources(
         let found = live(key);
         let health = match &found {
             None if comparison.unseen.contains_key(key) => None,
+            None if comparison.left_alone.contains(key) => None,
             None => Some(Health::new(HealthCode::Missing, "")),
             Some(found) => found.health.clone(),
         };
@@ -187,7 +188,11 @@ fn application_health(
     resources: &[ResourceStatus],
     live: &impl Fn(&ResourceKey) -> Option<Live>,
 ) -> Health {
-    let seen = |row: &&ResourceStatus| row.status != SyncCode::Unknown;
+    let left_alone = |row: &ResourceStatus| {
+        let object = desired.objects.get(&row.key());
+        object.is_some_and(|object| object.options.left_alone)
+    };
+    let seen = |row: &&ResourceStatus| row.status != SyncCode::Unknown && !left_alone(row);
     let rows = resources.iter().filter(seen);
     let keys: Vec<_> = rows.clone().map(ResourceStatus::key).collect();
     health::worst(keys.iter().zip(rows).map(|(key, row)| {

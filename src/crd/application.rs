@@ -157,6 +157,13 @@ pub(crate) struct HelmSource {
     pub(crate) namespace: String,
 }
 
+impl HelmSource {
+    /// Whether anything is given; `helm: {}` says nothing.
+    pub(crate) fn says_something(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
 /// One `--set` or, with `forceString`, one `--set-string`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -167,7 +174,8 @@ pub(crate) struct HelmParameter {
     pub(crate) force_string: bool,
 }
 
-/// Chooses kustomize where a directory could be rendered in another way as well.
+/// Chooses kustomize where a directory could be rendered in another way as well. Beside `directory`
+/// it counts where there is a kustomization.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct KustomizeSource {}
@@ -185,6 +193,13 @@ pub(crate) struct DirectorySource {
     /// Glob of the files to leave out; wins over `include`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) exclude: String,
+}
+
+impl DirectorySource {
+    /// Whether anything is given; `directory: {}` says nothing.
+    pub(crate) fn says_something(&self) -> bool {
+        *self != Self::default()
+    }
 }
 
 /// Which cluster and namespace the manifests go to.

@@ -1,6 +1,9 @@
 //! What is wrong with a spec beyond its types: nonsense and what is not supported yet.
 
-use super::{ApplicationSource, ApplicationSpec, Destination, Guard, SyncPolicy, options};
+use super::{
+    ApplicationSource, ApplicationSpec, Destination, DirectorySource, Guard, HelmSource,
+    SyncPolicy, options,
+};
 use crate::object::{duration, is_dns_label, is_dns_name};
 
 /// Every fault of a spec, each naming its field and what to do. Empty for a good one.
@@ -55,13 +58,10 @@ fn source_faults(source: &ApplicationSource, faults: &mut Vec<String>) {
             "spec.source.path: \"{path}\" must be a relative path inside the repository"
         ));
     }
-    let tools = [
-        source.helm.is_some(),
-        source.kustomize.is_some(),
-        source.directory.is_some(),
-    ];
-    if tools.iter().filter(|given| **given).count() > 1 {
-        let problem = "spec.source: only one of helm, kustomize and directory can be given";
+    let charts = source.helm.as_ref().is_some_and(HelmSource::says_something);
+    let plain = source.directory.as_ref();
+    if charts && plain.is_some_and(DirectorySource::says_something) {
+        let problem = "spec.source: only one of helm and directory can be given";
         faults.push(problem.to_owned());
     }
 }

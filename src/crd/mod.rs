@@ -4,6 +4,7 @@ mod application;
 mod approval;
 mod definition;
 mod faults;
+pub(crate) mod foreign;
 pub(crate) mod names;
 pub(crate) mod options;
 mod read;

@@ -1,12 +1,14 @@
 //! Sync options: Argo CD's words, and what they mean here.
 //!
 //! The application lists them (`syncOptions`) and an object carries them in an annotation
-//! (`sync-options`, comma-separated), which wins.
+//! (`sync-options`, comma-separated), which wins. Flux's and Helm's words on an object count where it
+//! says nothing in ours.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::foreign;
 use super::names::{COMPARE_OPTIONS, SYNC_OPTIONS, annotation};
 use crate::object::Object;
 
@@ -63,6 +65,12 @@ pub(crate) struct SyncOptions {
     /// Not asked about before the first write while nobody serves its kind.
     #[serde(default)]
     pub(crate) skip_missing: bool,
+    /// Never written and never deleted, whether it is there or not.
+    #[serde(default)]
+    pub(crate) left_alone: bool,
+    /// What `kubectl apply` set and the source does not say stays.
+    #[serde(default)]
+    pub(crate) keeps_kubectl: bool,
     pub(crate) propagation: Propagation,
 }
 
@@ -96,8 +104,20 @@ impl SyncOptions {
 
     /// The options of one object: what it says itself wins over what the application says.
     pub(crate) fn of_object(self, object: &Object) -> Self {
-        let mut read = self.with_all(texts(object));
-        read.force_by_name = read.force && texts(object).any(|option| option == "Force=true");
+        let mut read = self;
+        read.left_alone = foreign::is_left_alone(object);
+        read.force |= foreign::forces(object);
+        match foreign::apply(object) {
+            Some(foreign::Apply::Override) => read.revert_kubectl = true,
+            Some(foreign::Apply::Merge) => {
+                (read.revert_kubectl, read.keeps_kubectl) = (false, true);
+            }
+            Some(foreign::Apply::IfNotPresent) => read.if_not_present = true,
+            None => {}
+        }
+        read = read.with_all(texts(object));
+        let by_name = foreign::forces(object) || texts(object).any(|option| option == "Force=true");
+        read.force_by_name = read.force && by_name;
         read
     }
 
@@ -152,9 +172,11 @@ impl SyncOptions {
     }
 }
 
-/// What an object says itself about being pruned; none where it says nothing.
+/// What an object says itself about being pruned; none where it says nothing. Flux's and Helm's words
+/// for staying are a no.
 pub(crate) fn prune_consent(object: &Object) -> Option<Consent> {
-    consent_of("Prune", texts(object))
+    let kept = foreign::is_kept(object).then_some(Consent::No);
+    consent_of("Prune", texts(object)).or(kept)
 }
 
 fn consent(value: &str) -> Option<Consent> {
@@ -178,19 +200,22 @@ fn consent_of<'a>(name: &str, options: impl Iterator<Item = &'a str>) -> Option<
     })
 }
 
-/// What an object says itself about being deleted with its Application; Helm's `keep` is a no.
+/// What an object says itself about being deleted with its Application; Flux's and Helm's words for
+/// staying are a no.
 pub(crate) fn delete_consent(object: &Object) -> Option<Consent> {
-    let consent = consent_of("Delete", texts(object));
-    let keep = object.annotation("helm.sh/resource-policy") == Some("keep");
-    consent.or(keep.then_some(Consent::No))
+    let kept = foreign::is_kept(object).then_some(Consent::No);
+    consent_of("Delete", texts(object)).or(kept)
 }
 
-/// Whether an object asks not to be counted as difference when it is not desired (any more).
+/// Whether an object asks not to be counted as difference when it is not desired (any more): by the
+/// option for it, or as what Flux and Helm would keep and forget.
 pub(crate) fn is_extraneous(object: &Object) -> bool {
-    annotation(object, COMPARE_OPTIONS).is_some_and(|text| {
+    let forgotten = foreign::is_kept(object) && prune_consent(object) == Some(Consent::No);
+    let asks = annotation(object, COMPARE_OPTIONS).is_some_and(|text| {
         text.split(',')
             .any(|option| option.trim() == "IgnoreExtraneous")
-    })
+    });
+    asks || forgotten
 }
 
 /// The options that an object carries.
@@ -245,7 +270,9 @@ fn contradictions<'a>(options: impl Iterator<Item = &'a str>) -> Vec<String> {
 /// The remarks on the options that an object carries.
 pub(crate) fn remarks(object: &Object) -> Vec<String> {
     let key = object.key();
-    let remarks = texts(object).filter_map(remark);
+    let foreign = foreign::unknown(object).into_iter();
+    let foreign = foreign.map(|word| format!("{word} is not known and changes nothing"));
+    let remarks = texts(object).filter_map(remark).chain(foreign);
     let remarks = remarks.chain(contradictions(texts(object)));
     remarks.map(|remark| format!("{key}: {remark}")).collect()
 }
@@ -333,6 +360,47 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn words_of_other_tools_count_where_ours_say_nothing() {
+        let object = |ours: &str, name: &str, value: &str| {
+            let mut object = object(ours);
+            object.set_annotation(name, value);
+            object
+        };
+        let flux = |ours, word: &str, value| {
+            let name = format!("kustomize.toolkit.fluxcd.io/{word}");
+            object(ours, &name, value)
+        };
+        let keep = |ours| object(ours, "helm.sh/resource-policy", "keep");
+        for kept in [
+            flux("", "prune", "disabled"),
+            flux("", "reconcile", "disabled"),
+            keep(""),
+        ] {
+            assert_eq!(prune_consent(&kept), Some(Consent::No));
+            assert_eq!(delete_consent(&kept), Some(Consent::No));
+            assert!(is_extraneous(&kept));
+        }
+        let both = keep("Prune=true,Delete=confirm");
+        assert_eq!(prune_consent(&both), Some(Consent::Yes));
+        assert_eq!(delete_consent(&both), Some(Consent::Confirm));
+        assert!(!is_extraneous(&both));
+        let of = |object: &Object| application(&["RevertKubectlFields=true"]).of_object(object);
+        assert!(of(&flux("", "ssa", "IfNotPresent")).if_not_present);
+        assert!(of(&flux("", "ssa", "Ignore")).left_alone);
+        let merged = of(&flux("", "ssa", "Merge"));
+        assert!(merged.keeps_kubectl && !merged.revert_kubectl);
+        assert!(
+            SyncOptions::default()
+                .of_object(&flux("", "ssa", "Override"))
+                .revert_kubectl
+        );
+        let forced = of(&flux("", "force", "enabled"));
+        assert!(forced.force && forced.force_by_name);
+        assert!(!of(&flux("Force=false", "force", "enabled")).force);
+        assert_eq!(remarks(&flux("", "prune", "off")).len(), 1);
     }
 
     #[test]

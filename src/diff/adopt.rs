@@ -13,9 +13,7 @@ use crate::object::Object;
 
 /// Managers of tools that keep whole objects. People's edits (`kubectl-edit`, `kubectl-label`) and
 /// controllers are not among them: their fields stay theirs.
-const TOOLS: [&str; 8] = [
-    "kubectl-client-side-apply",
-    "before-first-apply",
+const TOOLS: [&str; 6] = [
     "argocd-controller",
     "argocd-application-controller",
     "kustomize-controller",
@@ -23,6 +21,8 @@ const TOOLS: [&str; 8] = [
     "helm",
     "Helm",
 ];
+/// Managers of what `kubectl apply` set, and of what was there before the first server-side apply.
+const APPLIED: [&str; 2] = ["kubectl-client-side-apply", "before-first-apply"];
 
 /// Holds a copy of the manifest as `kubectl apply` saw it, Secrets included.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -48,13 +48,22 @@ impl Adoption {
     }
 }
 
+/// How much of what was set by kubectl is taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OfKubectl {
+    Nothing,
+    /// What `kubectl apply` keeps; what people edited stays theirs.
+    Applied,
+    All,
+}
+
 /// What there is to take over, seen in the answer to our own apply. None for nearly every object.
 ///
 /// As in Argo CD the fields of entries of another API version are given up instead: their paths may
 /// mean nothing in ours.
 ///
-/// With `of_kubectl` what people set by kubectl becomes ours as well.
-pub(crate) fn adopt(live: &Object, manager: &str, of_kubectl: bool) -> Option<Adoption> {
+/// `of_kubectl` says how much of what was set by kubectl becomes ours as well.
+pub(crate) fn adopt(live: &Object, manager: &str, of_kubectl: OfKubectl) -> Option<Adoption> {
     let entries = live.get("/metadata/managedFields")?.as_array()?;
     let ours = entries.iter().position(|entry| {
         entry["manager"] == manager && entry["operation"] == "Apply" && is_main(entry)
@@ -66,8 +75,13 @@ pub(crate) fn adopt(live: &Object, manager: &str, of_kubectl: bool) -> Option<Ad
     let applied = fields.clone();
     for (index, entry) in entries.iter().enumerate() {
         let name = entry["manager"].as_str().unwrap_or_default();
-        let earlier = TOOLS.contains(&name)
-            || (of_kubectl && is_by_kubectl(entry))
+        let of_kubectl = match of_kubectl {
+            OfKubectl::Nothing => false,
+            OfKubectl::Applied => APPLIED.contains(&name),
+            OfKubectl::All => APPLIED.contains(&name) || is_by_kubectl(entry),
+        };
+        let earlier = of_kubectl
+            || TOOLS.contains(&name)
             || (name == manager && entry["operation"] == "Update");
         if name == HANDOVER && is_main(entry) {
             // What was handed over and is in the manifest again needs nobody to stand in.
@@ -173,7 +187,7 @@ mod tests {
             edit.clone(),
             status.clone(),
         ];
-        let found = adopt(&live(entries), "trimtab", false).unwrap();
+        let found = adopt(&live(entries), "trimtab", OfKubectl::Applied).unwrap();
         assert_eq!(found.managers, ["kubectl-client-side-apply"]);
         let united = json!({"f:data": {".": {}, "f:a": {}, "f:b": {}}, "f:immutable": {}});
         let expected = json!([
@@ -208,22 +222,47 @@ mod tests {
     fn where_nothing_is_to_be_taken_over_nothing_is_written() {
         let ours = || entry("trimtab", "Apply", json!({"f:data": {}}));
         let other = |name| entry(name, "Update", json!({"f:data": {}}));
-        assert_eq!(adopt(&live(vec![ours()]), "trimtab", false), None);
-        assert_eq!(adopt(&live(vec![other("helm")]), "trimtab", false), None);
+        assert_eq!(
+            adopt(&live(vec![ours()]), "trimtab", OfKubectl::Applied),
+            None
+        );
+        assert_eq!(
+            adopt(&live(vec![other("helm")]), "trimtab", OfKubectl::Applied),
+            None
+        );
         for name in ["kubectl-edit", "kube-controller-manager", "Mozilla"] {
             assert_eq!(
-                adopt(&live(vec![ours(), other(name)]), "trimtab", false),
+                adopt(
+                    &live(vec![ours(), other(name)]),
+                    "trimtab",
+                    OfKubectl::Applied
+                ),
                 None,
                 "{name}"
             );
         }
         // Unless what people set is to go.
-        let reverted = adopt(&live(vec![ours(), other("kubectl-edit")]), "trimtab", true);
+        let reverted = adopt(
+            &live(vec![ours(), other("kubectl-edit")]),
+            "trimtab",
+            OfKubectl::All,
+        );
         assert_eq!(reverted.unwrap().managers, ["kubectl-edit"]);
-        let of_others = adopt(&live(vec![ours(), other("kubelet")]), "trimtab", true);
+        let of_others = adopt(
+            &live(vec![ours(), other("kubelet")]),
+            "trimtab",
+            OfKubectl::All,
+        );
         assert_eq!(of_others, None);
         // What we wrote ourselves in another way is ours as well.
-        assert!(adopt(&live(vec![ours(), other("trimtab")]), "trimtab", false).is_some());
+        assert!(
+            adopt(
+                &live(vec![ours(), other("trimtab")]),
+                "trimtab",
+                OfKubectl::Applied
+            )
+            .is_some()
+        );
     }
 
     #[test]
@@ -235,7 +274,12 @@ mod tests {
         );
         old["apiVersion"] = json!("v1beta1");
         let ours = entry("trimtab", "Apply", json!({"f:data": {"f:a": {}}}));
-        let found = adopt(&live(vec![old, ours.clone()]), "trimtab", false).unwrap();
+        let found = adopt(
+            &live(vec![old, ours.clone()]),
+            "trimtab",
+            OfKubectl::Applied,
+        )
+        .unwrap();
         assert_eq!(found.patch[1]["value"], json!([ours]));
     }
 

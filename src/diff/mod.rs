@@ -18,7 +18,7 @@ mod same;
 mod stored;
 mod text;
 
-pub(crate) use adopt::adopt;
+pub(crate) use adopt::{OfKubectl, adopt};
 pub(crate) use canonical::Digest;
 pub(crate) use changes::{Change, as_manifest, changes};
 pub(crate) use handover::{Path, hand_over};

@@ -1,13 +1,14 @@
 //! Plain manifests: the YAML and JSON files of a directory, read here without any child.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use super::{Error, Request};
+use super::{Error, KUSTOMIZATION_FILES, Request};
 use crate::object::{Object, parse_manifests};
 
 /// A file that says so in its first lines is left out.
@@ -25,6 +26,9 @@ pub(super) fn render(request: &Request<'_>) -> Result<Vec<Object>, Error> {
     let mut files = Vec::new();
     walk(request, &root, settings.recurse, &mut files)?;
     files.sort();
+    if request.source.kustomize.is_some() {
+        refuse_kustomizations(request, &files)?;
+    }
     let mut objects = Vec::new();
     let mut left = request.limits.bytes;
     for file in files {
@@ -73,6 +77,24 @@ pub(super) fn render(request: &Request<'_>) -> Result<Vec<Object>, Error> {
         }
     }
     Ok(objects)
+}
+
+/// Where kustomizations count as well (`kustomize: {}`) one further below is not taken for a manifest,
+/// nor what it is made of.
+fn refuse_kustomizations(request: &Request<'_>, files: &[PathBuf]) -> Result<(), Error> {
+    let directories: BTreeSet<_> = files.iter().filter_map(|file| file.parent()).collect();
+    let candidates = directories
+        .iter()
+        .flat_map(|directory| KUSTOMIZATION_FILES.map(|name| directory.join(name)));
+    match candidates.into_iter().find(|file| file.is_file()) {
+        None => Ok(()),
+        Some(file) => Err(Error::Refused {
+            path: shown(request, &file),
+            problem: "a kustomization below a directory of plain manifests: list both in a \
+                      kustomization.yaml in spec.source.path"
+                .to_owned(),
+        }),
+    }
 }
 
 fn glob(field: &str, pattern: &str) -> Result<Option<GlobMatcher>, Error> {

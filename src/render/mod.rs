@@ -16,7 +16,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::crd::ApplicationSource;
+use crate::crd::{ApplicationSource, DirectorySource, HelmSource};
 use crate::exec;
 use crate::object::{Object, YamlError, YamlLimits, parse_manifests};
 use crate::telemetry;
@@ -111,17 +111,26 @@ impl Tool {
 /// Names by which kustomize knows a kustomization.
 const KUSTOMIZATION_FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
-/// Argo CD's order: what the spec says, a chart, a kustomization, plain manifests.
+/// Argo CD's order: what the spec says, a chart, a kustomization, plain manifests. What is given and
+/// says nothing (`helm: {}`) chooses among what is there, and is no reason to fail where it is not.
 pub(crate) fn detect(source: &ApplicationSource, has_file: impl Fn(&str) -> bool) -> Tool {
-    if source.helm.is_some() {
+    let chart = || has_file("Chart.yaml");
+    let kustomization = || KUSTOMIZATION_FILES.iter().any(|name| has_file(name));
+    if source.helm.as_ref().is_some_and(HelmSource::says_something) {
         Tool::Helm
-    } else if source.kustomize.is_some() {
+    } else if source.kustomize.is_some() && kustomization() {
         Tool::Kustomize
-    } else if source.directory.is_some() {
-        Tool::Directory
-    } else if has_file("Chart.yaml") {
+    } else if source.helm.is_some() && chart() {
         Tool::Helm
-    } else if KUSTOMIZATION_FILES.iter().any(|name| has_file(name)) {
+    } else if source
+        .directory
+        .as_ref()
+        .is_some_and(DirectorySource::says_something)
+    {
+        Tool::Directory
+    } else if chart() {
+        Tool::Helm
+    } else if kustomization() {
         Tool::Kustomize
     } else {
         Tool::Directory

@@ -103,9 +103,8 @@ async fn directories() {
     .await;
     let missing = rendered(&files, json!({"path": "c"}), &tools).await;
     assert_eq!(missing.unwrap_err(), "c does not exist in the repository");
-    let no_kind = rendered(&files, json!({"path": "b", "directory": {}}), &tools)
-        .await
-        .unwrap_err();
+    let plain = json!({"path": "b", "directory": {"recurse": true}});
+    let no_kind = rendered(&files, plain, &tools).await.unwrap_err();
     assert_eq!(
         no_kind,
         "b/kustomization.yaml: document 1: a manifest without `apiVersion`"
@@ -136,6 +135,57 @@ async fn kustomizations() {
         .await
         .unwrap_err();
     assert!(error.starts_with("kustomize is needed"), "{error}");
+}
+
+/// `helm: {}` and its like are what a form leaves behind: they choose among what is there.
+#[test]
+fn what_says_nothing_chooses_among_what_is_there() {
+    let recurse = json!({"recurse": true});
+    let values = json!({"values": "a: 1"});
+    let (chart, kustomization) = ("Chart.yaml", "kustomization.yaml");
+    for (source, files, expected) in [
+        (json!({}), &[][..], Tool::Directory),
+        (json!({}), &[chart, kustomization], Tool::Helm),
+        (json!({"directory": {}}), &[kustomization], Tool::Kustomize),
+        (
+            json!({"directory": recurse}),
+            &[kustomization],
+            Tool::Directory,
+        ),
+        (
+            json!({"directory": recurse, "kustomize": {}}),
+            &[kustomization],
+            Tool::Kustomize,
+        ),
+        (
+            json!({"directory": recurse, "kustomize": {}}),
+            &[chart],
+            Tool::Directory,
+        ),
+        (
+            json!({"directory": recurse, "helm": {}}),
+            &[chart],
+            Tool::Helm,
+        ),
+        (json!({"helm": {}}), &[kustomization], Tool::Kustomize),
+        (json!({"helm": {}}), &[], Tool::Directory),
+        (json!({"helm": values}), &[kustomization], Tool::Helm),
+        (
+            json!({"helm": values, "kustomize": {}}),
+            &[chart, kustomization],
+            Tool::Helm,
+        ),
+        (
+            json!({"kustomize": {}}),
+            &[chart, kustomization],
+            Tool::Kustomize,
+        ),
+        (json!({"kustomize": {}}), &[chart], Tool::Helm),
+    ] {
+        let read = serde_json::from_value(source.clone()).unwrap();
+        let found = detect(&read, |name| files.contains(&name));
+        assert_eq!(found, expected, "{source} with {files:?}");
+    }
 }
 
 #[tokio::test]

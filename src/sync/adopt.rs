@@ -4,7 +4,7 @@ use super::Execution;
 use super::handing::handed_over;
 use crate::cluster::{Error, Mode, Served};
 use crate::crd::names::FIELD_MANAGER;
-use crate::diff::adopt as find;
+use crate::diff::{OfKubectl, adopt as find};
 use crate::object::Object;
 
 /// How often it is tried when somebody writes to the object at the same time.
@@ -18,7 +18,7 @@ pub(super) async fn adopt(
     served: &Served,
     manifest: &Object,
     answer: Object,
-    of_kubectl: bool,
+    of_kubectl: OfKubectl,
 ) -> Result<Object, Error> {
     let (cluster, owner) = (execution.cluster, execution.owner);
     let mut live = answer;

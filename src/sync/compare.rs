@@ -1,6 +1,6 @@
 //! What differs between the desired state and what is remembered of the cluster. Asks nobody.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Desired;
 use crate::crd::{ApplicationKey, Consent, Health};
@@ -21,6 +21,8 @@ pub(crate) struct Live {
     pub(crate) prune: Option<Consent>,
     /// It asks not to be counted when it is not desired (`IgnoreExtraneous`).
     pub(crate) extraneous: bool,
+    /// It asks not to be written.
+    pub(crate) left_alone: bool,
 }
 
 /// What is known of an object.
@@ -64,6 +66,9 @@ pub(crate) struct Comparison {
     pub(crate) forbidden: Vec<String>,
     /// Those of the stale that are pruned when a person agreed (`Prune=confirm`).
     pub(crate) unconfirmed: Vec<ResourceKey>,
+    /// Desired, and neither compared nor written, as they ask themselves in the source or in the
+    /// cluster.
+    pub(crate) left_alone: BTreeSet<ResourceKey>,
     /// Desired or ours, and not known whether or how it is there, with the reason.
     pub(crate) unseen: BTreeMap<ResourceKey, String>,
     /// The destination namespace, where it lacks what the application asks for.
@@ -114,8 +119,8 @@ impl Comparison {
     /// Takes what seems as desired for touched where it is `doubted`.
     pub(crate) fn doubt(&mut self, doubted: impl Fn(&ResourceKey) -> bool) {
         for (key, verdict) in &mut self.verdicts {
-            let synced = *verdict == Verdict::Synced && !self.unseen.contains_key(key);
-            if synced && doubted(key) {
+            let asked = !self.unseen.contains_key(key) && !self.left_alone.contains(key);
+            if *verdict == Verdict::Synced && asked && doubted(key) {
                 *verdict = Verdict::Suspect;
                 self.drifted.push(key.clone());
             }
@@ -167,6 +172,12 @@ pub(crate) fn compare<'a>(
     for (key, object) in &desired.objects {
         let lookup = live(key);
         let baseline = baselines.get(key);
+        let says_so = matches!(&lookup, Lookup::Found(live) if live.ours && live.left_alone);
+        if object.options.left_alone || says_so {
+            comparison.left_alone.insert(key.clone());
+            comparison.verdicts.insert(key.clone(), Verdict::Synced);
+            continue;
+        }
         if lookup == Lookup::Unknown {
             // Nothing is concluded of not knowing: only a manifest that is new is a change.
             comparison.unseen.insert(key.clone(), NOT_READ.to_owned());
@@ -297,6 +308,7 @@ mod tests {
             other_owner,
             prune: None,
             extraneous: false,
+            left_alone: false,
         }
     }
 
@@ -355,5 +367,28 @@ mod tests {
         assert_eq!(names(&found.settled), ["gone", "taken"]);
         assert_eq!(found.shared, [(key("shared"), other())]);
         assert_eq!(found.verdicts[&key("same")], Verdict::Synced);
+    }
+
+    #[test]
+    fn what_asks_for_it_is_neither_compared_nor_doubted() {
+        let mut desired = desired(&["in-git", "in-cluster", "of-another", "usual"]);
+        let in_git = desired.objects.get_mut(&key("in-git")).unwrap();
+        in_git.options.left_alone = true;
+        let says_so = |ours| {
+            Lookup::Found(Live {
+                left_alone: true,
+                ..live("f:data", ours)
+            })
+        };
+        let look_up = |key: &ResourceKey| match key.name.as_str() {
+            "in-cluster" => says_so(true),
+            "of-another" => says_so(false),
+            _ => Lookup::Absent,
+        };
+        let none = HashMap::new();
+        let mut found = compare(&desired, &none, [].iter(), look_up, Consent::Yes);
+        assert_eq!(found.changed, [key("of-another"), key("usual")]);
+        found.doubt_all();
+        assert_eq!(found.drifted, []);
     }
 }

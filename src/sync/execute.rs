@@ -12,6 +12,7 @@ use super::stored::{Applied, Earlier};
 use super::write::write;
 use super::{Desired, Engine, Manifests};
 use crate::cluster::{Cluster, Error, Mode};
+use crate::crd::foreign::is_left_alone;
 use crate::crd::names::FIELD_MANAGER;
 use crate::crd::{ApplicationKey, Health, StoredField};
 use crate::diff::{Baseline, IgnoreRules, Observation, observe};
@@ -73,6 +74,10 @@ impl Outcome {
     }
 }
 
+/// What is said of an object that is to be taken over, and asks in the cluster alone to be left.
+const LEFT_ALONE: &str = "the live object asks Flux not to touch it (reconcile: disabled or ssa: \
+    Ignore) and is not ours yet: say so in the source as well, or take that off it";
+
 /// How long a CustomResourceDefinition may take until it is served.
 const ESTABLISH: Duration = Duration::from_secs(30);
 /// At most so many requests of one application at once, so that a large one leaves slots to others.
@@ -121,6 +126,7 @@ pub(crate) async fn check(
     let mut changes = Vec::new();
     for (key, answer) in keys.iter().zip(answers) {
         let change = match answer {
+            Ok(answer) if is_left_alone(&answer) => Change::Failed(LEFT_ALONE.to_owned()),
             Ok(answer) => change_of(execution, key, answer.resource_version()),
             Err(error) if comes_later(execution, key, &error) => Change::Created,
             Err(error) => Change::Failed(error.to_string()),

@@ -195,12 +195,14 @@ fn take_object(
 ) {
     let key = object.key();
     track(&mut object, application);
+    let options = options.of_object(&object);
+    let ignores_health = annotation(&object, IGNORE_HEALTHCHECK) == Some("true");
     let remembered = DesiredObject {
         kind: object.api(),
         digest: Digest::of_map(object.fields()),
-        ignores_health: annotation(&object, IGNORE_HEALTHCHECK) == Some("true"),
+        ignores_health: ignores_health || options.left_alone,
         place: Place::of_wave(HookPhase::Sync, wave(&object)),
-        options: options.of_object(&object),
+        options,
     };
     if desired.objects.insert(key.clone(), remembered).is_some() {
         desired.repeated.push(key.clone());

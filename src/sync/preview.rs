@@ -8,6 +8,7 @@ use super::execute::{AT_ONCE, answer_of, comes_later};
 use super::{Desired, Engine, Execution, Manifests};
 use crate::cluster::{Cluster, Error, Mode};
 use crate::crd::ApplicationKey;
+use crate::crd::foreign::is_left_alone;
 use crate::crd::names::FIELD_MANAGER;
 use crate::diff::{IgnoreRules, observe};
 use crate::object::{Kind, Object, ResourceKey};
@@ -80,7 +81,16 @@ pub(crate) async fn preview(
         .collect();
     let answers: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
     let both = keys.iter().zip(lives).zip(answers);
-    both.map(|(((key, _), live), desired)| {
+    both.map(|(((key, _), live), mut desired)| {
+        let desires = scene.desired.objects.get(key);
+        let says_so = desires.is_some_and(|desires| desires.options.left_alone);
+        if let Ok(found) = &live
+            && desires.is_some()
+            && (says_so || found.as_ref().is_some_and(is_left_alone))
+        {
+            // Neither compared nor written: what is there is what there will be.
+            desired = Ok(found.clone());
+        }
         let errors = [live.as_ref().err(), desired.as_ref().err()];
         let error = errors.into_iter().flatten().next().map(ToString::to_string);
         Preview {
@@ -102,7 +112,9 @@ async fn ask(
     let Some(manifest) = execution.manifests.objects.get(key) else {
         return Ok(None);
     };
-    if unread {
+    let desired = execution.desired.objects.get(key);
+    let left_alone = desired.is_some_and(|desired| desired.options.left_alone);
+    if unread || left_alone {
         // The error of the read says it already.
         return Ok(Some(manifest.clone()));
     }

@@ -8,6 +8,7 @@ use super::adopt::adopt;
 use super::handing::ready;
 use crate::cluster::{Cluster, Deletion, Error, Mode, Served};
 use crate::crd::{ApplicationKey, Consent, Propagation, SyncOptions};
+use crate::diff::OfKubectl;
 use crate::object::{Kind, Object, ResourceKey};
 
 /// How long a deletion may take before its object is created again.
@@ -38,6 +39,7 @@ pub(super) async fn write(
     {
         return Ok(live);
     }
+    debug_assert!(!options.left_alone, "{key} is never among what is applied");
     let ready = ready(execution, served, manifest, mode).await?;
     let manifest = ready.manifest.as_ref().unwrap_or(manifest);
     let written = if options.replace {
@@ -59,7 +61,11 @@ pub(super) async fn write(
             recreate(execution, served, manifest).await
         }
         Ok(answer) if mode == Mode::Write => {
-            let of_kubectl = options.revert_kubectl;
+            let of_kubectl = match options {
+                options if options.revert_kubectl => OfKubectl::All,
+                options if options.keeps_kubectl => OfKubectl::Nothing,
+                _ => OfKubectl::Applied,
+            };
             adopt(execution, served, manifest, answer, of_kubectl).await
         }
         written => written,

@@ -3,10 +3,10 @@
 mod argo;
 mod flux;
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::{Result, bail};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::output::{Format, complain, data, print};
 use super::text::one_line;
@@ -14,6 +14,7 @@ use super::{Outcome, manifests};
 use crate::config::Settings;
 use crate::crd::options::remark;
 use crate::crd::{names, read};
+use crate::diff::IgnoreRules;
 use crate::object::Object;
 
 /// Turn Applications of Argo CD or Kustomizations of Flux into ours
@@ -21,7 +22,8 @@ use crate::object::Object;
 #[command(after_help = "\
 Reads Argo CD's Application and AppProject, and Flux's Kustomization with its GitRepository, and
 prints Applications of Trimtab; projects are printed as the part of trimtab.yaml that they become.
-What does not carry over is said on standard error, and the exit code is 1. Asks no cluster and
+What does not carry over is named on standard error, and the exit code is 1; an application that
+would deploy something else than before is printed with a pause. Asks no cluster and
 changes nothing: look at what is printed, take the old controller away from the application (in
 Argo CD without its finalizer, in Flux with `flux suspend` and prune: false), then apply it.
 Objects that are there are adopted, not made anew.
@@ -92,8 +94,18 @@ fn import(objects: &[Object], into: &str) -> Imported {
             ("kustomize.toolkit.fluxcd.io", "Kustomization") => {
                 flux::kustomization(object, objects, into, &mut imported);
             }
-            // It is a part of those that name it.
-            ("source.toolkit.fluxcd.io", "GitRepository") => {}
+            // Else it is a part of those that name it.
+            ("source.toolkit.fluxcd.io", "GitRepository") => {
+                flux::repository(object, &mut imported);
+            }
+            ("helm.toolkit.fluxcd.io", "HelmRelease") => {
+                let what = "is left out: write an Application with the chart's directory in Git as \
+                            spec.source.path, and its values as spec.source.helm.valuesObject";
+                imported.warn(object, what);
+            }
+            (group, _) if group.ends_with(".fluxcd.io") => {
+                imported.warn(object, "is left out: it has no counterpart here");
+            }
             _ => imported.warn(object, "is not known here and left out"),
         }
     }
@@ -103,6 +115,14 @@ fn import(objects: &[Object], into: &str) -> Imported {
 
 /// What our own agent would say of what was made.
 fn check(imported: &mut Imported) {
+    let mut names = BTreeSet::new();
+    for application in &imported.applications {
+        let name = application["metadata"]["name"].as_str().unwrap_or_default();
+        if !names.insert(name) {
+            let what = format!("Application {name}: there are several of this name; rename them");
+            imported.warnings.push(what);
+        }
+    }
     let made: Vec<_> = imported
         .applications
         .iter()
@@ -121,6 +141,10 @@ fn check(imported: &mut Imported) {
         {
             imported.warn(&object, &remark);
         }
+        let rules = IgnoreRules::compile(&[], &application.spec.ignore_differences);
+        for fault in rules.err().into_iter().flatten() {
+            imported.warn(&object, &fault);
+        }
     }
     let settings = json!({"projects": imported.projects}).to_string();
     if let Err(error) = Settings::parse(&settings) {
@@ -136,19 +160,33 @@ fn made(name: &str, into: &str, spec: &Value) -> Value {
     })
 }
 
-/// The fields of an object below a name that are there and not known here.
-fn unknown(object: &Object, pointer: &str, known: &[&str]) -> Vec<String> {
+/// Takes labels and annotations along whose names are wanted.
+fn carried_metadata(object: &Object, made: &mut Value, wanted: impl Fn(&str) -> bool) {
+    for field in ["labels", "annotations"] {
+        let found = object.get(&format!("/metadata/{field}"));
+        let found = found.and_then(Value::as_object).into_iter().flatten();
+        let kept: Map<String, Value> = found
+            .filter(|(name, _)| !name.starts_with("kubectl.kubernetes.io/") && wanted(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        if !kept.is_empty() {
+            made["metadata"][field] = kept.into();
+        }
+    }
+}
+
+/// The names of the fields below a pointer that say something: not null, false or empty.
+fn given(object: &Object, pointer: &str) -> Vec<String> {
     let fields = object.get(pointer).and_then(Value::as_object);
-    let names = fields.into_iter().flat_map(|fields| fields.keys());
-    names
-        .filter(|name| !known.contains(&name.as_str()))
-        .map(|name| {
-            format!(
-                "{}.{name}",
-                pointer.trim_start_matches('/').replace('/', ".")
-            )
-        })
-        .collect()
+    let says = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+        Value::Bool(true) | Value::Number(_) => true,
+    };
+    let given = fields.into_iter().flatten().filter(|(_, it)| says(it));
+    given.map(|(name, _)| name.clone()).collect()
 }
 
 #[cfg(test)]
