@@ -31,6 +31,7 @@ mod hooks;
 mod hostile;
 mod ignoring;
 mod installation;
+mod jobs;
 mod limits;
 mod looking;
 mod moving;

@@ -130,7 +130,14 @@ fn comparison(count: usize) -> Unit {
     }
     unit("comparison of 100 objects that are in sync", move || {
         let found = |key: &_| live.get(key).cloned().map_or(Lookup::Absent, Lookup::Found);
-        let compared = compare(&desired, &baselines, live.keys(), found, Consent::Yes);
+        let compared = compare(
+            &desired,
+            &baselines,
+            live.keys(),
+            found,
+            |_| None,
+            Consent::Yes,
+        );
         compared.verdicts.len() + usize::from(compared.is_synced())
     })
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Scene;
 use crate::deletion::gone;
 use crate::given::{config_map, story};
+use crate::jobs::{created, job, round_of_job, version};
 use crate::lab::gate::{Asked, Side};
 
 /// The files of the n-th commit, in three waves: objects change, one stays, one comes, and the one
@@ -171,72 +172,146 @@ fn in_the_middle_of_a_first_sync_it_knows_what_it_made() {
 }
 
 /// A hook, and an object that is applied after it.
-fn with_hook(round: usize) -> [(&'static str, String); 2] {
-    let hook = format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: hook\n  annotations: \
-         {{argocd.argoproj.io/hook: PreSync}}\ndata: {{value: \"{round}\"}}\n"
-    );
-    [
-        ("hook.yaml", hook),
-        ("map.yaml", config_map("map", &round.to_string())),
-    ]
+fn with_hook(hook: String, round: usize) -> [(&'static str, String); 2] {
+    let map = config_map("map", &round.to_string());
+    [("hook.yaml", hook), ("map.yaml", map)]
 }
 
-/// The uid of the hook's object when it is that of this round.
-async fn ran(scene: &Scene, round: usize) -> Result<Option<Value>> {
-    let live = scene.app.cluster.find(&scene.app.map("hook")).await?;
-    let live = live.filter(|live| live["data"]["value"] == round.to_string().as_str());
-    Ok(live.map(|live| live["metadata"]["uid"].clone()))
+/// Kills the agent at every write of a sync with a hook: in the end each round's hook ran exactly
+/// once, and to its end before what comes after it.
+async fn kill_around_a_hook(
+    scene: Scene,
+    names: &[&str],
+    hook: impl Fn(usize) -> String,
+    path: &str,
+    round_of: fn(&Value) -> Option<String>,
+) -> Result<()> {
+    let cluster = scene.app.cluster.clone();
+    let since = version(&cluster, path).await?;
+    let mut agent = scene.agent().await?;
+    let push = async |agent: &_, round| {
+        let files = with_hook(hook(round), round);
+        let files = files
+            .each_ref()
+            .map(|(path, text)| (*path, Some(text.as_str())));
+        scene.app.push(agent, &files).await
+    };
+    // The hook was done before the object that follows it was written.
+    let in_order = async |round: usize| {
+        scene.app.value("map", Some(&round.to_string())).await?;
+        let version = |object: &Value| -> u64 {
+            let version = object["metadata"]["resourceVersion"].as_str();
+            version.and_then(|it| it.parse().ok()).unwrap_or_default()
+        };
+        let map = cluster.get(&scene.app.map("map")).await?;
+        let hook = cluster.get(&format!("{path}/hook")).await?;
+        ensure!(
+            round_of(&hook) == Some(round.to_string()) && version(&hook) < version(&map),
+            "the sync went on without its hook: {hook}"
+        );
+        Ok(())
+    };
+    let first = push(&agent, 0).await?;
+    scene.app.create(&scene.application()).await?;
+    scene.converged(&first, names).await?;
+    let before = scene.gate.count(Asked::is_write);
+    let second = push(&agent, 1).await?;
+    scene.converged(&second, names).await?;
+    let writes = scene.gate.count(Asked::is_write) - before;
+    assert!(writes >= 5, "{writes} writes");
+    let (mut round, mut deaths) = (1, 0);
+    for side in [Side::Before, Side::After] {
+        for nth in 1..=writes {
+            round += 1;
+            let mut held = scene.gate.hold(nth, side, Asked::is_write);
+            let commit_id = push(&agent, round).await?;
+            tokio::select! {
+                asked = held.wait() => {
+                    asked?;
+                    agent.process.kill();
+                    drop(held);
+                    deaths += 1;
+                    scene.inventory_holds_all().await?;
+                    agent = scene.agent().await?;
+                }
+                synced = scene.app.synced(&commit_id) => drop(synced?),
+            }
+            scene.gate.unhold();
+            scene.app.synced(&commit_id).await?;
+            in_order(round).await?;
+        }
+    }
+    ensure!(deaths >= 2 * writes - 4, "{deaths} deaths");
+    scene.rest().await?;
+    let runs = created(&cluster, path, &since, round_of).await?;
+    let wanted = (0..=round).map(|round| (round.to_string(), 1));
+    ensure!(runs == wanted.collect(), "{runs:?}");
+    Ok(())
 }
 
 #[test]
-fn at_every_write_around_a_hook_it_does_not_run_twice() {
+fn at_every_write_around_a_hook_it_runs_exactly_once() {
     story(|lab| async move {
         let scene = Scene::of(lab, "kills-hook").await?;
-        let mut agent = scene.agent().await?;
-        let push = async |agent: &_, round| {
-            let files = with_hook(round);
-            let files = files
-                .each_ref()
-                .map(|(path, text)| (*path, Some(text.as_str())));
-            scene.app.push(agent, &files).await
+        let path = "/api/v1/namespaces/kills-hook/configmaps";
+        let hook = |round| {
+            format!(
+                "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: hook\n  annotations: \
+                 {{argocd.argoproj.io/hook: PreSync}}\ndata: {{value: \"{round}\"}}\n"
+            )
+        };
+        let round_of = |map: &Value| {
+            let hook = map["metadata"]["name"] == "hook";
+            hook.then(|| map["data"]["value"].as_str().unwrap_or_default().to_owned())
         };
         let names = ["ConfigMap/hook", "ConfigMap/map"];
-        let first = push(&agent, 0).await?;
+        kill_around_a_hook(scene, &names, hook, path, round_of).await
+    });
+}
+
+#[test]
+fn at_every_write_around_a_job_it_runs_exactly_once() {
+    story(|lab| async move {
+        let scene = Scene::of(lab, "kills-job").await?;
+        let path = "/apis/batch/v1/namespaces/kills-job/jobs";
+        let hook = |round: usize| {
+            job(
+                "hook",
+                &round.to_string(),
+                "argocd.argoproj.io/hook: PreSync",
+            )
+        };
+        kill_around_a_hook(scene, &["ConfigMap/map"], hook, path, round_of_job).await
+    });
+}
+
+/// Each commit replaces an object, and the agent dies before it deletes what left.
+#[test]
+fn what_several_deaths_left_is_not_taken_for_one_large_deletion() {
+    story(|lab| async move {
+        let scene = Scene::of(lab, "kills-adding").await?;
+        let mut agent = scene.agent().await?;
+        let file = |round: usize| config_map(&format!("new-{round}"), &round.to_string());
+        let mut commit_id = scene.app.commit(&[("new.yaml", Some(&file(0)))])?;
         scene.app.create(&scene.application()).await?;
-        scene.converged(&first, &names).await?;
-        let before = scene.gate.count(Asked::is_write);
-        let second = push(&agent, 1).await?;
-        scene.converged(&second, &names).await?;
-        let writes = scene.gate.count(Asked::is_write) - before;
-        assert!(writes >= 5, "{writes} writes");
-        let mut round = 1;
-        for side in [Side::Before, Side::After] {
-            for nth in 1..=writes {
-                round += 1;
-                let mut held = scene.gate.hold(nth, side, Asked::is_write);
-                let commit_id = push(&agent, round).await?;
-                let mut known = None;
-                tokio::select! {
-                    asked = held.wait() => {
-                        asked?;
-                        agent.process.kill();
-                        drop(held);
-                        known = ran(&scene, round).await?;
-                        scene.inventory_holds_all().await?;
-                        agent = scene.agent().await?;
-                    }
-                    synced = scene.app.synced(&commit_id) => drop(synced?),
-                }
-                scene.gate.unhold();
-                scene.converged(&commit_id, &names).await?;
-                ensure!(
-                    known.is_none() || known == ran(&scene, round).await?,
-                    "{nth} {side:?}: the hook ran twice"
-                );
-                scene.app.value("map", Some(&round.to_string())).await?;
-            }
+        scene.app.synced(&commit_id).await?;
+        let deletes = |asked: &Asked| asked.method == "DELETE";
+        for round in 1..=8 {
+            agent.process.kill();
+            // The next commit is there before the agent is.
+            commit_id = scene.app.commit(&[("new.yaml", Some(&file(round)))])?;
+            let mut held = scene.gate.hold(1, Side::Before, deletes);
+            agent = scene.agent().await?;
+            held.wait().await?;
+            agent.process.kill();
+            drop(held);
+            scene.gate.unhold();
         }
+        drop(agent);
+        let _agent = scene.agent().await?;
+        scene.converged(&commit_id, &["ConfigMap/new-8"]).await?;
+        let status = scene.app.status().await?;
+        ensure!(status["conditions"].is_null(), "{status}");
         Ok(())
     });
 }

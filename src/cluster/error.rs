@@ -45,6 +45,9 @@ pub(crate) enum Error {
         code: u16,
         reason: String,
         message: String,
+        /// What was refused can never change. Judged by the whole answer: a pod template is
+        /// quoted in front of the words that say so.
+        immutable: bool,
     },
     #[error("could not {doing}: the answer makes no sense: {reason}")]
     Unreadable { doing: String, reason: String },
@@ -101,6 +104,7 @@ impl Error {
             code: status.code,
             reason: status.reason.clone(),
             message,
+            immutable: is_immutable(&status),
         }
     }
 
@@ -111,7 +115,13 @@ impl Error {
 
     /// Whether a field was refused because it can never change.
     pub(crate) fn is_immutable(&self) -> bool {
-        matches!(self, Self::Api { code: 422, message, .. } if says_immutable(message))
+        matches!(
+            self,
+            Self::Api {
+                immutable: true,
+                ..
+            }
+        )
     }
 
     /// Whether the manifest is wrong in itself.
@@ -156,9 +166,15 @@ impl Error {
                 code,
                 reason: status.reason.clone(),
                 message,
+                immutable: is_immutable(status),
             },
         }
     }
+}
+
+/// Whether the API server refused a change that is never possible.
+fn is_immutable(status: &kube::core::Status) -> bool {
+    status.code == 422 && says_immutable(&status.message)
 }
 
 /// What the API server says of an unknown field in an apply.
@@ -203,8 +219,13 @@ mod tests {
         assert!(!error.is_immutable());
         let mut fixed = status.clone();
         fixed["message"] = json!("data: \"hunter2\": field is immutable when `immutable` is set");
-        let error = Error::of_object("apply Secret/a/b".into(), true, api(fixed));
+        let error = Error::of_object("apply Secret/a/b".into(), true, api(fixed.clone()));
         assert!(error.is_immutable() && !error.to_string().contains("hunter2"));
+        // A Job's refusal quotes its whole template before it says what is wrong.
+        let quoted = format!("spec.template: {}: field is immutable", "x".repeat(4000));
+        fixed["message"] = json!(quoted);
+        let error = Error::of_object("apply Job/a/b".into(), false, api(fixed));
+        assert!(error.is_immutable() && error.to_string().chars().count() < 1200);
         let error = Error::of_object("apply ConfigMap/a/b".into(), false, api(status));
         assert!(error.to_string().contains("Invalid value"));
         let refused = "secrets \"b\" is forbidden: User \"shop\" cannot patch resource";
@@ -220,6 +241,7 @@ mod tests {
             code,
             reason: String::new(),
             message: message.into(),
+            immutable: false,
         };
         assert!(refused(500, "etcd leader changed").is_passing());
         assert!(!refused(500, "failed to create typed patch object (a/b)").is_passing());

@@ -2,16 +2,16 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::ahead::{begin_all, begin_namespace, begin_waiting};
 use super::comparing::compare_and_settle;
 use super::registry::Mailbox;
-use super::running::{PRUNE_SKIPPED, hook_outcome, tasks};
-use super::state::{Held, State};
+use super::running::{PRUNE_SKIPPED, tasks};
+use super::state::State;
 use super::syncing::{self, End};
-use super::{Context, report};
+use super::{Context, hooks, waits};
 use crate::cluster::{Cluster, Deletion, Error as ClusterError};
 use crate::crd::options::prune_consent;
 use crate::crd::{Application, Consent, HookPhase, HookResult, HookStatus, ResourceResult};
@@ -19,8 +19,8 @@ use crate::diff::IgnoreRules;
 use crate::object::ResourceKey;
 use crate::plan::{Step, Subject, Task, reverse_order, step};
 use crate::sync::{
-    Applied, Change, Comparison, Execution, Lookup, Manifests, Outcome, delete, execute,
-    is_scalable, key_of_run, start_hook, wanted_namespace,
+    Applied, Change, Comparison, Execution, Manifests, Outcome, delete, execute, is_scalable,
+    wanted_namespace,
 };
 
 /// What a sync needs at every step.
@@ -51,13 +51,22 @@ impl Hands<'_> {
 pub(super) async fn advance(
     hands: &mut Hands<'_>,
     state: &mut State,
+    comparison: Comparison,
+) -> Result<Comparison, ClusterError> {
+    let mut comparison = go_on(hands, state, comparison).await?;
+    // It was made before the last of them was seen to end.
+    comparison.hooks = state.open_hooks();
+    Ok(comparison)
+}
+
+async fn go_on(
+    hands: &mut Hands<'_>,
+    state: &mut State,
     mut comparison: Comparison,
 ) -> Result<Comparison, ClusterError> {
     let timeout = hands.application.spec.wave_timeout();
     loop {
-        latch_hooks(hands, state);
-        // One that ended just now keeps nothing from being Synced.
-        comparison.hooks = state.open_hooks();
+        hooks::latch(hands, state).await?;
         let prunes = syncing::check_prune(state, hands.application, &comparison);
         if let Err(why) = begin_namespace(hands, state, &mut comparison).await {
             syncing::end(hands, state, End::Failed(why)).await?;
@@ -99,7 +108,16 @@ pub(super) async fn advance(
             }
             Step::Wait(what) => {
                 let waits_to_prune = running.waits_to_prune;
-                if let Some(pause) = running.next_look(timeout) {
+                let pause = running.next_look(timeout);
+                let due = waits::due_in(state, timeout);
+                if due == Some(Duration::ZERO) && waits::ask(hands, state).await {
+                    // What it waits for is said anew, as more is known of it.
+                    continue;
+                }
+                if let Some(due) = waits::due_in(state, timeout) {
+                    state.look_again_in(due);
+                }
+                if let Some(pause) = pause {
                     state.look_again_in(pause);
                 }
                 if waits_to_prune {
@@ -124,11 +142,11 @@ pub(super) async fn advance(
 
 /// Begins the tasks of one place.
 async fn run(hands: &Hands<'_>, state: &mut State, begun: &[&Task]) -> Result<(), ClusterError> {
-    let (mut applies, mut prunes) = (Vec::new(), Vec::new());
+    let (mut applies, mut starts, mut prunes) = (Vec::new(), Vec::new(), Vec::new());
     for task in begun {
         match &task.subject {
             Subject::Apply(key) => applies.push(key.clone()),
-            Subject::Hook(index) => run_hook(hands, state, *index, task.place.phase).await?,
+            Subject::Hook(index) => starts.push((*index, task.place.phase)),
             // All of one wave.
             Subject::Prune(key) => prunes.push((key.clone(), 0)),
         }
@@ -136,6 +154,7 @@ async fn run(hands: &Hands<'_>, state: &mut State, begun: &[&Task]) -> Result<()
     for key in reverse_order(prunes).concat() {
         prune(hands, state, &key).await;
     }
+    let mut left = false;
     if !applies.is_empty()
         && let Some(execution) = execution(hands, state, &applies)
     {
@@ -147,149 +166,23 @@ async fn run(hands: &Hands<'_>, state: &mut State, begun: &[&Task]) -> Result<()
             superseded,
         ))
         .await;
+        left = outcome.superseded;
         remember(hands, state, &outcome);
+    }
+    // After the objects of their place, such as the account that they run as.
+    let failed = state
+        .running
+        .as_ref()
+        .is_some_and(|it| !it.failed.is_empty());
+    if !failed && !left {
+        for (index, phase) in starts {
+            hooks::run_hook(hands, state, index, phase).await?;
+        }
     }
     if let Some(running) = &mut state.running {
         running.moved = Instant::now();
     }
     Ok(())
-}
-
-/// Starts a hook. It is in the inventory and its start in the status before it is created.
-pub(super) async fn run_hook(
-    hands: &Hands<'_>,
-    state: &mut State,
-    index: usize,
-    phase: HookPhase,
-) -> Result<(), ClusterError> {
-    let Some((hook, desired)) = state.desired.as_ref().and_then(|desired| {
-        let hook = desired.hooks.get(index)?.clone();
-        Some((hook, desired.clone()))
-    }) else {
-        return Ok(());
-    };
-    let seconds = jiff::Timestamp::now().as_second();
-    let key = key_of_run(&hook, phase, &desired.commit_id, seconds);
-    let held = Held {
-        kind: hook.kind.clone(),
-        wave: hook.wave,
-        last: false,
-        hook: true,
-    };
-    state.inventory.insert(key.clone(), held);
-    let mut result = HookResult {
-        id: key.id(),
-        phase,
-        desired: desired.digest.clone(),
-        status: HookStatus::Running,
-        message: String::new(),
-    };
-    // Known as started before it is: after a crash it does not run twice.
-    state.set_hook_result(&hook, result.clone());
-    let written = report::write_ahead(hands.context, state, hands.application).await;
-    if written.is_err() {
-        state.hooks.retain(|known| *known != result);
-    }
-    written?;
-    let kinds = state.kinds();
-    let context = hands.context;
-    context.live.watch_for(&hands.application.key, &kinds).await;
-    let no_manifests = Manifests::default();
-    let execution = Execution {
-        owner: &hands.application.key,
-        cluster: &hands.cluster,
-        desired: &desired,
-        manifests: hands.manifests.as_ref().unwrap_or(&no_manifests),
-        ignore: &hands.ignore,
-        options: &[],
-        seen: HashMap::new(),
-        scaled: HashSet::new(),
-        namespace: None,
-        applied: None,
-    };
-    let started = start_hook(&context.engine, &execution, index, &key).await;
-    match started {
-        Ok(started) => {
-            tracing::info!(app = %hands.application.key, %phase, hook = %key, "a hook was started");
-            let (observation, health) = (started.observation, started.health);
-            context.live.record(
-                &hands.application.key,
-                &hook.kind,
-                &key,
-                observation,
-                health,
-            );
-        }
-        Err(error) => {
-            result.status = HookStatus::Failed;
-            result.message = error.to_string();
-            state.set_hook_result(&hook, result);
-        }
-    }
-    if let Some(running) = &mut state.running {
-        running.applied.insert(key.clone());
-        running
-            .rows
-            .push(row(&key, "Synced", "started".to_owned(), Some(phase)));
-    }
-    Ok(())
-}
-
-/// Takes over how hooks ended, so that it is known when their objects are gone.
-fn latch_hooks(hands: &Hands<'_>, state: &mut State) {
-    let mut ended = Vec::new();
-    let began = |key: &ResourceKey| {
-        let running = state.running.as_ref();
-        running.is_some_and(|running| running.applied.contains(key))
-    };
-    for (place, result) in state.hooks.iter().enumerate() {
-        let current = state.desired.as_ref().map(|desired| &desired.digest);
-        if result.status != HookStatus::Running || current != Some(&result.desired) {
-            continue;
-        }
-        let Some(key) = ResourceKey::parse(&result.id) else {
-            continue;
-        };
-        let live = syncing::look_up(hands.context, state, hands.application, &key);
-        // The agent ended before it was created: it is to run, not to fail.
-        if live == Lookup::Absent && !began(&key) {
-            continue;
-        }
-        if let Some(outcome) = hook_outcome(live) {
-            ended.push((place, key, result.clone(), outcome));
-        }
-    }
-    for (place, key, mut result, outcome) in ended {
-        let status = match outcome {
-            Ok(()) => "succeeded",
-            Err(_) => "failed",
-        };
-        (result.status, result.message) = match outcome {
-            Ok(()) => (HookStatus::Succeeded, String::new()),
-            Err(why) => (HookStatus::Failed, why),
-        };
-        tracing::info!(app = %hands.application.key, hook = %key, status, "a hook ended");
-        if let Some(running) = &mut state.running {
-            running.applied.insert(key.clone());
-            let message = if result.message.is_empty() {
-                status.to_owned()
-            } else {
-                format!("{status}: {}", result.message)
-            };
-            let phase = Some(result.phase);
-            let known = running
-                .rows
-                .iter_mut()
-                .find(|row| row.sync_phase == phase && row.is(&key));
-            match known {
-                Some(row) => row.message = message,
-                None => running.rows.push(row(&key, "Synced", message, phase)),
-            }
-        }
-        if let Some(known) = state.hooks.get_mut(place) {
-            *known = result;
-        }
-    }
 }
 
 async fn prune(hands: &Hands<'_>, state: &mut State, key: &ResourceKey) {
@@ -404,6 +297,10 @@ fn remember(hands: &Hands<'_>, state: &mut State, outcome: &Outcome) {
             Some(baseline) => state.baselines.insert(key.clone(), *baseline),
             None => state.baselines.remove(key),
         };
+        // What was applied may run anew.
+        if let Some(held) = state.inventory.get_mut(key) {
+            held.ended = None;
+        }
     }
     for (key, change) in &outcome.changes {
         match change {
@@ -456,6 +353,25 @@ pub(super) fn row(
         name: key.name.clone(),
         status: status.to_owned(),
         sync_phase: phase,
+        hook_type: phase,
+        hook_phase: None,
         message,
+    }
+}
+
+/// The row of a hook, which says how far it came.
+pub(super) fn hook_row(key: &ResourceKey, result: &HookResult) -> ResourceResult {
+    let (status, text) = match result.status {
+        HookStatus::Running => ("Synced", "started"),
+        HookStatus::Succeeded => ("Synced", "succeeded"),
+        HookStatus::Failed => ("SyncFailed", "failed"),
+    };
+    let message = match result.message.as_str() {
+        "" => text.to_owned(),
+        why => format!("{text}: {why}"),
+    };
+    ResourceResult {
+        hook_phase: Some(result.status),
+        ..row(key, status, message, Some(result.phase))
     }
 }

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, time::Instant};
 
 use super::advance::{Hands, execution, fail, row, take_row};
 use super::state::{Held, State};
-use super::{namespace, report, requests};
+use super::{hooks, namespace, report, requests};
 use crate::cluster::{Error as ClusterError, Mode};
 use crate::crd::HookPhase;
 use crate::object::ResourceKey;
-use crate::plan::{Progress, Subject, Task};
-use crate::sync::{Change, Comparison, check, check_hook, key_of_run};
+use crate::plan::{Place, Progress, Subject, Task, needs};
+use crate::sync::{Change, Comparison, Execution, check, check_hook, key_of_run};
 
 /// Before all else: the namespace that the application asks for.
 pub(super) async fn begin_namespace(
@@ -53,6 +53,9 @@ pub(super) async fn begin_all(
         return Ok(true);
     };
     let dry_run = running.sync.dry_run;
+    if running.is_whole() && !dry_run {
+        hooks::clean_up_left(hands, state).await;
+    }
     let pending: Vec<ResourceKey> = tasks
         .iter()
         .filter_map(|task| match (&task.subject, &task.progress) {
@@ -109,13 +112,11 @@ async fn ask(
 ) -> bool {
     let dry_run = state.running.as_ref().is_some_and(|it| it.sync.dry_run);
     let hooks = tasks.iter().filter_map(|task| match task.subject {
-        Subject::Hook(index) if task.progress == Progress::Pending => {
-            Some((index, task.place.phase))
-        }
+        Subject::Hook(index) if task.progress == Progress::Pending => Some((index, task.place)),
         _ => None,
     });
     let hooks: Vec<_> = hooks
-        .filter(|(_, phase)| *phase < HookPhase::SyncFail)
+        .filter(|(_, place)| place.phase < HookPhase::SyncFail)
         .collect();
     // One object alone needs no question: its apply is all or nothing.
     if pending.len() + hooks.len() <= 1 && !dry_run {
@@ -127,15 +128,20 @@ async fn ask(
     let engine = &hands.context.engine;
     let answers = check(engine, &execution, pending).await;
     let (mut refusals, mut refused) = (Vec::new(), BTreeMap::new());
-    for (index, phase) in hooks {
+    for (index, place) in hooks {
+        let phase = place.phase;
         let Some(hook) = execution.desired.hooks.get(index) else {
             continue;
         };
         let seconds = jiff::Timestamp::now().as_second();
         let key = key_of_run(hook, phase, &execution.desired.commit_id, seconds);
-        if let Err(error) = check_hook(engine, &execution, index, &key).await {
-            refused.insert(index, format!("{phase} hook {key}: {error}"));
-            refusals.push((key, error.to_string()));
+        let fault = match check_hook(engine, &execution, index, &key).await {
+            Err(error) => Some(error.to_string()),
+            Ok(()) => lacks(&execution, pending, index, place).await,
+        };
+        if let Some(why) = fault {
+            refused.insert(index, format!("{phase} hook {key}: {why}"));
+            refusals.push((key, why));
         }
     }
     if let Some(running) = &mut state.running {
@@ -154,6 +160,33 @@ async fn ask(
         fail(state, &key, why);
     }
     passed
+}
+
+/// Why the pods of a hook could never start: what they need comes later in the same sync, which
+/// would wait for the hook.
+async fn lacks(
+    execution: &Execution<'_>,
+    pending: &[ResourceKey],
+    index: usize,
+    place: Place,
+) -> Option<String> {
+    let desired = &execution.desired.objects;
+    for key in needs(execution.manifests.hooks.get(index)?) {
+        let Some(object) = desired.get(&key).filter(|object| object.place > place) else {
+            continue;
+        };
+        // It may be there and not ours yet. What cannot be read is taken to be there.
+        let asked = pending.contains(&key);
+        if asked && matches!(execution.cluster.find(&object.kind, &key).await, Ok(None)) {
+            return Some(format!(
+                "it cannot start, as {key} comes later in this sync and is not there: let the hook \
+                 run with it or after it (a Sync or PostSync hook), or make {} a {} hook of an \
+                 earlier wave too",
+                key.kind, place.phase
+            ));
+        }
+    }
+    None
 }
 
 /// Notes that all was asked and written ahead: not before, so that an error leads here again.
@@ -181,11 +214,19 @@ async fn write_ahead(
             wave: object.wave(),
             last: object.options.prune_last,
             hook: false,
+            ended: None,
+            counted: false,
         };
         state.inventory.insert(key.clone(), held);
     }
     // Against what was really written: an earlier write may have failed.
-    let grew = state.inventory_status() != state.written.inventory;
+    let (now, written) = (state.inventory_status(), &state.written.inventory);
+    let grew = now.entries.len() != written.entries.len()
+        || now
+            .entries
+            .iter()
+            .zip(&written.entries)
+            .any(|(now, written)| !now.is_same(written));
     // What a person asked for must survive a restart before it is taken off the Application.
     let asked = requests::is_to_take_up(state, hands.application);
     if grew && !asked {

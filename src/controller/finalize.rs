@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::advance::{Hands, run_hook};
+use super::advance::Hands;
+use super::hooks::{confirm, run_hook};
 use super::reconcile::cluster_of;
 use super::registry::Mailbox;
 use super::running::hook_outcome;
@@ -150,6 +151,7 @@ async fn run_hooks(
     state: &mut State,
     phase: HookPhase,
 ) -> Result<Vec<String>, Error> {
+    confirm(hands, state).await?;
     let hooks = state.desired.as_ref().map(|desired| desired.hooks.clone());
     let mut hooks: Vec<_> = hooks.unwrap_or_default().into_iter().enumerate().collect();
     hooks.retain(|(_, hook)| hook.hook.phases.contains(&phase));
@@ -166,10 +168,16 @@ async fn run_hooks(
         let live = key.as_ref().map_or(Lookup::Absent, |key| {
             syncing::look_up(hands.context, state, hands.application, key)
         });
+        // What has its name and was made by another run is no answer.
+        let answers = known.as_ref().is_some_and(|known| match &live {
+            Lookup::Found(live) => live.observation.uid == known.uid,
+            Lookup::Unknown => !known.uid.is_empty(),
+            Lookup::Absent => false,
+        });
         let name = key.map_or_else(|| hook.key.to_string(), |key| key.to_string());
         match known {
             Some(known) if known.status == HookStatus::Succeeded => {}
-            Some(known) if live != Lookup::Absent => match hook_outcome(live) {
+            Some(known) if answers => match hook_outcome(&known, &live) {
                 None => waits.push(format!("{phase} hook {name} runs")),
                 Some(Ok(())) => {
                     let status = HookStatus::Succeeded;
@@ -192,7 +200,11 @@ async fn run_hooks(
                     }
                 }
                 run_hook(hands, state, index, phase).await?;
-                waits.push(format!("{phase} hook {name} runs"));
+                let result = state.hook_result(&hook, phase);
+                waits.push(match result.map(|it| it.message.as_str()) {
+                    None | Some("") => format!("{phase} hook {name} runs"),
+                    Some(why) => format!("{phase} hook {name}: {why}"),
+                });
             }
         }
     }

@@ -192,6 +192,17 @@ pub(super) async fn inspect(
     let mut objects: Vec<_> = previews
         .filter_map(|(preview, kind)| difference(preview, kind, &application.key))
         .collect();
+    for found in &mut objects {
+        let key = found.key();
+        let held = known.inventory.get(&key);
+        let ended = held.is_some_and(|held| held.ended.is_some());
+        let digest = desired.objects.get(&key).map(|object| object.digest);
+        if found.fate == Fate::Created && ended && digest.is_some_and(|it| applied(&key, it)) {
+            // It ran to its end and is gone: a sync does not create it again.
+            found.fate = Fate::Unchanged;
+            found.text.clear();
+        }
+    }
     let options = SyncOptions::of_application(application.spec.sync_options());
     let namespace = wanted_namespace(application, options, desired);
     if let Some(wanted) = namespace.filter(|wanted| chosen(&namespace_key(wanted.name))) {

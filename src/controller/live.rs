@@ -12,7 +12,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 use super::seen::{Name, Seen, SeenObjects};
 use crate::cluster::{Cluster, Error, Selection, Served, WatchEvent};
 use crate::crd::names::TRACKING_LABEL;
-use crate::crd::{ApplicationKey, Health};
+use crate::crd::{ApplicationKey, Ended, Health};
 use crate::diff::Observation;
 use crate::object::{Kind, ResourceKey};
 use crate::sync::Lookup;
@@ -155,6 +155,13 @@ impl LiveTable {
         Lookup::Found(seen.seen_from(application))
     }
 
+    /// How an object that runs once ended, whether it is still there or not; none while it runs.
+    pub(crate) fn ended(&self, kind: &Kind, key: &ResourceKey) -> Option<Ended> {
+        let table = lock(&self.tables).get(kind).cloned()?;
+        let state = lock(&table.state);
+        state.objects.ended(Name::new(&key.namespace, &key.name))
+    }
+
     /// Takes in what the answer to our own apply showed, ahead of the watch.
     pub(crate) fn record(
         &self,
@@ -175,7 +182,10 @@ impl LiveTable {
             // The watch says what the object says about these.
             prune: before.as_ref().and_then(|seen| seen.prune),
             extraneous: before.as_ref().is_some_and(|seen| seen.extraneous),
-            left_alone: before.is_some_and(|seen| seen.left_alone),
+            left_alone: before.as_ref().is_some_and(|seen| seen.left_alone),
+            ended: before
+                .filter(|seen| seen.observation.uid == observation.uid)
+                .and_then(|seen| seen.ended),
             observation,
             health,
             suspect: false,

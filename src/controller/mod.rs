@@ -10,6 +10,7 @@ mod dependencies;
 mod fights;
 mod finalize;
 mod gates;
+mod hooks;
 mod inspect;
 mod live;
 mod namespace;
@@ -31,6 +32,7 @@ mod summary;
 mod suspicion;
 mod syncing;
 mod unwatched;
+mod waits;
 
 use std::{sync::Arc, time::Duration};
 

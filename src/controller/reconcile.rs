@@ -15,7 +15,7 @@ use super::registry::Mailbox;
 use super::state::{State, rendered_spec};
 use super::syncing::End;
 use super::{
-    Context, fights, gates, newest, project, report, requests, rollback, suspicion, syncing,
+    Context, fights, gates, hooks, newest, project, report, requests, rollback, suspicion, syncing,
 };
 use crate::cluster::{Cluster, Error as ClusterError};
 use crate::crd::names::REFRESH;
@@ -223,6 +223,9 @@ async fn look(
     }
     if state.running.is_some() {
         comparison = Box::pin(advance(&mut hands, state, comparison)).await?;
+    }
+    if state.running.is_none() && comparison.is_synced() {
+        hooks::sweep(&hands, state).await;
     }
     report::write(context, state, application, Some(&comparison)).await
 }

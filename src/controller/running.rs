@@ -7,7 +7,8 @@ use std::{
 
 use super::state::State;
 use crate::crd::{
-    Application, HealthCode, HookPhase, HookStatus, ResourceResult, SyncOperation, SyncOptions,
+    Application, HealthCode, HookPhase, HookResult, HookStatus, ResourceResult, SyncOperation,
+    SyncOptions,
 };
 use crate::object::ResourceKey;
 use crate::plan::{Patience, Place, Progress, Reason, Subject, Task};
@@ -38,6 +39,10 @@ pub(super) struct Running {
     pub(super) failed: BTreeMap<ResourceKey, String>,
     /// Hooks that the API server would not take, by their place among the desired ones.
     pub(super) refused: BTreeMap<usize, String>,
+    /// Why hooks do not get on, as Events about them say.
+    pub(super) reasons: BTreeMap<ResourceKey, String>,
+    /// When Events were asked for last.
+    pub(super) asked_why: Option<Instant>,
     /// What was done to the destination namespace, which is none of the desired objects.
     pub(super) namespace: Option<ResourceResult>,
     /// What was done, for the status.
@@ -69,6 +74,8 @@ impl Running {
             pruned: BTreeSet::new(),
             failed: BTreeMap::new(),
             refused: BTreeMap::new(),
+            reasons: BTreeMap::new(),
+            asked_why: None,
             namespace: None,
             rows: Vec::new(),
             checked_at: None,
@@ -279,25 +286,48 @@ fn hook_progress(
         // One that failed in an earlier attempt runs again in this.
         HookStatus::Failed if !running.applied.contains(&key) => Progress::Pending,
         HookStatus::Failed => Progress::Failed(format!("{phase} hook {key}: {}", result.message)),
-        HookStatus::Running if !running.applied.contains(&key) && live(&key) == Lookup::Absent => {
-            Progress::Pending
+        // Its start was noted, and its object is not known to be there.
+        HookStatus::Running if result.uid.is_empty() => Progress::Pending,
+        HookStatus::Running => {
+            let live = live(&key);
+            match hook_outcome(result, &live) {
+                None => Progress::Running(waited_for(running, phase, &key, live)),
+                Some(Ok(())) => Progress::Done,
+                Some(Err(why)) => Progress::Failed(format!("{phase} hook {key}: {why}")),
+            }
         }
-        HookStatus::Running => match hook_outcome(live(&key)) {
-            None => Progress::Running(format!("{phase} hook {key}")),
-            Some(Ok(())) => Progress::Done,
-            Some(Err(why)) => Progress::Failed(format!("{phase} hook {key}: {why}")),
-        },
     }
 }
 
-/// How a hook ended, by its object: healthy or without a rule is success. None while it runs.
-pub(super) fn hook_outcome(live: Lookup) -> Option<Result<(), String>> {
+/// `PreSync hook Job shop/migrate, which is Suspended`, and why it does not get on, where that is
+/// known.
+fn waited_for(running: &Running, phase: HookPhase, key: &ResourceKey, live: Lookup) -> String {
+    let health = live.found().and_then(|live| live.health);
+    let mut text = format!("{phase} hook {key}");
+    if let Some(health) = health {
+        if health.status == HealthCode::Suspended || !health.message.is_empty() {
+            text = format!("{text}, which is {}", health.status);
+        }
+        if !health.message.is_empty() {
+            text = format!("{text}: {}", health.message);
+        }
+    }
+    match running.reasons.get(key) {
+        Some(reason) => format!("{text}: {reason}"),
+        None => text,
+    }
+}
+
+/// How a hook ended, by the object that its run made: healthy or without a rule is success. None
+/// while it runs.
+pub(super) fn hook_outcome(result: &HookResult, live: &Lookup) -> Option<Result<(), String>> {
     let live = match live {
-        Lookup::Found(live) => live,
+        Lookup::Found(live) if live.observation.uid == result.uid => live,
+        Lookup::Found(_) => return Some(Err("another object took its place".to_owned())),
         Lookup::Absent => return Some(Err("its object is gone".to_owned())),
         Lookup::Unknown => return None,
     };
-    let Some(health) = live.health else {
+    let Some(health) = &live.health else {
         return Some(Ok(()));
     };
     match health.status {
@@ -309,5 +339,85 @@ pub(super) fn hook_outcome(live: Lookup) -> Option<Result<(), String>> {
                 message => message.to_owned(),
             }))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::crd::Health;
+    use crate::diff::observe;
+    use crate::object::Object;
+
+    fn found(uid: &str, health: Option<Health>) -> Lookup {
+        let object = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"uid": uid}});
+        Lookup::Found(Live {
+            observation: observe(&Object::new(object).unwrap(), "trimtab"),
+            health,
+            ours: true,
+            other_owner: None,
+            prune: None,
+            extraneous: false,
+        })
+    }
+
+    #[test]
+    fn only_the_object_of_the_run_tells_how_it_ended() {
+        let result = HookResult {
+            id: "batch/Job:shop/migrate".into(),
+            phase: HookPhase::PreSync,
+            desired: "d".into(),
+            status: HookStatus::Running,
+            message: String::new(),
+            run: "d.1".into(),
+            uid: "new".into(),
+        };
+        let health = |code| Some(Health::new(code, ""));
+        let failed = |why: &str| Some(Err(why.to_owned()));
+        for (live, expected) in [
+            (found("new", health(HealthCode::Healthy)), Some(Ok(()))),
+            (found("new", None), Some(Ok(()))),
+            (found("new", health(HealthCode::Progressing)), None),
+            (found("new", health(HealthCode::Suspended)), None),
+            (
+                found("new", health(HealthCode::Degraded)),
+                failed("Degraded"),
+            ),
+            (
+                found("old", health(HealthCode::Healthy)),
+                failed("another object took its place"),
+            ),
+            (Lookup::Absent, failed("its object is gone")),
+            (Lookup::Unknown, None),
+        ] {
+            assert_eq!(hook_outcome(&result, &live), expected, "{live:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_hook_waits_for_is_said() {
+        let mut running = Running::new(Reason::Change, SyncOperation::default(), "d".into());
+        let key = ResourceKey::parse("batch/Job:shop/migrate").unwrap();
+        let says = |running: &Running, health| {
+            waited_for(running, HookPhase::PreSync, &key, found("u", Some(health)))
+        };
+        let plain = Health::new(HealthCode::Progressing, "");
+        assert_eq!(
+            says(&running, plain.clone()),
+            "PreSync hook Job/shop/migrate"
+        );
+        let paused = Health::new(HealthCode::Suspended, "by hand");
+        assert_eq!(
+            says(&running, paused),
+            "PreSync hook Job/shop/migrate, which is Suspended: by hand"
+        );
+        let why = "FailedCreate: no account".to_owned();
+        running.reasons.insert(key.clone(), why);
+        assert_eq!(
+            says(&running, plain),
+            "PreSync hook Job/shop/migrate: FailedCreate: no account"
+        );
     }
 }

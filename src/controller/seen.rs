@@ -8,9 +8,9 @@ use std::{
 };
 
 use crate::crd::foreign::is_left_alone;
-use crate::crd::names::{FIELD_MANAGER, tracked_by};
+use crate::crd::names::{FIELD_MANAGER, HOOK_RUN, tracked_by};
 use crate::crd::options::{is_extraneous, prune_consent};
-use crate::crd::{ApplicationKey, Consent, Health, HealthCode};
+use crate::crd::{ApplicationKey, Consent, Ended, Health, HealthCode};
 use crate::diff::{Digest, Observation, observe};
 use crate::health;
 use crate::object::Object;
@@ -25,6 +25,8 @@ pub(super) struct Seen {
     pub(super) left_alone: bool,
     pub(super) observation: Observation,
     pub(super) health: Option<Health>,
+    /// It runs once and came to its end.
+    pub(super) ended: Option<Ended>,
     /// Every write to it matters, not only those that show in the observation: what somebody
     /// took from us is out of our sight.
     pub(super) suspect: bool,
@@ -32,13 +34,17 @@ pub(super) struct Seen {
 
 impl Seen {
     pub(super) fn of(object: &Object) -> Self {
+        let owner = tracked_by(object);
+        let is_hook = object.annotation(HOOK_RUN).is_some();
+        let counts = owner.is_some() && !is_hook;
         Self {
-            owner: tracked_by(object).map(|(namespace, name)| ApplicationKey { namespace, name }),
+            owner: owner.map(|(namespace, name)| ApplicationKey { namespace, name }),
             prune: prune_consent(object),
             extraneous: is_extraneous(object),
             left_alone: is_left_alone(object),
             observation: observe(object, FIELD_MANAGER),
             health: health::assess(object),
+            ended: health::ended(object).filter(|_| counts),
             suspect: false,
         }
     }
@@ -81,7 +87,12 @@ pub(super) struct SeenObjects {
     owners: HashSet<Arc<ApplicationKey>>,
     /// Names that the running list did not show yet; none when no list is running.
     unconfirmed: Option<HashSet<Name>>,
+    /// What came to its end before it was removed.
+    ended: HashMap<Name, Ended>,
 }
+
+/// Objects at most that are remembered as ended and gone.
+const MOST_ENDED: usize = 10_000;
 
 impl SeenObjects {
     pub(super) fn len(&self) -> usize {
@@ -90,6 +101,22 @@ impl SeenObjects {
 
     pub(super) fn get(&self, name: Name) -> Option<Seen> {
         self.packed.get(&name).map(Packed::unpack)
+    }
+
+    /// How an object that runs once ended, whether it is still there or not.
+    pub(super) fn ended(&self, name: Name) -> Option<Ended> {
+        match self.packed.get(&name) {
+            Some(packed) => packed.ended,
+            None => self.ended.get(&name).copied(),
+        }
+    }
+
+    fn end(&mut self, name: Name, ended: Option<Ended>) {
+        if let Some(ended) = ended
+            && self.ended.len() < MOST_ENDED
+        {
+            self.ended.insert(name, ended);
+        }
     }
 
     /// Remembers what a watch showed unless something newer is known. Returns whom it matters to.
@@ -105,6 +132,10 @@ impl SeenObjects {
             let written = before.observation.resource_version != seen.observation.resource_version;
             let same = looks_the_same(&before, &seen) && !(before.suspect && written);
             seen.suspect = before.suspect;
+            if seen.observation.terminating && seen.observation.uid == before.observation.uid {
+                // It came to its end before somebody deleted it.
+                seen.ended = before.ended;
+            }
             if !same {
                 owners.extend(before.owner);
                 owners.extend(seen.owner.clone());
@@ -112,6 +143,7 @@ impl SeenObjects {
         } else {
             owners.extend(seen.owner.clone());
         }
+        self.ended.remove(&name);
         self.put(name, seen);
         owners
     }
@@ -131,6 +163,7 @@ impl SeenObjects {
             return None;
         }
         self.packed.remove(&name);
+        self.end(name, seen.ended);
         seen.owner
     }
 
@@ -141,9 +174,13 @@ impl SeenObjects {
 
     /// A list is complete. Returns whose objects are gone.
     pub(super) fn end_list(&mut self) -> Vec<ApplicationKey> {
-        let gone = self.unconfirmed.take().unwrap_or_default();
-        let gone = gone.iter().filter_map(|name| self.packed.remove(name));
-        let owners = gone.filter_map(|packed| packed.unpack().owner).collect();
+        let mut owners = Vec::new();
+        for name in self.unconfirmed.take().unwrap_or_default() {
+            if let Some(packed) = self.packed.remove(&name) {
+                self.end(name, packed.ended);
+                owners.extend(packed.unpack().owner);
+            }
+        }
         self.owners.retain(|owner| Arc::strong_count(owner) > 1);
         owners
     }
@@ -169,6 +206,7 @@ fn looks_the_same(one: &Seen, other: &Seen) -> bool {
     let (old, new) = (&one.observation, &other.observation);
     one.owner == other.owner
         && one.health == other.health
+        && one.ended == other.ended
         && one.prune == other.prune
         && one.extraneous == other.extraneous
         && one.left_alone == other.left_alone
@@ -208,6 +246,7 @@ struct Packed {
     /// What most objects do not have.
     rare: Option<Box<Rare>>,
     health: Option<HealthCode>,
+    ended: Option<Ended>,
     entry: Option<Digest>,
     projection: Digest,
     prune: Option<Consent>,
@@ -240,6 +279,7 @@ impl Packed {
             version,
             rare: (rare != Rare::default()).then(|| Box::new(rare)),
             health: seen.health.map(|health| health.status),
+            ended: seen.ended,
             entry: observation.entry,
             projection: observation.projection,
             prune: seen.prune,
@@ -271,6 +311,7 @@ impl Packed {
                 replicas: self.replicas,
             },
             health: self.health.map(|status| Health::new(status, message)),
+            ended: self.ended,
             suspect: self.suspect,
         }
     }
@@ -359,10 +400,37 @@ mod tests {
     }
 
     #[test]
+    fn what_ended_before_it_went_is_remembered_until_it_is_there_again() {
+        let mut objects = SeenObjects::default();
+        let name = Name::new("shop", "a");
+        let ended = |version, ended, terminating| {
+            let mut seen = seen(version, healthy());
+            seen.ended = ended;
+            seen.observation.terminating = terminating;
+            seen
+        };
+        objects.insert(name, ended("1", None, false));
+        objects.remove(name, "2");
+        assert_eq!(objects.ended(name), None, "it was still running");
+        objects.insert(name, ended("3", Some(Ended::Complete), false));
+        objects.insert(name, ended("4", None, true));
+        assert_eq!(objects.ended(name), Some(Ended::Complete));
+        objects.remove(name, "5");
+        assert_eq!(objects.ended(name), Some(Ended::Complete));
+        objects.insert(name, ended("6", None, false));
+        assert_eq!(objects.ended(name), None, "it runs anew");
+        objects.insert(name, ended("7", Some(Ended::Complete), false));
+        objects.begin_list();
+        objects.end_list();
+        assert_eq!(objects.ended(name), Some(Ended::Complete), "gone unseen");
+    }
+
+    #[test]
     fn what_is_packed_unpacks_as_it_was() {
         let mut odd = seen("7", Some(Health::new(HealthCode::Degraded, "why")));
         odd.owner = None;
         odd.prune = Some(Consent::Confirm);
+        odd.ended = Some(Ended::Failed);
         for (uid, version) in [
             (UID, "18446744073709551615"),
             (UID, "18446744073709551616"),

@@ -18,7 +18,7 @@ use super::suspicion::Settled;
 use super::unwatched::Reads;
 use crate::crd::names::REFRESH;
 use crate::crd::{
-    Application, ApplicationStatus, Attempt, HookPhase, HookResult, HookStatus, Inventory,
+    Application, ApplicationStatus, Attempt, Ended, HookPhase, HookResult, HookStatus, Inventory,
     InventoryEntry, OperationPhase, OperationState, Pin, StoredField, Timing,
 };
 use crate::diff::{Baseline, Digest, IgnoreRules};
@@ -36,6 +36,10 @@ pub(super) struct Held {
     /// It is deleted only when all that was applied is healthy (`PruneLast`).
     pub(super) last: bool,
     pub(super) hook: bool,
+    /// How it ended, as it was applied last, if it runs once.
+    pub(super) ended: Option<Ended>,
+    /// It is stale, and the guard let it go already.
+    pub(super) counted: bool,
 }
 
 #[derive(Default)]
@@ -228,6 +232,8 @@ impl State {
                 wave: entry.w,
                 last: entry.last,
                 hook: entry.hook,
+                ended: entry.ended,
+                counted: entry.counted,
             };
             self.inventory.insert(key, held);
         }
@@ -241,6 +247,8 @@ impl State {
             w: held.wave,
             last: held.last,
             hook: held.hook,
+            ended: held.ended,
+            counted: held.counted,
             h: self
                 .baselines
                 .get(key)
@@ -401,6 +409,8 @@ mod tests {
             wave: -3,
             last: true,
             hook: true,
+            ended: Some(Ended::Complete),
+            counted: true,
         };
         state.inventory.insert(key.clone(), held.clone());
         state.baselines.insert(key.clone(), baseline);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::conditions::conditions;
 
 use crate::crd::{
-    ApplicationStatus, Attempt, Deployment, Health, HealthCode, HookResult, Inventory,
+    ApplicationStatus, Attempt, Deployment, Ended, Health, HealthCode, HookResult, Inventory,
     OperationState, Pin, ResourceStatus, SourceStatus, StoredField, SyncCode, SyncStatus, Timing,
 };
 use crate::diff::Verdict;
@@ -70,7 +70,12 @@ pub(super) fn fold(
     next.inventory = view.inventory;
     if let (Some(desired), Some(comparison)) = (view.desired, view.comparison) {
         next.resources = resources(desired, comparison, &live);
-        next.health = Some(application_health(desired, &next.resources, &live));
+        next.health = Some(application_health(
+            desired,
+            comparison,
+            &next.resources,
+            &live,
+        ));
         next.resources
             .extend(comparison.namespace.iter().map(lacking_namespace));
         next.sync.revision.clone_from(&desired.commit_id);
@@ -139,6 +144,17 @@ fn lacking_namespace(key: &ResourceKey) -> ResourceStatus {
     }
 }
 
+/// What is said of an object that ran to its end and is gone since.
+fn health_of_ended(ended: Ended) -> Health {
+    match ended {
+        Ended::Complete => Health::new(HealthCode::Healthy, "completed and removed"),
+        Ended::Failed => Health::new(
+            HealthCode::Degraded,
+            "failed and removed; it runs again when it is changed or synced with Replace=true",
+        ),
+    }
+}
+
 /// One row an object: what is desired, then what is to be deleted.
 fn resources(
     desired: &Desired,
@@ -151,7 +167,10 @@ fn resources(
         let health = match &found {
             None if comparison.unseen.contains_key(key) => None,
             None if comparison.left_alone.contains(key) => None,
-            None => Some(Health::new(HealthCode::Missing, "")),
+            None => Some(match comparison.ended.get(key) {
+                Some(ended) => health_of_ended(*ended),
+                None => Health::new(HealthCode::Missing, ""),
+            }),
             Some(found) => found.health.clone(),
         };
         ResourceStatus {
@@ -185,6 +204,7 @@ fn resources(
 
 fn application_health(
     desired: &Desired,
+    comparison: &Comparison,
     resources: &[ResourceStatus],
     live: &impl Fn(&ResourceKey) -> Option<Live>,
 ) -> Health {
@@ -196,7 +216,8 @@ fn application_health(
     let rows = resources.iter().filter(seen);
     let keys: Vec<_> = rows.clone().map(ResourceStatus::key).collect();
     health::worst(keys.iter().zip(rows).map(|(key, row)| {
-        let is_live = live(key).is_some();
+        // What ran to its end and is gone does as it did then.
+        let is_live = live(key).is_some() || comparison.ended.contains_key(key);
         health::Managed {
             key,
             live: is_live,

@@ -10,20 +10,18 @@ use jiff::Timestamp;
 use super::advance::Hands;
 use super::running::Running;
 use super::state::State;
-use super::{Context, report, requests};
+use super::{Context, hooks, report, requests};
 use crate::cluster::Error as ClusterError;
 use crate::crd::names::{DELETION_APPROVED, PRUNE_APPROVED};
 use crate::crd::{
-    Application, Consent, HookStatus, InitiatedBy, Operation, OperationPhase, OperationState,
-    Propagation, ResourceResult, SyncOperation, SyncResult, Timing,
+    Application, InitiatedBy, Operation, OperationPhase, OperationState, ResourceResult,
+    SyncOperation, SyncResult, Timing,
 };
 use crate::object::{ResourceKey, rfc3339, rfc3339_before};
 use crate::plan::{
     PruneGuard, Question, Reason, check_prune as guard_prune, is_confirmed, retry_pause,
 };
-use crate::sync::{
-    Comparison, Lookup, Manifests, Source, delete, desire, keep, manifests_of, recall,
-};
+use crate::sync::{Comparison, Lookup, Manifests, Source, desire, keep, manifests_of, recall};
 use crate::telemetry::Stage;
 use crate::trigger::Revision;
 
@@ -39,8 +37,16 @@ pub(super) fn check_prune(
         running.is_none_or(|running| running.selects(key))
     };
     let prunable: Vec<_> = comparison.prunable().filter(chosen).cloned().collect();
+    if let Some(desired) = &state.desired {
+        // What is desired again counts anew when it leaves.
+        for (key, held) in state.inventory.iter_mut().filter(|(_, held)| held.counted) {
+            held.counted = !desired.objects.contains_key(key);
+        }
+    }
+    let counted = |key: &&ResourceKey| state.inventory.get(*key).is_some_and(|it| it.counted);
     let mut guard = PruneGuard {
         stale: &prunable,
+        counted: prunable.iter().filter(counted).count(),
         unconfirmed: prunable
             .iter()
             .any(|key| comparison.unconfirmed.contains(key)),
@@ -93,6 +99,14 @@ pub(super) fn check_prune(
         // Who asked for it is not told that nothing is to be done: the sync goes on when it may.
         let by_person = running.reason == Reason::Operation;
         running.waits_to_prune = by_person && running.sync.prune && !allowed;
+    }
+    let deletes = |running: &Running| running.sync.prune && !running.sync.dry_run;
+    if allowed && state.running.as_ref().is_some_and(deletes) {
+        for key in &prunable {
+            if let Some(held) = state.inventory.get_mut(key) {
+                held.counted = true;
+            }
+        }
     }
     let holds = asked && !prunable.is_empty() && !allowed;
     state.prune_held = held.err().filter(|_| holds);
@@ -209,7 +223,8 @@ pub(super) fn begin(
         state.fights.forget();
         // Whoever asks for a sync asks for its hooks as well, as in Argo CD.
         if running.is_whole() && !running.sync.dry_run {
-            state.hooks.clear();
+            let current = &running.desired;
+            state.hooks.retain(|result| result.desired != *current);
         }
     }
     state.running = Some(running);
@@ -295,7 +310,7 @@ pub(super) async fn end(
         // What was asked for meanwhile is next.
         state.look_again_in(Duration::ZERO);
     }
-    clean_up_hooks(hands, state, &end).await;
+    hooks::clean_up(hands, state, &end).await;
     let Some(running) = state.running.take() else {
         return Ok(());
     };
@@ -441,57 +456,6 @@ fn time_applied(context: &Context, state: &mut State, running: &Running) {
             .engine
             .metrics
             .push_stage(Stage::Applied, trigger, took);
-    }
-}
-
-/// Deletes the objects of hooks as their policies and the end of the sync ask for. A hook that
-/// still runs when its sync is cut short is ended with it.
-async fn clean_up_hooks(hands: &Hands<'_>, state: &mut State, end: &End) {
-    let Some(digest) = state
-        .running
-        .as_ref()
-        .map(|running| running.desired.clone())
-    else {
-        return;
-    };
-    let hooks = state
-        .desired
-        .as_ref()
-        .map(|desired| desired.hooks.clone())
-        .unwrap_or_default();
-    for result in state.hooks.clone() {
-        let Some(key) = ResourceKey::parse(&result.id).filter(|_| result.desired == digest) else {
-            continue;
-        };
-        let cut = matches!(end, End::Superseded | End::Terminated(_));
-        let policy = hooks.iter().find(|hook| hook.made(&key)).map(|it| &it.hook);
-        let goes = match end {
-            End::Succeeded => policy.is_some_and(|policy| policy.when_succeeded),
-            End::Failed(_) => policy.is_some_and(|policy| policy.when_failed),
-            End::Superseded | End::Terminated(_) => result.status == HookStatus::Running,
-        };
-        let Some(held) = state.inventory.get(&key).cloned().filter(|_| goes) else {
-            continue;
-        };
-        let owner = &hands.application.key;
-        let deleted = delete(
-            &hands.cluster,
-            &held.kind,
-            &key,
-            owner,
-            Propagation::Background,
-            |_| Consent::Yes,
-        );
-        match deleted.await {
-            Ok(_) | Err(ClusterError::NotOurs(..)) => {
-                state.forget(&key);
-            }
-            Err(error) => tracing::warn!(app = %owner, hook = %key, %error, "a hook stays"),
-        }
-        if cut && let Some(result) = state.hooks.iter_mut().find(|known| **known == result) {
-            result.status = HookStatus::Failed;
-            "its sync was cut short".clone_into(&mut result.message);
-        }
     }
 }
 

@@ -18,6 +18,9 @@ pub(crate) const FIELD_MANAGER: &str = "trimtab";
 pub(crate) const TRACKING_LABEL: &str = "trimtab.dev/application";
 /// The `info` of an operation under which its requester finds it again.
 pub(crate) const REQUEST: &str = "trimtab.dev/request";
+/// On the object of a hook: the run that made it, as in the status. The object of an earlier run of
+/// the same name is not taken for it.
+pub(crate) const HOOK_RUN: &str = "trimtab.dev/hook-run";
 /// Exact annotation on every managed object: whose it is and which object it describes.
 pub(crate) const TRACKING_ANNOTATION: &str = "trimtab.dev/tracking-id";
 

@@ -164,6 +164,12 @@ pub(crate) struct ResourceResult {
     /// Of a hook: when it ran.
     #[serde(rename = "syncPhase", skip_serializing_if = "Option::is_none")]
     pub(crate) sync_phase: Option<HookPhase>,
+    /// The same, under the name by which tools of Argo CD know a hook.
+    #[serde(rename = "hookType", skip_serializing_if = "Option::is_none")]
+    pub(crate) hook_type: Option<HookPhase>,
+    /// Of a hook: how far it came.
+    #[serde(rename = "hookPhase", skip_serializing_if = "Option::is_none")]
+    pub(crate) hook_phase: Option<HookStatus>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) message: String,
 }
@@ -283,6 +289,12 @@ pub(crate) struct HookResult {
     pub(crate) status: HookStatus,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) message: String,
+    /// Names this run; its object carries it, so that no other is taken for it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) run: String,
+    /// The uid of its object, once that is known to be there.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) uid: String,
 }
 
 /// When a hook runs, in this order: before, with and after what is applied, only after a sync that
@@ -304,6 +316,15 @@ pub(crate) enum HookPhase {
 pub(crate) enum HookStatus {
     Running,
     Succeeded,
+    Failed,
+}
+
+/// How something ended that runs once.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub(crate) enum Ended {
+    Complete,
     Failed,
 }
 
@@ -388,6 +409,24 @@ pub(crate) struct InventoryEntry {
     /// It is a hook: not compared and not pruned, but deleted with the Application.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) hook: bool,
+    /// It ran to its end as it was applied last: when it is gone it does not run again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ended: Option<Ended>,
+    /// It is not desired any more, and the guard let it go: it does not count again beside what
+    /// leaves with later commits.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) counted: bool,
+}
+
+impl InventoryEntry {
+    /// Whether it says the same, however it counts for the guard.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let as_counted = |entry: &Self| Self {
+            counted: true,
+            ..entry.clone()
+        };
+        self == other || as_counted(self) == as_counted(other)
+    }
 }
 
 /// How the source does; absent while it is read without trouble.

@@ -8,6 +8,7 @@ mod crd;
 mod cronjob;
 mod daemonset;
 mod deployment;
+mod ended;
 mod fields;
 mod generic;
 mod hpa;
@@ -28,6 +29,7 @@ use serde_json::Value;
 use crate::crd::{Health, HealthCode, names};
 use crate::object::Object;
 
+pub(crate) use ended::{ended, runs_once};
 pub(crate) use worst::{Managed, worst};
 
 use fields::{Condition, Fields};

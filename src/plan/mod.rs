@@ -4,6 +4,7 @@
 mod confirm;
 mod decide;
 mod hook;
+mod needs;
 mod order;
 mod permit;
 mod prune;
@@ -14,6 +15,7 @@ mod window;
 pub(crate) use confirm::{Question, is_confirmed};
 pub(crate) use decide::{Action, Reason, Retry, Situation, decide, retry_pause};
 pub(crate) use hook::{Hook, Role, role, wave};
+pub(crate) use needs::needs;
 pub(crate) use order::{batches, reverse_order};
 pub(crate) use permit::{Applicant, permit, permit_objects};
 pub(crate) use prune::{PruneGuard, check_prune};

@@ -8,6 +8,9 @@ use crate::object::ResourceKey;
 pub(crate) struct PruneGuard<'a> {
     /// What would be deleted.
     pub(crate) stale: &'a [ResourceKey],
+    /// How many of them were counted before, when a sync that was to delete them was allowed: what
+    /// several syncs that did not come to their end leave does not add up.
+    pub(crate) counted: usize,
     /// How many objects are desired.
     pub(crate) desired: usize,
     /// Some of it asks for a person's word itself (`Prune=confirm`).
@@ -51,13 +54,15 @@ impl PruneGuard<'_> {
         }
     }
 
+    fn new_ones(&self) -> usize {
+        self.stale.len().saturating_sub(self.counted)
+    }
+
     /// Whether too much would go at once.
     fn is_much(&self) -> bool {
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        let (stale, all) = (
-            count(self.stale.len()),
-            count(self.stale.len() + self.desired),
-        );
+        let stale = count(self.new_ones());
+        let all = count(self.stale.len() + self.desired);
         let given = |limit: fn(&Guard) -> Option<i64>| self.limits.and_then(limit);
         let share = given(|limits| limits.prune_share).unwrap_or(SHARE);
         let few = given(|limits| limits.prune_objects).unwrap_or(FEW);
@@ -83,7 +88,8 @@ pub(crate) fn check_prune(guard: &PruneGuard<'_>) -> Result<(), String> {
         "what would be deleted asks for confirmation (Prune=confirm)".to_owned()
     } else if guard.is_much() {
         format!(
-            "{stale} of {} objects would be deleted",
+            "{} of {} objects would be deleted",
+            guard.new_ones(),
             stale + guard.desired
         )
     } else {
@@ -112,6 +118,7 @@ mod tests {
     fn check(stale: &[ResourceKey], desired: usize, allow_empty: bool) -> Result<(), String> {
         check_prune(&PruneGuard {
             stale,
+            counted: 0,
             desired,
             unconfirmed: false,
             allow_empty,
@@ -188,6 +195,7 @@ mod tests {
         ] {
             let guard = PruneGuard {
                 stale: &stale,
+                counted: 0,
                 desired,
                 unconfirmed: false,
                 allow_empty: false,
@@ -219,6 +227,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_counted_before_does_not_add_up() {
+        let stale = keys("ConfigMap", 12);
+        let check = |counted| {
+            check_prune(&PruneGuard {
+                stale: &stale,
+                counted,
+                desired: 6,
+                unconfirmed: false,
+                allow_empty: false,
+                limits: None,
+                approved: None,
+            })
+        };
+        assert!(check(0).unwrap_err().contains("12 of 18"));
+        assert!(check(1).unwrap_err().contains("11 of 18"));
+        assert_eq!(check(7), Ok(()));
+    }
+
+    #[test]
     fn an_empty_render_deletes_nothing_unless_allowed() {
         assert!(
             check(&keys("ConfigMap", 1), 0, false)
@@ -240,6 +267,7 @@ mod tests {
         let stale = keys("ConfigMap", 1);
         let guard = PruneGuard {
             stale: &stale,
+            counted: 1,
             desired: 9,
             unconfirmed: true,
             allow_empty: true,
@@ -254,6 +282,7 @@ mod tests {
         let stale = keys("Namespace", 1);
         let mut guard = PruneGuard {
             stale: &stale,
+            counted: 0,
             desired: 9,
             unconfirmed: false,
             allow_empty: false,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Desired;
-use crate::crd::{ApplicationKey, Consent, Health};
+use crate::crd::{ApplicationKey, Consent, Ended, Health};
 use crate::diff::{Baseline, Observation, Verdict, judge};
 use crate::object::ResourceKey;
 
@@ -69,6 +69,8 @@ pub(crate) struct Comparison {
     /// Desired, and neither compared nor written, as they ask themselves in the source or in the
     /// cluster.
     pub(crate) left_alone: BTreeSet<ResourceKey>,
+    /// Desired and gone after they ran to their end, as they do once: nothing is to be done.
+    pub(crate) ended: BTreeMap<ResourceKey, Ended>,
     /// Desired or ours, and not known whether or how it is there, with the reason.
     pub(crate) unseen: BTreeMap<ResourceKey, String>,
     /// The destination namespace, where it lacks what the application asks for.
@@ -119,8 +121,10 @@ impl Comparison {
     /// Takes what seems as desired for touched where it is `doubted`.
     pub(crate) fn doubt(&mut self, doubted: impl Fn(&ResourceKey) -> bool) {
         for (key, verdict) in &mut self.verdicts {
-            let asked = !self.unseen.contains_key(key) && !self.left_alone.contains(key);
-            if *verdict == Verdict::Synced && asked && doubted(key) {
+            let sure = self.unseen.contains_key(key)
+                || self.ended.contains_key(key)
+                || self.left_alone.contains(key);
+            if *verdict == Verdict::Synced && !sure && doubted(key) {
                 *verdict = Verdict::Suspect;
                 self.drifted.push(key.clone());
             }
@@ -160,12 +164,14 @@ const NOT_READ: &str = "it was not read yet";
 /// Compares the desired state with what is remembered of the cluster.
 ///
 /// `inventory` holds the keys that we may have created, hooks apart, `live` answers for one key,
-/// and `consent` is what the application says about pruning where an object says nothing.
+/// `ended` says how what was applied last ran to its end, and `consent` is what the application
+/// says about pruning where an object says nothing.
 pub(crate) fn compare<'a>(
     desired: &Desired,
     baselines: &HashMap<ResourceKey, Baseline>,
     inventory: impl Iterator<Item = &'a ResourceKey>,
     live: impl Fn(&ResourceKey) -> Lookup,
+    ended: impl Fn(&ResourceKey) -> Option<Ended>,
     consent: Consent,
 ) -> Comparison {
     let mut comparison = Comparison::default();
@@ -212,6 +218,14 @@ pub(crate) fn compare<'a>(
                 }
             }
         };
+        let applied = baseline.is_some_and(|baseline| baseline.desired == object.digest);
+        let verdict = match ended(key).filter(|_| verdict == Verdict::Missing && applied) {
+            Some(ended) => {
+                comparison.ended.insert(key.clone(), ended);
+                Verdict::Synced
+            }
+            None => verdict,
+        };
         comparison.verdicts.insert(key.clone(), verdict);
         match verdict {
             Verdict::Synced => {}
@@ -219,9 +233,7 @@ pub(crate) fn compare<'a>(
             Verdict::Changed => comparison.changed.push(key.clone()),
             Verdict::Suspect => comparison.drifted.push(key.clone()),
             // Applied before in this form and gone now: somebody deleted it.
-            Verdict::Missing if baseline.is_some_and(|b| b.desired == object.digest) => {
-                comparison.drifted.push(key.clone());
-            }
+            Verdict::Missing if applied => comparison.drifted.push(key.clone()),
             Verdict::Missing => comparison.changed.push(key.clone()),
         }
     }
@@ -322,11 +334,12 @@ mod tests {
     #[test]
     fn each_object_ends_in_one_list() {
         let names = [
-            "new", "same", "touched", "deleted", "shared", "once", "dark", "hidden",
+            "new", "same", "touched", "deleted", "shared", "once", "dark", "hidden", "ran",
+            "edited",
         ];
         let desired = desired(&names);
         let applied = live("f:data", true);
-        let baselines: HashMap<_, _> = ["same", "touched", "deleted", "dark"]
+        let baselines: HashMap<_, _> = ["same", "touched", "deleted", "dark", "ran"]
             .iter()
             .map(|name| {
                 let digest = Digest::of(&json!(name));
@@ -348,11 +361,17 @@ mod tests {
             _ => Lookup::Absent,
         };
         let keys = inventory.iter();
-        let found = compare(&desired, &baselines, keys, look_up, Consent::Yes);
+        let ended = |key: &ResourceKey| {
+            let ran = ["ran", "edited"].contains(&key.name.as_str());
+            ran.then_some(Ended::Complete)
+        };
+        let found = compare(&desired, &baselines, keys, look_up, ended, Consent::Yes);
         let names = |keys: &[ResourceKey]| -> Vec<String> {
             keys.iter().map(|key| key.name.clone()).collect()
         };
-        assert_eq!(names(&found.changed), ["hidden", "new", "shared"]);
+        assert_eq!(names(&found.changed), ["edited", "hidden", "new", "shared"]);
+        assert!(found.ended.keys().eq([&key("ran")]));
+        assert_eq!(found.verdicts[&key("ran")], Verdict::Synced);
         assert!(
             found
                 .unseen

@@ -1,15 +1,16 @@
 //! Starts hooks: the object of an earlier run goes first where it asks for that.
 
-use super::write::delete_until_gone;
+use super::write::{PRECIOUS, delete_until_gone};
 use super::{DesiredHook, Engine, Execution};
-use crate::cluster::{Error, Mode};
+use crate::cluster::{Cluster, Error, Mode, Served};
 use crate::crd::names::{
-    FIELD_MANAGER, TRACKING_ANNOTATION, TRACKING_LABEL, tracking_id, tracking_label,
+    FIELD_MANAGER, HOOK_RUN, TRACKING_ANNOTATION, TRACKING_LABEL, tracked_by, tracking_id,
+    tracking_label,
 };
 use crate::crd::{Health, HookPhase};
 use crate::diff::{Observation, observe};
 use crate::health;
-use crate::object::{Object, ResourceKey};
+use crate::object::{Kind, Object, ResourceKey};
 
 /// A hook's object as it was created.
 pub(crate) struct Started {
@@ -34,15 +35,38 @@ pub(crate) fn key_of_run(
     key
 }
 
-/// Creates the object of a hook.
-///
-/// An object that is there already is deleted first when the policy says so and it is ours, else
-/// it is applied over.
+/// Whether an object of an earlier run goes before the next: where the policy says so, and where an
+/// apply over it would run nothing. Another one is applied over, and only goes where it cannot be
+/// changed and holds no data.
+fn goes_first(hook: &DesiredHook) -> bool {
+    hook.hook.before_creation || health::runs_once(&hook.kind)
+}
+
+fn may_go(hook: &DesiredHook) -> bool {
+    !PRECIOUS.contains(&hook.kind.kind.as_str())
+}
+
+/// Finds the object that a run of a hook made, and tells its uid. An empty run is one of an agent
+/// that did not name them yet.
+pub(crate) async fn find_run(
+    cluster: &Cluster,
+    kind: &Kind,
+    key: &ResourceKey,
+    run: &str,
+) -> Result<Option<String>, Error> {
+    let live = cluster.find(kind, key).await?;
+    let of_run = |live: &Object| run.is_empty() || live.annotation(HOOK_RUN) == Some(run);
+    Ok(live.filter(of_run).map(|live| live.uid().to_owned()))
+}
+
+/// Creates the object of a hook, marked as made by this run. What an earlier run left under its
+/// name goes first, if it is ours.
 pub(crate) async fn start_hook(
     engine: &Engine,
     execution: &Execution<'_>,
     index: usize,
     key: &ResourceKey,
+    run: &str,
 ) -> Result<Started, Error> {
     let (Some(hook), Some(manifest)) = (
         execution.desired.hooks.get(index),
@@ -52,20 +76,53 @@ pub(crate) async fn start_hook(
             doing: format!("find the manifest of hook {key}"),
         });
     };
-    let manifest = named(manifest, key, execution);
+    let mut manifest = named(manifest, key, execution);
+    manifest.set_annotation(HOOK_RUN, run);
     let _slot = engine.apply_slots.acquire().await;
-    let served = execution.cluster.served(&hook.kind).await?;
-    if hook.hook.before_creation {
-        delete_until_gone(execution.cluster, &served, key, execution.owner).await?;
+    let cluster = execution.cluster;
+    let served = cluster.served(&hook.kind).await?;
+    if goes_first(hook) {
+        clear(execution, &served, &manifest, key).await?;
     }
-    let answer = execution
-        .cluster
-        .apply(&served, &manifest, Mode::Write)
-        .await?;
+    let answer = match cluster.apply(&served, &manifest, Mode::Write).await {
+        Err(error) if error.is_immutable() && may_go(hook) => {
+            clear(execution, &served, &manifest, key).await?;
+            cluster.apply(&served, &manifest, Mode::Write).await?
+        }
+        answer => answer?,
+    };
     Ok(Started {
         observation: observe(&answer, FIELD_MANAGER),
         health: health::assess(&answer),
     })
+}
+
+/// Deletes what stands where a hook is to run. As an ordinary object that is there already is taken
+/// over by the first apply, so is what another tool left, unless it is another application's: only
+/// what says itself that it is ours is deleted.
+async fn clear(
+    execution: &Execution<'_>,
+    served: &Served,
+    manifest: &Object,
+    key: &ResourceKey,
+) -> Result<(), Error> {
+    let (cluster, owner) = (execution.cluster, execution.owner);
+    match delete_until_gone(cluster, served, key, owner).await {
+        Err(error @ Error::NotOurs(..)) => {
+            let live = cluster.get(served, key).await?;
+            let other = live.as_ref().and_then(tracked_by);
+            if other.is_some_and(|it| it != (owner.namespace.clone(), owner.name.clone())) {
+                return Err(error);
+            }
+            let mut marked = manifest.clone();
+            marked
+                .fields_mut()
+                .retain(|field, _| ["apiVersion", "kind", "metadata"].contains(&field.as_str()));
+            cluster.apply(served, &marked, Mode::Write).await?;
+            delete_until_gone(cluster, served, key, owner).await
+        }
+        deleted => deleted,
+    }
 }
 
 /// Asks the API server whether it would take the object of a hook. Only a manifest that is wrong in
@@ -91,7 +148,7 @@ pub(crate) async fn check_hook(
         cluster.apply(&served, &manifest, Mode::DryRun).await
     };
     match asked.await {
-        Err(error) if hook.hook.before_creation && error.is_immutable() => Ok(()),
+        Err(error) if error.is_immutable() && (goes_first(hook) || may_go(hook)) => Ok(()),
         Err(error) if error.is_invalid() => Err(error),
         Err(_) | Ok(_) => Ok(()),
     }

@@ -16,7 +16,7 @@ const GOING: Duration = Duration::from_secs(30);
 
 /// Kinds that hold data or other objects: they are created again only when they ask for it
 /// themselves.
-const PRECIOUS: [&str; 5] = [
+pub(super) const PRECIOUS: [&str; 5] = [
     "PersistentVolumeClaim",
     "PersistentVolume",
     "Namespace",

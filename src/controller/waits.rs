@@ -1,0 +1,177 @@
+//! Why a hook does not get on: what Events say about it and its pods. Asked for only when one waits
+//! for some seconds, and then rarely.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::advance::Hands;
+use super::state::State;
+use crate::crd::{HookResult, HookStatus};
+use crate::object::{Kind, Object, ResourceKey};
+
+/// How long a hook may take without a word about it ...
+const QUIET: Duration = Duration::from_secs(5);
+/// ... and how often Events are asked for after that.
+const EVERY: Duration = Duration::from_secs(20);
+/// Characters of an Event's message that are kept.
+const MAX_MESSAGE: usize = 300;
+
+/// How long until Events are to be asked for; none when no hook is waited for.
+pub(super) fn due_in(state: &State, timeout: Duration) -> Option<Duration> {
+    let running = state.running.as_ref()?;
+    running_hooks(state).next()?;
+    let quiet = QUIET.min(timeout / 2);
+    let after_start = quiet.saturating_sub(running.moved.elapsed());
+    let after_last = running
+        .asked_why
+        .map(|at| EVERY.saturating_sub(at.elapsed()));
+    Some(after_last.map_or(after_start, |pause| pause.max(after_start)))
+}
+
+/// Asks why the hooks that run do not get on. Whether something new is known.
+pub(super) async fn ask(hands: &Hands<'_>, state: &mut State) -> bool {
+    let waiting: Vec<_> = running_hooks(state).collect();
+    let mut found = false;
+    for (key, since) in waiting {
+        let events = events(hands, &key.namespace).await;
+        let reason = reason(&events, &key, since);
+        if let (Some(reason), Some(running)) = (reason, &mut state.running) {
+            let before = running.reasons.insert(key, reason.clone());
+            found |= before.as_ref() != Some(&reason);
+        }
+    }
+    if let Some(running) = &mut state.running {
+        running.asked_why = Some(Instant::now());
+    }
+    found
+}
+
+/// The objects of the hooks that run, and when each run began.
+fn running_hooks(state: &State) -> impl Iterator<Item = (ResourceKey, Timestamp)> {
+    let current = state.desired.as_ref().map(|desired| &desired.digest);
+    let runs = state.hooks.iter().filter(move |result| {
+        result.status == HookStatus::Running && current == Some(&result.desired)
+    });
+    runs.filter_map(|result| Some((ResourceKey::parse(&result.id)?, began(result))))
+}
+
+/// When a run began, by its name.
+fn began(result: &HookResult) -> Timestamp {
+    let milliseconds = result.run.rsplit('.').next();
+    let milliseconds = milliseconds.and_then(|text| text.parse().ok());
+    milliseconds
+        .and_then(|at| Timestamp::from_millisecond(at).ok())
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// The warnings of a namespace. As the application's account, or the agent where that may not; what
+/// neither may read stays unsaid.
+async fn events(hands: &Hands<'_>, namespace: &str) -> Vec<Object> {
+    let kind = Kind {
+        group: String::new(),
+        version: "v1".to_owned(),
+        kind: "Event".to_owned(),
+    };
+    for cluster in [&hands.cluster, &hands.context.engine.cluster] {
+        let Ok(served) = cluster.served(&kind).await else {
+            continue;
+        };
+        match cluster.list(&served, namespace, "type=Warning").await {
+            Ok(events) => return events,
+            Err(error) => tracing::debug!(%namespace, %error, "no Events"),
+        }
+    }
+    Vec::new()
+}
+
+/// The newest warning about an object or a pod of it since a time: `FailedCreate: ...`.
+fn reason(events: &[Object], key: &ResourceKey, since: Timestamp) -> Option<String> {
+    let text = |event: &Object, pointer: &str| {
+        let text = event.get(pointer).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    };
+    let time = |event: &Object| {
+        let times = [
+            "/series/lastObservedTime",
+            "/lastTimestamp",
+            "/eventTime",
+            "/firstTimestamp",
+            "/metadata/creationTimestamp",
+        ];
+        let mut times = times.iter().map(|pointer| text(event, pointer));
+        times.find_map(|time| time.parse::<Timestamp>().ok())
+    };
+    let pods = format!("{}-", key.name);
+    let about = |event: &Object| {
+        let kind = text(event, "/involvedObject/kind");
+        let name = text(event, "/involvedObject/name");
+        let itself = kind == key.kind && name == key.name;
+        itself || (kind == "Pod" && name.starts_with(&pods))
+    };
+    // Events tell whole seconds.
+    let since = Timestamp::from_second(since.as_second()).unwrap_or(since);
+    let new = events.iter().filter(|event| about(event));
+    let new = new.filter(|event| time(event).is_some_and(|at| at >= since));
+    let newest = new.max_by_key(|event| time(event))?;
+    let message = text(newest, "/message");
+    let mut message: String = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
+        message.truncate(end);
+        message.push('…');
+    }
+    Some(format!("{}: {message}", text(newest, "/reason")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_newest_warning_about_the_run_is_the_reason() {
+        let event = |kind: &str, name: &str, at: &str, reason: &str| {
+            Object::new(json!({
+                "apiVersion": "v1", "kind": "Event", "involvedObject": {"kind": kind, "name": name},
+                "lastTimestamp": at, "reason": reason, "message": "it\n is so",
+            }))
+            .unwrap()
+        };
+        let key = ResourceKey::parse("batch/Job:shop/migrate").unwrap();
+        let since: Timestamp = "2026-01-01T10:00:00.7Z".parse().unwrap();
+        let old = event("Job", "migrate", "2026-01-01T09:59:59Z", "Old");
+        let own = event("Job", "migrate", "2026-01-01T10:00:00Z", "FailedCreate");
+        let pod = event(
+            "Pod",
+            "migrate-x1",
+            "2026-01-01T10:00:05Z",
+            "FailedScheduling",
+        );
+        let other = event("Pod", "other-x1", "2026-01-01T10:00:09Z", "Other");
+        for (events, expected) in [
+            (vec![], None),
+            (vec![old.clone(), other.clone()], None),
+            (vec![own.clone(), old], Some("FailedCreate: it is so")),
+            (vec![pod, own, other], Some("FailedScheduling: it is so")),
+        ] {
+            assert_eq!(reason(&events, &key, since).as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn a_run_tells_when_it_began() {
+        let result = |run: &str| HookResult {
+            id: String::new(),
+            phase: crate::crd::HookPhase::PreSync,
+            desired: String::new(),
+            status: HookStatus::Running,
+            message: String::new(),
+            run: run.to_owned(),
+            uid: String::new(),
+        };
+        assert_eq!(began(&result("abc.1500")).as_millisecond(), 1500);
+        assert_eq!(began(&result("")), Timestamp::UNIX_EPOCH);
+    }
+}
