@@ -109,6 +109,8 @@ fn a_hook_whose_template_changes_runs_anew() {
     story(|lab| async move {
         let app = lab.given("job-hook").await?;
         let since = version(&app.cluster, &jobs(&app)).await?;
+        let applications = "/apis/trimtab.dev/v1alpha1/namespaces/trimtab/applications";
+        let told_since = version(&app.cluster, applications).await?;
         let only =
             "argocd.argoproj.io/hook: PostSync, argocd.argoproj.io/hook-delete-policy: HookFailed";
         let first = app.commit(&[
@@ -153,6 +155,24 @@ fn a_hook_whose_template_changes_runs_anew() {
             .await?;
         app.synced(&second).await?;
         app.value("map", Some("2")).await?;
+        // At no time it was said that the sync succeeded and a hook is still to run.
+        let path = format!(
+            "{applications}?watch=true&timeoutSeconds=1&resourceVersion={told_since}\
+             &fieldSelector=metadata.name={}",
+            app.name
+        );
+        let mut told = 0;
+        for event in app.cluster.text(&path).await?.lines() {
+            let event: Value = serde_json::from_str(event)?;
+            let status = &event["object"]["status"];
+            let operation = &status["operationState"];
+            let of_now = operation["syncResult"]["revision"] == status["sync"]["revision"];
+            if operation["phase"] == "Succeeded" && of_now {
+                told += 1;
+                ensure!(status["sync"]["status"] == "Synced", "{status}");
+            }
+        }
+        ensure!(told >= 2, "{told}");
         let wanted = ["1", "2", "after-1", "after-2", "forced-1", "forced-2"];
         let found = runs(&app, &since).await?;
         ensure!(found == once(&wanted), "{found:?}");
@@ -170,8 +190,12 @@ fn a_failed_hook_says_so_in_its_row_and_runs_anew_whatever_its_policy() {
         let policy = format!("{PRE_SYNC}, argocd.argoproj.io/hook-delete-policy: HookSucceeded");
         let by_test = "      schedulerName: nobody\n";
         let hook = job_with("before", "1", &policy, "", by_test);
+        let help =
+            "argocd.argoproj.io/hook: SyncFail, argocd.argoproj.io/hook-delete-policy: HookFailed";
+        let since = version(&app.cluster, &jobs(&app)).await?;
         let first = app.commit(&[
             ("before.yaml", Some(&hook)),
+            ("help.yaml", Some(&job("help", "help", help))),
             ("map.yaml", Some(&config_map("map", "1"))),
         ])?;
         app.create(&application).await?;
@@ -188,8 +212,12 @@ fn a_failed_hook_says_so_in_its_row_and_runs_anew_whatever_its_policy() {
         );
         end_pod_of(&app, "before", "Succeeded").await?;
         app.synced(&first).await?;
-        // It went with the success of its sync.
+        // It went with the success of its sync, and the other with the failure before.
         job_is(&app, "before", false).await?;
+        job_is(&app, "help", false).await?;
+        let found = runs(&app, &since).await?;
+        let wanted = [("1", 2), ("help", 1)].map(|(round, count)| (round.to_owned(), count));
+        ensure!(found == BTreeMap::from(wanted), "{found:?}");
         Ok(())
     });
 }
@@ -319,6 +347,74 @@ fn an_old_job_of_its_name_is_not_taken_for_the_run_that_was_noted() {
     });
 }
 
+#[test]
+fn jobs_before_and_after_a_deletion_run_once() {
+    story(|lab| async move {
+        let app = lab.given("job-deletion").await?;
+        let since = version(&app.cluster, &jobs(&app)).await?;
+        let mut application = app.application();
+        application["metadata"]["finalizers"] = json!(["trimtab.dev/resources-finalizer"]);
+        let first = app.commit(&[
+            (
+                "before.yaml",
+                Some(&job(
+                    "before",
+                    "before",
+                    "argocd.argoproj.io/hook: PreDelete",
+                )),
+            ),
+            (
+                "after.yaml",
+                Some(&job(
+                    "after",
+                    "after",
+                    "argocd.argoproj.io/hook: PostDelete",
+                )),
+            ),
+            ("map.yaml", Some(&config_map("map", "1"))),
+        ])?;
+        app.create(&application).await?;
+        app.synced(&first).await?;
+        // An old one of its name is no answer.
+        let old = json!({
+            "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "before"},
+            "spec": {"template": {"spec": {
+                "restartPolicy": "Never", "containers": [{"name": "run", "image": "run:old"}],
+            }}},
+        });
+        app.cluster.create(&jobs(&app), &old).await?;
+        app.cluster.delete(&app.path()).await?;
+        crate::deletion::gone(&app.cluster, &app.path()).await?;
+        let found = runs(&app, &since).await?;
+        ensure!(found == once(&["after", "before", "old"]), "{found:?}");
+        job_is(&app, "before", false).await?;
+        job_is(&app, "after", false).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_hook_without_a_name_is_refused_before_anything_waits() {
+    story(|lab| async move {
+        let app = lab.given("nameless-hook").await?;
+        let nameless =
+            job("after", "1", "argocd.argoproj.io/hook: PostSync").replace("name: after, ", "");
+        app.commit(&[
+            ("after.yaml", Some(&nameless)),
+            (
+                "before.yaml",
+                Some(&job_with("before", "1", PRE_SYNC, "", NOWHERE)),
+            ),
+        ])?;
+        app.create(&app.application()).await?;
+        app.condition("ComparisonError", "a Job without metadata.name")
+            .await?;
+        let path = format!("{}/before", jobs(&app));
+        assert_eq!(app.cluster.find(&path).await?, None);
+        Ok(())
+    });
+}
+
 /// How the row of an object says that it does.
 fn health(status: &Value, kind: &str) -> String {
     let rows = status["resources"].as_array().into_iter().flatten();
@@ -362,6 +458,39 @@ fn a_job_that_removes_itself_ran_once_also_after_a_restart() {
         app.becomes("gone", gone).await?;
         let found = runs(&app, &since).await?;
         ensure!(found == once(&["1", "2"]), "{found:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_job_that_ended_and_went_while_no_agent_ran_does_not_run_again() {
+    story(|lab| async move {
+        let app = lab.given_in("job-unseen", "job-unseen-home").await?;
+        let mut agent = lab.agent_for("job-unseen-home", &[]).await?;
+        let since = version(&app.cluster, &jobs(&app)).await?;
+        let (ttl, by_test) = (
+            "  ttlSecondsAfterFinished: 0\n",
+            "      schedulerName: nobody\n",
+        );
+        let first = app.commit(&[("job.yaml", Some(&job_with("seed", "1", "", ttl, by_test)))])?;
+        app.create(&app.application()).await?;
+        app.becomes("it runs", |status| {
+            status["operationState"]["phase"] == "Succeeded"
+                && status["sync"]["status"] == "Synced"
+                && status["health"]["status"] == "Progressing"
+        })
+        .await?;
+        agent.process.kill();
+        end_pod_of(&app, "seed", "Succeeded").await?;
+        job_is(&app, "seed", false).await?;
+        let _agent = lab.agent_for("job-unseen-home", &[]).await?;
+        let status = app.synced(&first).await?;
+        ensure!(
+            health(&status, "Job").contains("completed and removed"),
+            "{status}"
+        );
+        let found = runs(&app, &since).await?;
+        ensure!(found == once(&["1"]), "{found:?}");
         Ok(())
     });
 }

@@ -3,11 +3,10 @@
 
 use super::reconcile::cluster_of;
 use super::state::State;
-use super::{Context, fights, namespace, project, syncing, unwatched};
+use super::{Context, ended, fights, namespace, project, syncing, unwatched};
 use crate::crd::names::tracked_by;
 use crate::crd::options::prune_consent;
 use crate::crd::{Application, Consent, SyncOptions};
-use crate::health::runs_once;
 use crate::object::Object;
 use crate::sync::{Comparison, compare, namespace_key, wanted_namespace};
 
@@ -44,23 +43,6 @@ async fn settle(
     }
 }
 
-/// Remembers what ran to its end as it was applied last: also a restarted agent is not to take it
-/// for missing when it is gone.
-fn note_ended(context: &Context, state: &mut State) {
-    let Some(desired) = &state.desired else {
-        return;
-    };
-    let objects = desired.objects.iter();
-    for (key, object) in objects.filter(|(_, object)| runs_once(&object.kind)) {
-        let baseline = state.baselines.get(key);
-        if let Some(held) = state.inventory.get_mut(key)
-            && baseline.is_some_and(|baseline| baseline.desired == object.digest)
-        {
-            held.ended = context.live.ended(&object.kind, key).or(held.ended);
-        }
-    }
-}
-
 /// Compares with what is remembered of the cluster, and makes sure of what seems to be gone.
 pub(super) async fn compare_and_settle(
     context: &Context,
@@ -68,7 +50,7 @@ pub(super) async fn compare_and_settle(
     application: &Application,
 ) -> Comparison {
     unwatched::read(context, state, application).await;
-    note_ended(context, state);
+    ended::note(context, state, application).await;
     let Some(desired) = &state.desired else {
         return Comparison::default();
     };

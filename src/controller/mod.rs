@@ -7,6 +7,7 @@ mod claims;
 mod comparing;
 mod conditions;
 mod dependencies;
+mod ended;
 mod fights;
 mod finalize;
 mod gates;

@@ -65,6 +65,8 @@ pub(super) struct State {
     /// Every object is asked about once, whatever the watches showed.
     pub(super) verifies: bool,
     pub(super) verified: Option<Instant>,
+    /// It was asked what ended while no agent ran.
+    pub(super) recalled: bool,
     /// The destination namespace was seen with all that is asked for by this digest.
     pub(super) namespace_held: Option<Digest>,
     /// What no watch shows, as it was read last.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::advance::Hands;
 use super::state::State;
+use crate::cluster::Cluster;
 use crate::crd::{HookResult, HookStatus};
 use crate::object::{Kind, Object, ResourceKey};
 
@@ -35,7 +36,8 @@ pub(super) async fn ask(hands: &Hands<'_>, state: &mut State) -> bool {
     let waiting: Vec<_> = running_hooks(state).collect();
     let mut found = false;
     for (key, since) in waiting {
-        let events = events(hands, &key.namespace).await;
+        let clusters = [&hands.cluster, &hands.context.engine.cluster];
+        let events = events(clusters, &key.namespace, "type=Warning").await;
         let reason = reason(&events, &key, since);
         if let (Some(reason), Some(running)) = (reason, &mut state.running) {
             let before = running.reasons.insert(key, reason.clone());
@@ -66,19 +68,19 @@ fn began(result: &HookResult) -> Timestamp {
         .unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// The warnings of a namespace. As the application's account, or the agent where that may not; what
-/// neither may read stays unsaid.
-async fn events(hands: &Hands<'_>, namespace: &str) -> Vec<Object> {
+/// Events of a namespace: as the application's account, or as the agent where that may not list
+/// them. What neither may read stays unsaid.
+pub(super) async fn events(clusters: [&Cluster; 2], namespace: &str, fields: &str) -> Vec<Object> {
     let kind = Kind {
         group: String::new(),
         version: "v1".to_owned(),
         kind: "Event".to_owned(),
     };
-    for cluster in [&hands.cluster, &hands.context.engine.cluster] {
+    for cluster in clusters {
         let Ok(served) = cluster.served(&kind).await else {
             continue;
         };
-        match cluster.list(&served, namespace, "type=Warning").await {
+        match cluster.list(&served, namespace, fields).await {
             Ok(events) => return events,
             Err(error) => tracing::debug!(%namespace, %error, "no Events"),
         }
