@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::client;
+use crate::diff::{Cause, Refusal};
 use crate::object::{Kind, ResourceKey};
 
 /// Why a call brought nothing. `doing` completes "could not ...".
@@ -45,9 +46,14 @@ pub(crate) enum Error {
         code: u16,
         reason: String,
         message: String,
-        /// What was refused can never change. Judged by the whole answer: a pod template is
-        /// quoted in front of the words that say so.
-        immutable: bool,
+        /// The whole answer, for decisions.
+        refusal: Box<Refusal>,
+    },
+    /// An object that cannot become what is declared, and what a person may do about it.
+    #[error("{error}. {remedy}")]
+    Stuck {
+        error: Box<Error>,
+        remedy: &'static str,
     },
     #[error("could not {doing}: the answer makes no sense: {reason}")]
     Unreadable { doing: String, reason: String },
@@ -104,7 +110,16 @@ impl Error {
             code: status.code,
             reason: status.reason.clone(),
             message,
-            immutable: is_immutable(&status),
+            refusal: Box::new(refusal_of(&status)),
+        }
+    }
+
+    /// What the API server answered, where it refused a request about a managed object.
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Api { refusal, .. } => Some(refusal),
+            Self::Stuck { error, .. } => error.refusal(),
+            _ => None,
         }
     }
 
@@ -115,13 +130,9 @@ impl Error {
 
     /// Whether a field was refused because it can never change.
     pub(crate) fn is_immutable(&self) -> bool {
-        matches!(
-            self,
-            Self::Api {
-                immutable: true,
-                ..
-            }
-        )
+        self.refusal().is_some_and(|refusal| {
+            refusal.code == 422 && IMMUTABLE.iter().any(|words| refusal.says(words))
+        })
     }
 
     /// Whether the manifest is wrong in itself.
@@ -143,10 +154,10 @@ impl Error {
     /// Whether the same call may succeed a little later without anybody doing anything.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
-            // The answer to an unknown field in an apply is a 500, and stays one.
+            // The answer to what does not fit a schema is a 500, and stays one.
             Self::Api {
-                code: 500, message, ..
-            } => !message.contains(NOT_TYPED),
+                code: 500, refusal, ..
+            } => !refusal.is_lasting(),
             Self::TimedOut { .. } | Self::Connection { .. } | Self::Conflict { .. } => true,
             Self::Api { code, .. } => matches!(code, 409 | 410 | 429 | 500..=599),
             _ => false,
@@ -165,34 +176,42 @@ impl Error {
                 doing,
                 code,
                 reason: status.reason.clone(),
+                refusal: Box::new(refusal_of(status)),
                 message,
-                immutable: is_immutable(status),
             },
         }
     }
 }
 
-/// Whether the API server refused a change that is never possible.
-fn is_immutable(status: &kube::core::Status) -> bool {
-    status.code == 422 && says_immutable(&status.message)
+/// The whole of what a Status says.
+fn refusal_of(status: &kube::core::Status) -> Refusal {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let causes = causes.map(|cause| Cause {
+        reason: cause.reason.clone(),
+        field: cause.field.clone(),
+        message: cause.message.clone(),
+    });
+    Refusal::new(status.code, &status.message, causes)
 }
 
 /// What the API server says of an unknown field in an apply.
 const NOT_TYPED: &str = "failed to create typed patch object";
 
 /// The API server has no code for what can never change, only words.
+const IMMUTABLE: [&str; 3] = ["immutable", "may not be changed", "Forbidden: updates to"];
+
 fn says_immutable(message: &str) -> bool {
-    const WORDS: [&str; 3] = ["immutable", "may not be changed", "Forbidden: updates to"];
-    WORDS.iter().any(|word| message.contains(word))
+    IMMUTABLE.iter().any(|words| message.contains(words))
 }
 
-/// At most 1 KiB: messages end up in conditions.
+/// At most 1 KiB, in one line: messages end up in conditions.
 fn bounded(text: &str) -> String {
-    let mut text: String = text.chars().take(1024).collect();
-    if text.len() == 1024 {
-        text.push('…');
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut short: String = line.chars().take(1024).collect();
+    if short.len() < line.len() {
+        short.push('…');
     }
-    text
+    short
 }
 
 #[cfg(test)]
@@ -235,14 +254,22 @@ mod tests {
     }
 
     #[test]
+    fn a_text_becomes_one_line() {
+        let long = format!("errors:\n  .spec.a: no\n\t{}", "x".repeat(2000));
+        let line = bounded(&long);
+        assert!(line.starts_with("errors: .spec.a: no xxx") && line.ends_with('…'));
+        assert_eq!(line.chars().count(), 1025);
+        assert_eq!(bounded("as it is"), "as it is");
+    }
+
+    #[test]
     fn an_unknown_field_is_terminal_though_the_server_says_500() {
-        let refused = |code, message: &str| Error::Api {
-            doing: "apply".into(),
-            code,
-            reason: String::new(),
-            message: message.into(),
-            immutable: false,
+        let refused = |code: u16, message: &str| {
+            let status = json!({"code": code, "message": message});
+            Error::of_object("apply".into(), false, api(status))
         };
+        let schema = "failed to prune fields: .spec.extra: field not declared in schema";
+        assert!(!refused(500, schema).is_passing());
         assert!(refused(500, "etcd leader changed").is_passing());
         assert!(!refused(500, "failed to create typed patch object (a/b)").is_passing());
         assert!(refused(429, "").is_passing());

@@ -134,6 +134,20 @@ impl Cluster {
         }
     }
 
+    /// What a JSON patch would make of an object.
+    pub(crate) async fn ask_patch(
+        &self,
+        served: &Served,
+        key: &ResourceKey,
+        patch: &Value,
+    ) -> Result<Object, Error> {
+        let path = served.object_path(key);
+        let url = format!("{path}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict&dryRun=All");
+        let request = request(Method::PATCH, &url, "application/json-patch+json", patch)?;
+        self.object(KubeVerb::DryRun, format!("dry-run {key}"), key, request)
+            .await
+    }
+
     /// Reads one object, or none when it is not there.
     pub(crate) async fn get(
         &self,

@@ -1,7 +1,7 @@
 //! Goes on with a sync: step by step until it has to wait or is over.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -17,10 +17,10 @@ use crate::crd::options::prune_consent;
 use crate::crd::{Application, Consent, HookPhase, HookResult, HookStatus, ResourceResult};
 use crate::diff::IgnoreRules;
 use crate::object::ResourceKey;
-use crate::plan::{Step, Subject, Task, reverse_order, step};
+use crate::plan::{Needs, Step, Subject, Task, reverse_order, step};
 use crate::sync::{
-    Applied, Change, Comparison, Execution, Manifests, Outcome, delete, execute, is_scalable,
-    wanted_namespace,
+    Applied, Change, Comparison, Course, Execution, Manifests, Outcome, delete, execute,
+    is_scalable, wanted_namespace,
 };
 
 /// What a sync needs at every step.
@@ -159,10 +159,17 @@ async fn run(hands: &Hands<'_>, state: &mut State, begun: &[&Task]) -> Result<()
         && let Some(execution) = execution(hands, state, &applies)
     {
         let superseded = || hands.is_superseded(state);
+        let (no_needs, none_applied) = (Needs::new(), BTreeSet::new());
+        let running = state.running.as_ref();
+        let course = Course {
+            needs: running.map_or(&no_needs, |running| &running.needs),
+            applied: running.map_or(&none_applied, |running| &running.applied),
+        };
         let outcome = Box::pin(execute(
             &hands.context.engine,
             &execution,
             &applies,
+            &course,
             superseded,
         ))
         .await;

@@ -126,7 +126,7 @@ async fn ask(
         return true;
     };
     let engine = &hands.context.engine;
-    let answers = check(engine, &execution, pending).await;
+    let checked = check(engine, &execution, pending).await;
     let (mut refusals, mut refused) = (Vec::new(), BTreeMap::new());
     for (index, place) in hooks {
         let phase = place.phase;
@@ -147,8 +147,9 @@ async fn ask(
     if let Some(running) = &mut state.running {
         running.checked_at = Some(Instant::now());
         running.refused = refused;
+        running.needs = checked.needs;
     }
-    for (key, change) in answers {
+    for (key, change) in checked.changes {
         match change {
             Change::Failed(why) => refusals.push((key, why)),
             change if dry_run => take_row(state, &key, &change),

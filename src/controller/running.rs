@@ -11,7 +11,7 @@ use crate::crd::{
     SyncOptions,
 };
 use crate::object::ResourceKey;
-use crate::plan::{Patience, Place, Progress, Reason, Subject, Task};
+use crate::plan::{Needs, Patience, Place, Progress, Reason, Subject, Task};
 use crate::sync::{Comparison, DesiredHook, Live, Lookup};
 
 /// What is remembered of a sync between two steps. None of it has to survive a restart: what was
@@ -43,6 +43,8 @@ pub(super) struct Running {
     pub(super) reasons: BTreeMap<ResourceKey, String>,
     /// When Events were asked for last.
     pub(super) asked_why: Option<Instant>,
+    /// What could not be asked about yet, with what it needs of this sync.
+    pub(super) needs: Needs,
     /// What was done to the destination namespace, which is none of the desired objects.
     pub(super) namespace: Option<ResourceResult>,
     /// What was done, for the status.
@@ -76,6 +78,7 @@ impl Running {
             refused: BTreeMap::new(),
             reasons: BTreeMap::new(),
             asked_why: None,
+            needs: Needs::new(),
             namespace: None,
             rows: Vec::new(),
             checked_at: None,

@@ -13,7 +13,7 @@ use crate::object::Object;
 
 /// Managers of tools that keep whole objects. People's edits (`kubectl-edit`, `kubectl-label`) and
 /// controllers are not among them: their fields stay theirs.
-const TOOLS: [&str; 6] = [
+pub(super) const TOOLS: [&str; 6] = [
     "argocd-controller",
     "argocd-application-controller",
     "kustomize-controller",
@@ -22,7 +22,7 @@ const TOOLS: [&str; 6] = [
     "Helm",
 ];
 /// Managers of what `kubectl apply` set, and of what was there before the first server-side apply.
-const APPLIED: [&str; 2] = ["kubectl-client-side-apply", "before-first-apply"];
+pub(super) const APPLIED: [&str; 2] = ["kubectl-client-side-apply", "before-first-apply"];
 
 /// Holds a copy of the manifest as `kubectl apply` saw it, Secrets included.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -134,13 +134,13 @@ pub(crate) fn adopt(live: &Object, manager: &str, of_kubectl: OfKubectl) -> Opti
 }
 
 /// Whether an entry is about the object itself and not about one of its subresources.
-fn is_main(entry: &Value) -> bool {
+pub(super) fn is_main(entry: &Value) -> bool {
     entry["subresource"].as_str().unwrap_or_default().is_empty()
 }
 
 /// Adds the paths of one trie to another. A node without children stands for itself: beside
 /// children it is written as `.`.
-fn unite(ours: &mut Map<String, Value>, theirs: &Map<String, Value>) {
+pub(super) fn unite(ours: &mut Map<String, Value>, theirs: &Map<String, Value>) {
     for (step, below) in theirs {
         let Some(known) = ours.get_mut(step) else {
             ours.insert(step.clone(), below.clone());

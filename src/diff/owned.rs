@@ -68,7 +68,7 @@ pub(super) fn project(hasher: &mut Hasher, trie: &Map<String, Value>, live: Opti
 }
 
 /// The live values that one step leads to: none, one, or several where a list holds duplicates.
-fn follow<'a>(step: &str, live: Option<&'a Value>) -> Vec<&'a Value> {
+pub(super) fn follow<'a>(step: &str, live: Option<&'a Value>) -> Vec<&'a Value> {
     let Some(live) = live else { return Vec::new() };
     let Some((kind, rest)) = step.split_once(':') else {
         return Vec::new();

@@ -4,6 +4,7 @@
 mod confirm;
 mod decide;
 mod hook;
+mod later;
 mod needs;
 mod order;
 mod permit;
@@ -15,8 +16,9 @@ mod window;
 pub(crate) use confirm::{Question, is_confirmed};
 pub(crate) use decide::{Action, Reason, Retry, Situation, decide, retry_pause};
 pub(crate) use hook::{Hook, Role, role, wave};
+pub(crate) use later::{Coming, Obstacle, When, later};
 pub(crate) use needs::needs;
-pub(crate) use order::{batches, reverse_order};
+pub(crate) use order::{Needs, batches_of_need, reverse_order};
 pub(crate) use permit::{Applicant, permit, permit_objects};
 pub(crate) use prune::{PruneGuard, check_prune};
 pub(crate) use pull_up::{Needed, pull_up};

@@ -1,18 +1,38 @@
 //! The order of an apply and of a deletion.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::object::{ResourceKey, kind_rank};
 
 /// Where a kind stands: namespaces, then CustomResourceDefinitions, as everything else may live
-/// in or be an instance of one created in the same sync; then Argo CD's kind order.
+/// in or be an instance of one created in the same sync, then the classes without which a pod is
+/// refused; then Argo CD's kind order.
 fn rank(key: &ResourceKey) -> (u8, usize) {
     let first = match key.kind.as_str() {
         "Namespace" if key.group.is_empty() => 0,
         "CustomResourceDefinition" => 1,
-        _ => 2,
+        "PriorityClass" | "RuntimeClass" => 2,
+        _ => 3,
     };
     (first, kind_rank(&key.kind))
+}
+
+/// What objects need that comes with the same sync, as far as the API server said so.
+pub(crate) type Needs = BTreeMap<ResourceKey, Vec<ResourceKey>>;
+
+/// The batches of an apply: in the order of kinds, but what needs an object that would not go
+/// before it goes after all the others.
+pub(crate) fn batches_of_need(keys: &[ResourceKey], needs: &Needs) -> Vec<Vec<ResourceKey>> {
+    let here: BTreeSet<_> = keys.iter().collect();
+    let waits = |key: &ResourceKey| {
+        let needed = needs.get(key).into_iter().flatten();
+        let mut needed = needed.filter(|other| here.contains(*other));
+        needed.any(|other| rank(other) >= rank(key))
+    };
+    let (late, early): (Vec<_>, Vec<_>) = keys.iter().cloned().partition(waits);
+    let mut all = batches(early);
+    all.extend(batches(late));
+    all
 }
 
 /// Groups keys into batches: one batch after the other, the objects of a batch side by side.
@@ -56,6 +76,26 @@ mod tests {
             namespace: "a".into(),
             name: name.into(),
         }
+    }
+
+    #[test]
+    fn what_is_needed_goes_first_whatever_its_kind() {
+        let (map, web) = (key("ConfigMap", "a"), key("Deployment", "web"));
+        let (pod, class) = (key("Pod", "p"), key("PriorityClass", "high"));
+        let keys = [map.clone(), web.clone(), pod.clone(), class.clone()];
+        let order = |needs: &[(&ResourceKey, &ResourceKey)]| -> Vec<ResourceKey> {
+            let needs = needs
+                .iter()
+                .map(|(key, other)| ((*key).clone(), vec![(*other).clone()]))
+                .collect();
+            batches_of_need(&keys, &needs).concat()
+        };
+        let usual = [class.clone(), map.clone(), pod.clone(), web.clone()];
+        assert_eq!(order(&[]), usual);
+        // What goes before it anyway, and what is not written here, changes nothing.
+        let elsewhere = key("Service", "elsewhere");
+        assert_eq!(order(&[(&pod, &class), (&map, &elsewhere)]), usual);
+        assert_eq!(order(&[(&map, &web)]), [class, pod, web, map]);
     }
 
     #[test]

@@ -3,12 +3,24 @@
 use super::Execution;
 use super::handing::handed_over;
 use crate::cluster::{Error, Mode, Served};
+use crate::crd::SyncOptions;
 use crate::crd::names::FIELD_MANAGER;
 use crate::diff::{OfKubectl, adopt as find};
 use crate::object::Object;
 
 /// How often it is tried when somebody writes to the object at the same time.
 const ATTEMPTS: usize = 3;
+
+/// How much of what kubectl set is taken over, by the options of the object.
+pub(super) fn of_kubectl(options: SyncOptions) -> OfKubectl {
+    if options.revert_kubectl {
+        OfKubectl::All
+    } else if options.keeps_kubectl {
+        OfKubectl::Nothing
+    } else {
+        OfKubectl::Applied
+    }
+}
 
 /// Given the answer to an apply, takes over what an earlier tool owned and applies again, so that
 /// what nobody declares any more goes. Sends nothing where there is nothing to take over, and never

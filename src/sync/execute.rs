@@ -1,13 +1,13 @@
 //! Applies the objects of one place of a sync, kind by kind, or asks what would come of it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     time::{Duration, Instant},
 };
 
 use futures::{StreamExt, stream};
 
-use super::namespace::namespace_key;
+use super::later::{comes_later, waits_for};
 use super::stored::{Applied, Earlier};
 use super::write::write;
 use super::{Desired, Engine, Manifests};
@@ -18,7 +18,7 @@ use crate::crd::{ApplicationKey, Health, StoredField};
 use crate::diff::{Baseline, IgnoreRules, Observation, observe};
 use crate::health;
 use crate::object::{Kind, Object, ResourceKey};
-use crate::plan::batches;
+use crate::plan::{Needs, batches_of_need};
 
 /// What is to be applied, and as whom.
 pub(crate) struct Execution<'a> {
@@ -80,8 +80,19 @@ const LEFT_ALONE: &str = "the live object asks Flux not to touch it (reconcile: 
 
 /// How long a CustomResourceDefinition may take until it is served.
 const ESTABLISH: Duration = Duration::from_secs(30);
+/// How long what was written in the same sync may take until the API server counts with it: it
+/// learns of schemas, rights, classes and policies by watches of its own.
+const HEARD: Duration = Duration::from_secs(10);
 /// At most so many requests of one application at once, so that a large one leaves slots to others.
 pub(super) const AT_ONCE: usize = 16;
+
+/// What is known of a sync when one place of it is begun.
+pub(crate) struct Course<'a> {
+    /// What the question before the first write found to need others.
+    pub(crate) needs: &'a Needs,
+    /// What the sync has applied so far.
+    pub(crate) applied: &'a BTreeSet<ResourceKey>,
+}
 
 /// Applies these objects. `superseded` is asked between batches.
 ///
@@ -91,88 +102,79 @@ pub(crate) async fn execute(
     engine: &Engine,
     execution: &Execution<'_>,
     keys: &[ResourceKey],
+    course: &Course<'_>,
     superseded: impl Fn() -> bool,
 ) -> Outcome {
     let mut outcome = Outcome::default();
     let mut earlier = Earlier::default();
-    for batch in batches(keys.iter().cloned()) {
+    let mut applied: Vec<ResourceKey> = course.applied.iter().cloned().collect();
+    for batch in batches_of_need(keys, course.needs) {
         if superseded() {
             outcome.superseded = true;
             return outcome;
         }
-        apply_batch(engine, execution, &batch, &mut earlier, &mut outcome).await;
+        let before = (&mut earlier, applied.as_slice());
+        apply_batch(engine, execution, &batch, before, &mut outcome).await;
         if outcome.failed() {
             return outcome;
         }
         if batch[0].kind == "CustomResourceDefinition" {
             wait_until_served(execution, &batch, &mut outcome).await;
         }
+        applied.extend(batch);
     }
     outcome
 }
 
+/// What the API server said of objects before the first was written.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    pub(crate) changes: Vec<(ResourceKey, Change)>,
+    /// What was refused only because what it needs comes with the same sync.
+    pub(crate) needs: Needs,
+}
+
 /// Asks the API server what would come of these objects, before the first is written. What cannot
-/// be asked yet, because its kind or namespace comes with the same sync, is left out.
+/// be asked yet, because what it needs comes with the same sync, is no failure.
 pub(crate) async fn check(
     engine: &Engine,
     execution: &Execution<'_>,
     keys: &[ResourceKey],
-) -> Vec<(ResourceKey, Change)> {
+) -> Checked {
     let asked: Vec<_> = keys
         .iter()
         .map(|key| answer_of(engine, execution, key, Mode::DryRun))
         .collect();
     let answers: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
-    let mut changes = Vec::new();
+    let mut checked = Checked::default();
     for (key, answer) in keys.iter().zip(answers) {
         let change = match answer {
             Ok(answer) if is_left_alone(&answer) => Change::Failed(LEFT_ALONE.to_owned()),
             Ok(answer) => change_of(execution, key, answer.resource_version()),
-            Err(error) if comes_later(execution, key, &error) => Change::Created,
-            Err(error) => Change::Failed(error.to_string()),
+            Err(error) => match comes_later(execution, key, &error, keys) {
+                Some(needs) => {
+                    tracing::debug!(app = %execution.owner, %key, %error, "asked again later");
+                    checked.needs.insert(key.clone(), needs);
+                    change_of(execution, key, "")
+                }
+                None => Change::Failed(error.to_string()),
+            },
         };
-        changes.push((key.clone(), change));
+        checked.changes.push((key.clone(), change));
     }
-    changes
-}
-
-/// Whether an object could not be asked about only because what it needs comes with the same sync.
-pub(super) fn comes_later(execution: &Execution<'_>, key: &ResourceKey, error: &Error) -> bool {
-    let desired = &execution.desired.objects;
-    let options = desired.get(key).map(|object| object.options);
-    let skips = options.is_some_and(|options| options.with(execution.options).skip_missing);
-    match error {
-        Error::UnknownKind(_) if skips => true,
-        Error::UnknownKind(kind) => desired.keys().any(|other| {
-            let defined = execution.manifests.objects.get(other);
-            defined.and_then(super::prepare::defined_kind)
-                == Some((kind.group.clone(), kind.kind.clone()))
-        }),
-        error if error.is_not_found() => {
-            // Its definition may be gone and comes back with this sync.
-            let defined = desired.keys().any(|other| {
-                let defined = execution.manifests.objects.get(other);
-                defined.and_then(super::prepare::defined_kind)
-                    == Some((key.group.clone(), key.kind.clone()))
-            });
-            defined
-                || desired.contains_key(&namespace_key(&key.namespace))
-                || execution.namespace == Some(key.namespace.as_str())
-        }
-        _ => false,
-    }
+    checked
 }
 
 async fn apply_batch(
     engine: &Engine,
     execution: &Execution<'_>,
     batch: &[ResourceKey],
-    earlier: &mut Earlier,
+    (earlier, applied): (&mut Earlier, &[ResourceKey]),
     outcome: &mut Outcome,
 ) {
     let applies = batch
         .iter()
-        .map(|key| answer_of(engine, execution, key, Mode::Write));
+        .map(|key| apply_when_heard(engine, execution, key, applied));
     let applies: Vec<_> = applies.collect();
     let mut answers = stream::iter(applies)
         .buffered(AT_ONCE)
@@ -198,6 +200,30 @@ async fn apply_batch(
                     .push((object.kind.clone(), key.clone(), observation, health));
             }
         }
+    }
+}
+
+/// Applies an object, and again for a short time while it is refused for something that may not
+/// count yet though this sync has applied it.
+async fn apply_when_heard(
+    engine: &Engine,
+    execution: &Execution<'_>,
+    key: &ResourceKey,
+    applied: &[ResourceKey],
+) -> Result<Object, Error> {
+    let deadline = Instant::now() + HEARD;
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let answer = answer_of(engine, execution, key, Mode::Write).await;
+        let waits = match &answer {
+            Ok(_) => None,
+            Err(error) => waits_for(execution, key, error, applied),
+        };
+        if waits.is_none() || Instant::now() > deadline {
+            return answer;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Starts hooks: the object of an earlier run goes first where it asks for that.
 
-use super::write::{PRECIOUS, delete_until_gone};
+use super::refused::PRECIOUS;
+use super::write::delete_until_gone;
 use super::{DesiredHook, Engine, Execution};
 use crate::cluster::{Cluster, Error, Mode, Served};
 use crate::crd::names::{

@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use futures::{StreamExt, stream};
 
-use super::execute::{AT_ONCE, answer_of, comes_later};
+use super::execute::{AT_ONCE, answer_of};
+use super::later::comes_later;
 use super::{Desired, Engine, Execution, Manifests};
 use crate::cluster::{Cluster, Error, Mode};
 use crate::crd::ApplicationKey;
 use crate::crd::foreign::is_left_alone;
 use crate::crd::names::FIELD_MANAGER;
-use crate::diff::{IgnoreRules, observe};
+use crate::diff::{IgnoreRules, differs, observe, overlaid};
 use crate::object::{Kind, Object, ResourceKey};
 
 /// What is live of one object, and what it would become.
@@ -80,8 +81,20 @@ pub(crate) async fn preview(
         .map(|(key, _)| ask(engine, &execution, key, unread.contains(key)))
         .collect();
     let answers: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+    let changed: Vec<_> = keys
+        .iter()
+        .zip(lives.iter().zip(&answers))
+        .filter(|(_, (live, desired))| match (live, desired) {
+            (Ok(Some(live)), Ok(Some(desired))) => differs(desired, live),
+            (Ok(None), Ok(Some(_))) => true,
+            _ => false,
+        })
+        .map(|((key, _), _)| key.clone())
+        .collect();
     let both = keys.iter().zip(lives).zip(answers);
-    both.map(|(((key, _), live), mut desired)| {
+    both.map(|(((key, _), live), desired)| {
+        let seen = live.as_ref().ok().and_then(Option::as_ref);
+        let mut desired = desired.or_else(|error| as_later(&execution, key, seen, error, &changed));
         let desires = scene.desired.objects.get(key);
         let says_so = desires.is_some_and(|desires| desires.options.left_alone);
         if let Ok(found) = &live
@@ -118,13 +131,30 @@ async fn ask(
         // The error of the read says it already.
         return Ok(Some(manifest.clone()));
     }
-    match answer_of(engine, execution, key, Mode::DryRun).await {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error) if comes_later(execution, key, &error) => Ok(Some(manifest.clone())),
-        // Its namespace is not there yet: a sync creates it, or says that it may not.
-        Err(error) if error.is_not_found() && !execution.seen.contains_key(key) => {
-            Ok(Some(manifest.clone()))
-        }
-        Err(error) => Err(error),
+    answer_of(engine, execution, key, Mode::DryRun)
+        .await
+        .map(Some)
+}
+
+/// What an object would become that cannot be asked about yet, as what it needs comes with the same
+/// sync: the manifest over what is live.
+fn as_later(
+    execution: &Execution<'_>,
+    key: &ResourceKey,
+    live: Option<&Object>,
+    error: Error,
+    changed: &[ResourceKey],
+) -> Result<Option<Object>, Error> {
+    let Some(manifest) = execution.manifests.objects.get(key) else {
+        return Err(error);
+    };
+    // Its namespace is not there yet: a sync creates it, or says that it may not.
+    let is_new = live.is_none() && error.is_not_found();
+    if !is_new && comes_later(execution, key, &error, changed).is_none() {
+        return Err(error);
     }
+    Ok(Some(match live {
+        None => manifest.clone(),
+        Some(live) => overlaid(live, manifest),
+    }))
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::write::try_as_new;
+use super::refused::as_new;
 use super::{Desired, Engine, Execution, Manifests, prepare, recall};
 use crate::crd::names::FIELD_MANAGER;
 use crate::crd::{Application, StoredField};
@@ -123,7 +123,7 @@ async fn left(
     if left.iter().any(|it| it.by.is_none()) {
         let asked = async {
             let served = execution.cluster.served(&manifest.api()).await?;
-            try_as_new(execution.cluster, &served, manifest).await
+            as_new(execution.cluster, &served, manifest, answer).await
         };
         match asked.await {
             Ok(object) => fresh = Some(object),

@@ -4,25 +4,16 @@
 use std::time::{Duration, Instant};
 
 use super::Execution;
-use super::adopt::adopt;
+use super::adopt::{adopt, of_kubectl};
 use super::handing::ready;
+use super::refused::{Attempt, create_again_if_it_fits, go_on};
 use crate::cluster::{Cluster, Deletion, Error, Mode, Served};
 use crate::crd::{ApplicationKey, Consent, Propagation, SyncOptions};
-use crate::diff::OfKubectl;
+use crate::diff::kept;
 use crate::object::{Kind, Object, ResourceKey};
 
 /// How long a deletion may take before its object is created again.
 const GOING: Duration = Duration::from_secs(30);
-
-/// Kinds that hold data or other objects: they are created again only when they ask for it
-/// themselves.
-pub(super) const PRECIOUS: [&str; 5] = [
-    "PersistentVolumeClaim",
-    "PersistentVolume",
-    "Namespace",
-    "CustomResourceDefinition",
-    "StatefulSet",
-];
 
 /// Writes or asks about one object and returns how it is, or would be, then.
 pub(super) async fn write(
@@ -48,27 +39,23 @@ pub(super) async fn write(
     } else {
         cluster.apply(served, manifest, mode).await
     };
+    let attempt = Attempt {
+        execution,
+        served,
+        manifest,
+        options,
+        mode,
+    };
     match written {
-        Err(error) if options.force && error.is_immutable() => {
-            let precious = PRECIOUS.contains(&key.kind.as_str()) && !options.force_by_name;
-            if precious {
-                return Err(error);
-            }
-            try_as_new(cluster, served, manifest).await?;
-            if mode == Mode::DryRun {
-                return Ok(manifest.clone());
-            }
-            recreate(execution, served, manifest).await
-        }
+        Err(error) => go_on(attempt, error).await,
         Ok(answer) if mode == Mode::Write => {
-            let of_kubectl = match options {
-                options if options.revert_kubectl => OfKubectl::All,
-                options if options.keeps_kubectl => OfKubectl::Nothing,
-                _ => OfKubectl::Applied,
-            };
-            adopt(execution, served, manifest, answer, of_kubectl).await
+            let answer = adopt(execution, served, manifest, answer, of_kubectl(options)).await?;
+            match options.force && kept(&answer, manifest).is_some() {
+                true => create_again_if_it_fits(attempt, answer).await,
+                false => Ok(answer),
+            }
         }
-        written => written,
+        Ok(answer) => Ok(answer),
     }
 }
 
@@ -90,31 +77,6 @@ async fn replace(
         Mode::DryRun => Ok(replaced),
         Mode::Write => cluster.apply(served, manifest, mode).await,
     }
-}
-
-/// Asks whether the manifest would be accepted if it were new, under another name: an object is
-/// not deleted for a manifest that is wrong anyway.
-pub(super) async fn try_as_new(
-    cluster: &Cluster,
-    served: &Served,
-    manifest: &Object,
-) -> Result<Object, Error> {
-    let mut new = manifest.clone();
-    let short: String = manifest.name().chars().take(40).collect();
-    let name = format!("{}-trimtab-check", short.trim_end_matches(['-', '.']));
-    new.metadata_mut().insert("name".to_owned(), name.into());
-    cluster.apply(served, &new, Mode::DryRun).await
-}
-
-async fn recreate(
-    execution: &Execution<'_>,
-    served: &Served,
-    manifest: &Object,
-) -> Result<Object, Error> {
-    let key = manifest.key();
-    tracing::info!(app = %execution.owner, %key, "deleted and created again, as Force=true asks");
-    delete_until_gone(execution.cluster, served, &key, execution.owner).await?;
-    execution.cluster.apply(served, manifest, Mode::Write).await
 }
 
 /// Deletes an object of ours and waits until it is gone.

@@ -1,0 +1,60 @@
+//! Whether an object that is refused may be written later in the same sync.
+
+use super::Execution;
+use super::namespace::namespace_key;
+use crate::cluster::Error;
+use crate::object::ResourceKey;
+use crate::plan::{Coming, Obstacle, When, later};
+
+/// Which of these the object may wait for; none when its refusal does not come from them.
+pub(super) fn waits_for(
+    execution: &Execution<'_>,
+    key: &ResourceKey,
+    error: &Error,
+    coming: &[ResourceKey],
+) -> Option<Vec<ResourceKey>> {
+    if coming.is_empty() {
+        return None;
+    }
+    let obstacle = match error {
+        Error::UnknownKind(kind) => Obstacle::UnknownKind(kind),
+        error => Obstacle::Refused(error.refusal()?),
+    };
+    let manifests = &execution.manifests.objects;
+    let coming = coming.iter().filter_map(|other| {
+        Some(Coming {
+            object: manifests.get(other)?,
+            exists: execution.seen.contains_key(other),
+        })
+    });
+    let all: Vec<_> = manifests.values().collect();
+    match later(obstacle, key, coming, &all) {
+        When::Later(needs) => Some(needs),
+        When::Never => None,
+    }
+}
+
+/// What an object waits for that could not be asked about before the first write; none when it
+/// will not be taken at its place either.
+pub(super) fn comes_later(
+    execution: &Execution<'_>,
+    key: &ResourceKey,
+    error: &Error,
+    coming: &[ResourceKey],
+) -> Option<Vec<ResourceKey>> {
+    let desired = &execution.desired.objects;
+    let options = desired.get(key).map(|object| object.options);
+    let skips = options.is_some_and(|options| options.with(execution.options).skip_missing);
+    let missing = error.is_not_found() || matches!(error, Error::UnknownKind(_));
+    if !missing {
+        return waits_for(execution, key, error, coming);
+    }
+    if skips && matches!(error, Error::UnknownKind(_)) {
+        return Some(Vec::new());
+    }
+    // What is missing may be gone without notice, and comes back with this sync.
+    let all: Vec<_> = desired.keys().cloned().collect();
+    let created = execution.namespace == Some(key.namespace.as_str());
+    waits_for(execution, key, error, &all)
+        .or_else(|| created.then(|| vec![namespace_key(&key.namespace)]))
+}
