@@ -25,6 +25,7 @@ mod counts;
 mod deletion;
 mod deliveries;
 mod drift;
+mod entries;
 mod faults;
 mod handing;
 mod hooks;

@@ -1,4 +1,4 @@
-//! Characters that are not seen and change how others are.
+//! Characters that are not seen and change how others are, and texts that stand for something else.
 
 /// Whether a character of a text from outside turns what follows it round (Unicode UAX 9), is
 /// invisible, ends a line without being a line feed, or is a control character. Joiners (U+200C,
@@ -10,6 +10,11 @@ pub(crate) fn is_unseen(c: char) -> bool {
         '\u{200b}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2064}' | '\u{206a}'..='\u{206f}'
         | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
     turns || hides || c.is_control()
+}
+
+/// Whether this is what Git keeps in the place of a file that is stored in Git LFS.
+pub(crate) fn is_lfs_pointer(bytes: &[u8]) -> bool {
+    bytes.len() < 1024 && bytes.starts_with(b"version https://git-lfs.github.com/spec/v")
 }
 
 /// JSON that says the same and shows all of it: by itself it escapes only those characters that it

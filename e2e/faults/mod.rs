@@ -4,6 +4,7 @@
 
 mod definitions;
 mod killed;
+mod offered;
 mod order;
 mod outage;
 mod refused;

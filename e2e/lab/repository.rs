@@ -17,13 +17,26 @@ pub(crate) struct Repository {
 impl Repository {
     /// Makes an empty repository whose HEAD is `main`.
     pub(crate) fn create(root: &Path, name: &str) -> Result<Self> {
+        Self::create_with(root, name, "sha1")
+    }
+
+    /// The same with ids of another kind, such as `sha256`.
+    pub(crate) fn create_with(root: &Path, name: &str, object_format: &str) -> Result<Self> {
         let directory = root.join(format!("{name}.git"));
         std::fs::create_dir_all(&directory)?;
         let repository = Self {
             directory,
             name: name.to_owned(),
         };
-        repository.git(&["init", "--quiet", "--bare", "--initial-branch=main"])?;
+        let format = format!("--object-format={object_format}");
+        let arguments = [
+            "init",
+            "--quiet",
+            "--bare",
+            "--initial-branch=main",
+            &format,
+        ];
+        repository.git(&arguments)?;
         for setting in [
             "uploadpack.allowAnySHA1InWant",
             "uploadpack.allowReachableSHA1InWant",
@@ -52,6 +65,26 @@ impl Repository {
         files: &[(&str, Option<&str>)],
         message: &str,
     ) -> Result<String> {
+        let mut changes = String::new();
+        for (path, content) in files {
+            match content {
+                Some(content) => changes.push_str(&format!(
+                    "M 100644 inline {path}\ndata {}\n{content}\n",
+                    content.len()
+                )),
+                None => changes.push_str(&format!("D {path}\n")),
+            }
+        }
+        self.commit_script(branch, &changes, message)
+    }
+
+    /// The same with the changes as `git fast-import` takes them, which has links and submodules.
+    pub(crate) fn commit_script(
+        &self,
+        branch: &str,
+        changes: &str,
+        message: &str,
+    ) -> Result<String> {
         let branch = format!("refs/heads/{branch}");
         let parent = self
             .git(&["rev-parse", "--verify", "--quiet", &branch])
@@ -64,15 +97,7 @@ impl Repository {
         if let Some(parent) = &parent {
             script.push_str(&format!("from {parent}\n"));
         }
-        for (path, content) in files {
-            match content {
-                Some(content) => script.push_str(&format!(
-                    "M 100644 inline {path}\ndata {}\n{content}\n",
-                    content.len()
-                )),
-                None => script.push_str(&format!("D {path}\n")),
-            }
-        }
+        script.push_str(changes);
         self.git_with_input(&["fast-import", "--quiet", "--force"], script.as_bytes())?;
         self.resolve(&branch)
     }

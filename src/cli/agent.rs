@@ -37,7 +37,7 @@ use crate::reload::{self, Content, Reloaded};
 use crate::render::Tools;
 use crate::server::{ServeLimits, WebhookLimits, operations, serve, webhooks};
 use crate::source::{Credentials, Options, SourceLoop};
-use crate::sync::Engine;
+use crate::sync::{Capabilities, Engine};
 use crate::telemetry::{self, Metrics};
 use crate::trigger::Journal;
 use crate::ui::site;
@@ -318,7 +318,7 @@ async fn build(
     tokio::spawn(announcing);
     let (mirrors, fetches) = (Arc::clone(&sources), Arc::clone(&sources));
     registry.begin(Arc::new(Context {
-        engine: engine(args, settings, &cluster, metrics).await?,
+        engine: engine(args, settings, &cluster, metrics, &registry).await?,
         applications: applications.clone(),
         sources: Arc::clone(&sources) as _,
         mirror_of: Box::new(move |application| mirrors.mirror(application)),
@@ -444,7 +444,10 @@ async fn engine(
     settings: &Settings,
     cluster: &Cluster,
     metrics: &Arc<Metrics>,
+    registry: &Arc<Registry>,
 ) -> Result<Engine> {
+    let registry = Arc::clone(registry);
+    let wake = Box::new(move |application: &_| registry.live_changed(application));
     let stages = args
         .stage_dir
         .clone()
@@ -461,7 +464,7 @@ async fn engine(
         bundles: Bundles::new(args.work_dir.join("bundles")),
         metrics: Arc::clone(metrics),
         stages,
-        kube_version: cluster.version().await?.into(),
+        capabilities: Capabilities::start(cluster, wake).await?,
         render_slots: Arc::new(Semaphore::new(2)),
         apply_slots: Arc::new(Semaphore::new(16)),
         render_timeout: settings.limits.render_timeout,

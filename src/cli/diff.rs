@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::link::{self, Role};
 use super::output::{DataFormat, Format, complain, print, print_data, style};
-use super::render::of_checkout;
+use super::render::{Kubernetes, of_checkout};
 use super::text::{Tone, lines, one_line};
 use super::{Outcome, manifests, target};
 use crate::crd::{StoredField, read};
@@ -116,9 +116,8 @@ async fn local(target: &target::Target, name: &str, path: &Path) -> Result<Vec<O
         return manifests::read(path);
     }
     let application = read(target.find(name).await?);
-    let version = target.applications.client().apiserver_version().await?;
-    let version = version.git_version.trim_start_matches('v');
-    of_checkout(&application, path, version).await
+    let kubernetes = Kubernetes::of(target.applications.client()).await?;
+    of_checkout(&application, path, &kubernetes).await
 }
 
 /// As `diff -u`, with a line before each object that says what would become of it.

@@ -9,9 +9,10 @@ use anyhow::{Context as _, Result, bail};
 
 use super::output::print_documents;
 use super::{Outcome, manifests, target};
+use crate::cluster::served_versions;
 use crate::crd::{Application, names, read};
 use crate::object::{Object, YamlLimits};
-use crate::render::{Request, Tools, render};
+use crate::render::{Checkout, Request, Tools, inputs, render, source_of};
 
 /// How long kustomize or helm may take.
 const RENDER: Duration = Duration::from_secs(60);
@@ -25,7 +26,8 @@ such as remote bases, is refused here too. Secrets are printed as they are.
 Examples:
   trimtab render shop                          an application of the cluster, the checkout is here
   trimtab render shop --local ~/src/shop
-  trimtab render -f application.yaml --local . without a cluster")]
+  trimtab render -f application.yaml --local . without a cluster
+  trimtab render -f application.yaml -a policy/v1/PodDisruptionBudget")]
 pub(super) struct Args {
     /// The application's name
     #[arg(required_unless_present = "file", conflicts_with = "file")]
@@ -44,22 +46,31 @@ pub(super) struct Args {
         default_value = "1.35.0"
     )]
     kube_version: String,
+    /// A version or kind that charts see besides those that every helm knows, such as
+    /// monitoring.coreos.com/v1 or policy/v1/PodDisruptionBudget; with an application of the cluster
+    /// besides those that it serves
+    #[arg(short, long, value_name = "VERSION", value_delimiter = ',')]
+    api_versions: Vec<String>,
     #[command(flatten)]
     target: target::Args,
 }
 
 pub(super) async fn run(args: Args) -> Result<Outcome> {
-    let (application, version) = match (&args.file, &args.application) {
-        (Some(file), _) => (of_file(file)?, args.kube_version.clone()),
+    let (application, mut kubernetes) = match (&args.file, &args.application) {
+        (Some(file), _) => {
+            let version = args.kube_version.trim_start_matches('v').to_owned();
+            let versions = Vec::new();
+            (of_file(file)?, Kubernetes { version, versions })
+        }
         (None, Some(name)) => {
             let target = args.target.open().await?;
-            let version = target.applications.client().apiserver_version().await?;
-            (read(target.find(name).await?), version.git_version)
+            let kubernetes = Kubernetes::of(target.applications.client()).await?;
+            (read(target.find(name).await?), kubernetes)
         }
         (None, None) => bail!("name an application or a file"),
     };
-    let version = version.trim_start_matches('v');
-    let objects = of_checkout(&application, &args.local, version).await?;
+    kubernetes.versions.extend(args.api_versions);
+    let objects = of_checkout(&application, &args.local, &kubernetes).await?;
     print_documents(&objects)?;
     Ok(Outcome::Done)
 }
@@ -83,28 +94,53 @@ fn of_file(file: &Path) -> Result<Application> {
     }
 }
 
+/// What charts are told of the cluster.
+pub(super) struct Kubernetes {
+    version: String,
+    versions: Vec<String>,
+}
+
+impl Kubernetes {
+    /// What the agent tells them.
+    pub(super) async fn of(client: &kube::Client) -> Result<Self> {
+        let version = client.apiserver_version().await?.git_version;
+        Ok(Self {
+            version: version.trim_start_matches('v').to_owned(),
+            versions: served_versions(client).await?,
+        })
+    }
+}
+
 /// Renders a checkout as the agent renders the application's source.
 pub(super) async fn of_checkout(
     application: &Application,
     checkout: &Path,
-    kube_version: &str,
+    kubernetes: &Kubernetes,
 ) -> Result<Vec<Object>> {
-    let source = application.spec.source.clone();
-    let source = source.context("the application has no source")?;
+    if application.spec.source.is_none() {
+        bail!("the application has no source");
+    }
+    let source = source_of(application)?;
     let scratch = tempfile::tempdir().context("could not make a directory for temporary files")?;
-    let stage = checkout.canonicalize();
-    let stage = stage.with_context(|| format!("could not open {}", checkout.display()))?;
+    let open = Checkout::open(checkout);
+    let open = open.with_context(|| format!("could not open {}", checkout.display()))?;
+    let name = &application.key.name;
+    let could_not = || format!("could not render {}", checkout.display());
+    let reading = inputs(&source, name, &open).with_context(could_not)?;
     let request = Request {
-        stage: &stage,
+        stage: open.root(),
         scratch: scratch.path(),
+        left_out: &[],
+        tool: reading.tool,
         source: &source,
-        name: &application.key.name,
+        name,
         namespace: &application.spec.destination.namespace,
-        kube_version,
+        kube_version: &kubernetes.version,
+        api_versions: &kubernetes.versions,
         timeout: RENDER,
         limits: YamlLimits::default(),
     };
-    let rendered = render(&Tools::find(None), &request).await;
-    let rendered = rendered.with_context(|| format!("could not render {}", checkout.display()))?;
-    Ok(rendered.1)
+    render(&Tools::find(None), &request)
+        .await
+        .with_context(could_not)
 }

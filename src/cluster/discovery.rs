@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use tokio::sync::Notify;
+
 use crate::object::{Kind, ResourceKey};
 
 use super::{Cluster, Error, bounded};
@@ -40,9 +42,24 @@ impl Served {
     }
 }
 
-/// What is known so far, by API version.
+/// What is known of the API server.
 #[derive(Default)]
-pub(super) struct Discovery(Mutex<HashMap<String, Arc<Vec<Served>>>>);
+pub(super) struct Discovery {
+    /// Kinds by API version.
+    kinds: Mutex<HashMap<String, Arc<Vec<Served>>>>,
+    /// A watch was cut.
+    interrupted: Notify,
+}
+
+impl Discovery {
+    pub(super) async fn interrupted(&self) {
+        self.interrupted.notified().await;
+    }
+
+    pub(super) fn interrupt(&self) {
+        self.interrupted.notify_one();
+    }
+}
 
 impl Cluster {
     /// How a kind is served. Asks the API server when the kind is not known yet.
@@ -59,7 +76,7 @@ impl Cluster {
         let served = Arc::new(self.discover(kind, &api_version).await?);
         let mut cache = self
             .discovery
-            .0
+            .kinds
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         cache.insert(api_version, Arc::clone(&served));
@@ -74,7 +91,7 @@ impl Cluster {
     pub(crate) fn forget_kind(&self, kind: &Kind) {
         let mut cache = self
             .discovery
-            .0
+            .kinds
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         cache.remove(&kind.api_version());
@@ -83,7 +100,7 @@ impl Cluster {
     fn known(&self, api_version: &str) -> Option<Arc<Vec<Served>>> {
         let cache = self
             .discovery
-            .0
+            .kinds
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         cache.get(api_version).cloned()

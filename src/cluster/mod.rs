@@ -11,6 +11,7 @@ mod objects;
 mod patch;
 mod reach;
 mod shown;
+mod versions;
 mod watch;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -27,6 +28,7 @@ pub(crate) use events::{Announcer, Notice};
 pub(crate) use objects::{Deletion, Mode};
 pub(crate) use reach::{find_agent, forward, request_token};
 pub(crate) use shown::LogRequest;
+pub(crate) use versions::{KindNews, served_versions};
 pub(crate) use watch::{Selection, WatchEvent};
 
 /// How long one request may take; watches have their own deadlines.
@@ -64,6 +66,11 @@ impl Cluster {
 
     pub(crate) fn client(&self) -> kube::Client {
         self.client.clone()
+    }
+
+    /// Returns when a watch was cut since the last time: nobody answered it.
+    pub(crate) async fn interrupted(&self) {
+        self.discovery.interrupted().await;
     }
 
     /// The API server's version, such as `1.36.3`, for `helm template --kube-version`.

@@ -10,6 +10,7 @@ use kube::{
 };
 use serde_json::Value;
 
+use super::versions::is_cut;
 use super::{Cluster, Served};
 use crate::object::Object;
 use crate::telemetry::{Answer, KubeVerb};
@@ -63,6 +64,9 @@ impl Cluster {
         let mut events = pin!(watcher(api, config).into_stream());
         while let Some(event) = events.next().await {
             let failed = event.is_err();
+            if event.as_ref().is_err_and(is_cut) {
+                self.discovery.interrupt();
+            }
             match &event {
                 Ok(watcher::Event::Init) => self.metrics.kube_request(KubeVerb::List, Answer::Ok),
                 Err(_) => self.metrics.kube_request(KubeVerb::Watch, Answer::Failed),

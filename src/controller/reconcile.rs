@@ -520,10 +520,11 @@ async fn update_desired(context: &Context, state: &mut State, application: &Appl
         return;
     };
     let spec = rendered_spec(application);
-    let same_commit = state
-        .desired
-        .as_ref()
-        .is_some_and(|desired| desired.commit_id == revision.commit_id);
+    let capabilities = &context.engine.capabilities;
+    let same_commit = state.desired.as_ref().is_some_and(|desired| {
+        desired.commit_id == revision.commit_id
+            && capabilities.is_current(desired.asks, &desired.capabilities)
+    });
     if same_commit && state.rendered_spec.as_ref() == Some(&spec) && state.compare_error.is_none() {
         return;
     }

@@ -1,5 +1,6 @@
 //! Parts of a commit written to disk: our own walk over the trees, so that mode, link, size, count
-//! and name are judged in one place. No filters, no LFS, no submodules.
+//! and name are judged in one place. No filters. What is not written is listed: pointers of Git LFS,
+//! submodules, and links that lead nowhere.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -10,8 +11,10 @@ use gix::ObjectId;
 use gix::objs::tree::{EntryKind, EntryMode};
 use gix::prelude::FindExt as _;
 
+use super::links::SUBMODULE;
 use super::read::Snapshot;
-use super::{Error, Mirror, names};
+use super::{Error, Mirror, TreeIds, names};
+use crate::text::is_lfs_pointer;
 
 /// What one checkout may write.
 #[derive(Clone, Copy, Debug)]
@@ -42,17 +45,31 @@ pub(crate) struct CheckoutSummary {
     /// Files and links.
     pub(crate) files: u64,
     pub(crate) bytes: u64,
-    /// Paths of submodules, which are left out.
-    pub(crate) submodules: Vec<String>,
+    pub(crate) left_out: Vec<LeftOut>,
+}
+
+/// An entry that was not written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LeftOut {
+    pub(crate) path: String,
+    /// Such as `is a submodule, which is not supported`.
+    pub(crate) problem: String,
+    /// Whether it stands for one file; else it could be a directory.
+    pub(crate) is_file: bool,
 }
 
 impl Mirror {
     /// Writes the given files and directories of a commit to `destination/<path>`, which must not
-    /// exist yet. Blocking. What was written before an error stays: the caller owns the directory.
+    /// exist yet. The paths are those of [`Mirror::reach`]: no link is on their way, and what links
+    /// lead to is among them. A link to a file becomes a file, as tools judge where a link leads;
+    /// one to a directory stays one, unless some of `through` lead through it: then it becomes a
+    /// directory that holds these and nothing else. Blocking. What was written before an error
+    /// stays: the caller owns the directory.
     pub(crate) fn checkout(
         &self,
         commit: &str,
         paths: &[String],
+        through: &[String],
         destination: &Path,
         limits: &CheckoutLimits,
     ) -> Result<CheckoutSummary, Error> {
@@ -67,6 +84,8 @@ impl Mirror {
         }
         let mut writer = Writer {
             snapshot: &snapshot,
+            ids: self.tree_ids(commit)?,
+            through,
             destination,
             limits,
             entries: 0,
@@ -85,7 +104,7 @@ impl Mirror {
 }
 
 /// Cleaned paths, without those that lie below another one.
-fn outermost(paths: &[String]) -> Result<Vec<String>, Error> {
+pub(super) fn outermost(paths: &[String]) -> Result<Vec<String>, Error> {
     let mut cleaned: BTreeSet<Vec<String>> = BTreeSet::new();
     for path in paths {
         let parts = names::parts(path).ok_or_else(|| Error::Path {
@@ -112,6 +131,10 @@ fn create_all(path: &Path) -> Result<(), Error> {
 
 struct Writer<'a> {
     snapshot: &'a Snapshot<'a>,
+    /// Follows links.
+    ids: TreeIds<'a>,
+    /// Paths through links to directories that are to be found without a link.
+    through: &'a [String],
     destination: &'a Path,
     limits: &'a CheckoutLimits,
     entries: u64,
@@ -126,9 +149,9 @@ impl Writer<'_> {
             EntryKind::Tree => self.directory(path, id),
             EntryKind::Blob => self.file(path, id, 0o600),
             EntryKind::BlobExecutable => self.file(path, id, 0o700),
-            EntryKind::Link => self.link(path, id),
+            EntryKind::Link => self.link(path),
             EntryKind::Commit => {
-                self.summary.submodules.push(path.to_owned());
+                self.leave_out(path, SUBMODULE, false);
                 Ok(())
             }
         }
@@ -164,6 +187,10 @@ impl Writer<'_> {
 
     fn file(&mut self, path: &str, id: ObjectId, mode: u32) -> Result<(), Error> {
         let content = self.content(path, id)?;
+        if is_lfs_pointer(&content) {
+            self.leave_out(path, "is stored in Git LFS, which is not supported", true);
+            return Ok(());
+        }
         let place = self.place(path);
         let file = std::fs::OpenOptions::new()
             .write(true)
@@ -174,18 +201,64 @@ impl Writer<'_> {
         file.write_all(&content).map_err(Error::io(place))
     }
 
-    fn link(&mut self, path: &str, id: ObjectId) -> Result<(), Error> {
-        let target = self.content(path, id)?;
-        // The directory that holds the link is real: every part of its path was made by this walk.
-        if let Some(problem) = names::unsafe_target(&target, depth(path) - 1) {
-            return Err(Error::Refused {
-                path: path.to_owned(),
-                problem: problem.to_owned(),
-            });
+    fn link(&mut self, path: &str) -> Result<(), Error> {
+        let target = match self.ids.resolve(path) {
+            Ok(Some(target)) => target,
+            Ok(None) => return Ok(()),
+            Err(Error::LeftOut { path: at, problem }) => {
+                let problem = match at == path {
+                    true => problem,
+                    false => format!("is a link to {at}, which {problem}"),
+                };
+                self.leave_out(path, &problem, false);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        match target.mode.kind() {
+            EntryKind::BlobExecutable => self.file(path, target.id, 0o700),
+            EntryKind::Tree => {
+                let within = format!("{path}/");
+                let through = self.through;
+                let mut through = through
+                    .iter()
+                    .filter(|it| it.starts_with(&within))
+                    .peekable();
+                if through.peek().is_some() {
+                    return through.try_for_each(|it| self.through_link(it));
+                }
+                self.link_to_directory(path, &target.path)
+            }
+            _ => self.file(path, target.id, 0o600),
         }
-        let target = std::str::from_utf8(&target).expect("checked with the target");
-        let made = std::os::unix::fs::symlink(target, self.place(path));
+    }
+
+    fn link_to_directory(&mut self, path: &str, target: &str) -> Result<(), Error> {
+        // Up to the root and down a path without links: there is no shorter safe way.
+        let up = "../".repeat(depth(path) - 1);
+        let made = std::os::unix::fs::symlink(format!("./{up}{target}"), self.place(path));
         self.made(path, made)
+    }
+
+    /// Writes what is at a path that leads through a link, without that link.
+    fn through_link(&mut self, path: &str) -> Result<(), Error> {
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        create_all(&self.place(parent))?;
+        if self.place(path).symlink_metadata().is_ok() {
+            // Another one is below it, or it was named twice.
+            return Ok(());
+        }
+        self.entries += 1;
+        self.limit(path, self.entries, self.limits.entries, "entries")?;
+        self.link(path)
+    }
+
+    fn leave_out(&mut self, path: &str, problem: &str, is_file: bool) {
+        self.summary.left_out.push(LeftOut {
+            path: path.to_owned(),
+            problem: problem.to_owned(),
+            is_file,
+        });
     }
 
     fn content(&mut self, path: &str, id: ObjectId) -> Result<Vec<u8>, Error> {
@@ -227,7 +300,7 @@ fn is_known(mode: EntryMode) -> bool {
     .contains(&mode.value())
 }
 
-fn inside(directory: &str, name: &str) -> String {
+pub(super) fn inside(directory: &str, name: &str) -> String {
     if directory.is_empty() {
         name.to_owned()
     } else {
@@ -236,6 +309,6 @@ fn inside(directory: &str, name: &str) -> String {
 }
 
 /// How many names a path has.
-fn depth(path: &str) -> usize {
+pub(super) fn depth(path: &str) -> usize {
     path.split('/').filter(|part| !part.is_empty()).count()
 }

@@ -12,7 +12,7 @@ use super::read::{self, Snapshot};
 use super::{Error, Mirror};
 
 /// What a directory holds, by name.
-type Entries = HashMap<Vec<u8>, (EntryMode, ObjectId)>;
+pub(super) type Entries = HashMap<Vec<u8>, (EntryMode, ObjectId)>;
 
 /// A commit whose directories are remembered while it is asked about.
 pub(crate) struct TreeIds<'a> {
@@ -29,15 +29,27 @@ impl Mirror {
         })
     }
 
-    /// The id of the tree or file at a path: equal ids, equal content. None when nothing is there.
+    /// The id of the tree or file at one path.
+    #[cfg(test)]
     pub(crate) fn tree_id(&self, commit: &str, path: &str) -> Result<Option<String>, Error> {
         self.tree_ids(commit)?.id(path)
+    }
+
+    /// The content of one file.
+    #[cfg(test)]
+    pub(crate) fn read(
+        &self,
+        commit: &str,
+        path: &str,
+        max_bytes: u64,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        self.tree_ids(commit)?.read(path, max_bytes)
     }
 }
 
 impl TreeIds<'_> {
-    /// The id of the tree or file at a path, as [`Mirror::tree_id`]. Links on the way are not
-    /// followed.
+    /// The id of the tree or file at a path: equal ids, equal content. None when nothing is there.
+    /// Links on the way are not followed.
     pub(crate) fn id(&mut self, path: &str) -> Result<Option<String>, Error> {
         let mut found = self.snapshot.root;
         let mut is_tree = true;
@@ -53,7 +65,15 @@ impl TreeIds<'_> {
         Ok(Some(found.to_string()))
     }
 
-    fn directory(&mut self, id: ObjectId) -> Result<&Entries, Error> {
+    pub(super) fn snapshot(&self) -> &Snapshot<'_> {
+        &self.snapshot
+    }
+
+    pub(super) fn root(&self) -> ObjectId {
+        self.snapshot.root
+    }
+
+    pub(super) fn directory(&mut self, id: ObjectId) -> Result<&Entries, Error> {
         if !self.directories.contains_key(&id) {
             let mut buffer = Vec::new();
             let tree = self.snapshot.objects.find_tree(&id, &mut buffer);

@@ -10,6 +10,7 @@ mod credential;
 mod fetch;
 mod generation;
 mod ids;
+mod links;
 mod mirror;
 mod names;
 mod read;
@@ -60,6 +61,8 @@ pub(crate) enum Error {
     Status { url: String, status: u16 },
     #[error("{url} answered with {content_type}, not Git")]
     NotGit { url: String, content_type: String },
+    #[error("{url}: {} repositories are not supported", named(.format))]
+    ObjectFormat { url: String, format: String },
     #[error("{url} redirects to {target}, which is not followed; use the final address")]
     Redirect { url: String, target: String },
     #[error("{url} was not done after {} s", .after.as_secs_f32())]
@@ -85,6 +88,9 @@ pub(crate) enum Error {
     Path { path: String, problem: &'static str },
     #[error("{path} in the repository: {problem}")]
     Refused { path: String, problem: String },
+    /// An entry that is not read; a fault only for those who need it.
+    #[error("{path} {problem}")]
+    LeftOut { path: String, problem: String },
     #[error("{path} in the repository passes the limit of {limit} {what}")]
     Limit {
         path: String,
@@ -98,6 +104,14 @@ fn refusal(with_credential: bool, status: u16) -> String {
         format!("refused the credential (status {status})")
     } else {
         format!("asks for a credential (status {status})")
+    }
+}
+
+/// An object format as people write it.
+fn named(format: &str) -> String {
+    match format.strip_prefix("sha") {
+        Some(bits) => format!("SHA-{bits}"),
+        None => format.to_owned(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which names of a repository may become names on disk, and where its links may point.
+//! Which names of a repository may become names on disk, and what its links may say.
 
 /// The longest name that common file systems take.
 const LONGEST_NAME: usize = 255;
@@ -37,38 +37,25 @@ fn is_ignored(c: char) -> bool {
         '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
 }
 
-/// Why a link in a directory at this depth is not written, none when it may be.
-///
-/// Steps up may come first only. A step up after a name could go up from wherever that name, a
-/// link itself, leads to, and so leave the tree although the text does not.
-pub(super) fn unsafe_target(target: &[u8], depth: usize) -> Option<&'static str> {
+/// The steps of a link's target, or why there may be no such link. Where they lead is not judged.
+pub(super) fn target(target: &[u8]) -> Result<Vec<String>, &'static str> {
     let Ok(target) = std::str::from_utf8(target) else {
-        return Some("a link whose target is not UTF-8");
+        return Err("a link whose target is not UTF-8");
     };
     if target.is_empty() || target.chars().any(|c| c.is_control() || c == '\\') {
-        return Some("a link whose target is empty or has a backslash or a control character");
+        return Err("a link whose target is empty or has a backslash or a control character");
     }
     if target.starts_with('/') {
-        return Some("a link with an absolute target");
+        return Err("a link with an absolute target, which leads out of the repository");
     }
-    let mut steps_up = 0;
-    let mut went_down = false;
-    for part in target
+    let steps = target
         .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-    {
-        if part == ".." {
-            if went_down {
-                return Some("a link that goes down and up again");
-            }
-            steps_up += 1;
-        } else if unsafe_name(part.as_bytes()).is_some() {
-            return Some("a link with a target that may not be written");
-        } else {
-            went_down = true;
-        }
+        .filter(|step| !step.is_empty() && *step != ".");
+    let sound = |step: &str| step == ".." || unsafe_name(step.as_bytes()).is_none();
+    if !steps.clone().all(sound) {
+        return Err("a link with a target that may not be written");
     }
-    (steps_up > depth).then_some("a link that leaves the repository")
+    Ok(steps.map(str::to_owned).collect())
 }
 
 /// A path inside a repository as its parts. Empty, `.` and `/` are the root; `..` is refused.
@@ -138,26 +125,24 @@ mod tests {
     }
 
     #[test]
-    fn links_stay_inside() {
-        let check = |target: &str, depth, safe| {
-            let refused = unsafe_target(target.as_bytes(), depth);
-            assert_eq!(refused.is_none(), safe, "{target:?} at {depth}");
+    fn targets_are_steps_inside() {
+        let check = |text: &str, expected: Option<&[&str]>| {
+            let found = target(text.as_bytes()).ok();
+            let expected =
+                expected.map(|steps| steps.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
+            assert_eq!(found, expected, "{text:?}");
         };
-        check("a", 0, true);
-        check("./a/b", 0, true);
-        check("../a", 1, true);
-        check("../../a", 2, true);
-        check("..", 1, true);
-        check("..", 0, false);
-        check("../a", 0, false);
-        check("../../../a", 2, false);
-        check("a/../b", 2, false);
-        check("../a/..", 2, false);
-        check("/etc/passwd", 5, false);
-        check("", 0, false);
-        check("a\\b", 0, false);
-        check(".git/config", 0, false);
-        check("../.GIT/config", 1, false);
+        check("a", Some(&["a"]));
+        check("./a//b/", Some(&["a", "b"]));
+        check("../../a", Some(&["..", "..", "a"]));
+        check("a/../b", Some(&["a", "..", "b"]));
+        check("/etc/passwd", None);
+        check("", None);
+        check("a\\b", None);
+        check("a\nb", None);
+        check(".git/config", None);
+        check("../.GIT/config", None);
+        assert!(target(b"\xff").is_err());
     }
 
     #[test]

@@ -96,25 +96,6 @@ impl Mirror {
         })
     }
 
-    pub(crate) fn is_directory(&self, commit: &str, path: &str) -> Result<bool, Error> {
-        let found = self.snapshot(commit)?.find(path)?;
-        Ok(found.is_some_and(|(mode, _)| mode.is_tree()))
-    }
-
-    /// The content of a file; none when there is no regular file at the path.
-    pub(crate) fn read(
-        &self,
-        commit: &str,
-        path: &str,
-        max_bytes: u64,
-    ) -> Result<Option<Vec<u8>>, Error> {
-        let snapshot = self.snapshot(commit)?;
-        match snapshot.find(path)? {
-            Some((mode, id)) if mode.is_blob() => snapshot.blob(&id, path, max_bytes).map(Some),
-            _ => Ok(None),
-        }
-    }
-
     pub(crate) fn commit_info(&self, commit: &str) -> Result<CommitInfo, Error> {
         let (generation, id) = self.objects(commit)?;
         let objects = generation.objects();

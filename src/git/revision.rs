@@ -11,6 +11,8 @@ pub(crate) enum RevisionError {
     Invalid,
     #[error("does not exist in the repository")]
     NotFound,
+    #[error("is neither a branch nor a tag; where it is a commit id, give all 40 characters of it")]
+    Abbreviated,
     #[error("does not point at a commit")]
     NotACommit,
 }
@@ -66,8 +68,16 @@ impl Wanted {
         self.names()
             .iter()
             .find_map(|name| refs.iter().find_map(|reference| found(reference, name)))
-            .ok_or(RevisionError::NotFound)
+            .ok_or_else(|| match self {
+                Self::Short(name) if is_abbreviated(name) => RevisionError::Abbreviated,
+                _ => RevisionError::NotFound,
+            })
     }
+}
+
+/// Whether this may be the beginning of a commit id. Servers find commits by whole ids only.
+fn is_abbreviated(name: &str) -> bool {
+    (4..40).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The object to ask for and the commit it stands for; they differ for annotated tags.
@@ -152,6 +162,20 @@ mod tests {
         ] {
             let refused = Wanted::parse(text) == Err(RevisionError::Invalid);
             assert!(refused || text == "+a", "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_abbreviated_commit_id_is_called_that() {
+        for (name, expected) in [
+            ("abc1234", RevisionError::Abbreviated),
+            ("0A051298", RevisionError::Abbreviated),
+            ("abc", RevisionError::NotFound),
+            ("release-1", RevisionError::NotFound),
+            ("refs/heads/abc1234", RevisionError::NotFound),
+        ] {
+            let wanted = Wanted::parse(name).unwrap();
+            assert_eq!(wanted.answer(&[]), Err(expected), "{name}");
         }
     }
 

@@ -15,7 +15,7 @@ use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response};
 
 use super::Error;
-use super::advertisement::Advertisement;
+use super::advertisement::{Advertisement, object_format};
 use super::wire::{Wire, location};
 
 /// Forges choose between Git and a page for people by a user agent that starts with `git/`.
@@ -105,6 +105,13 @@ impl Session {
                 body.extend_from_slice(&chunk);
             }
             let body = Bytes::from(body);
+            let format = object_format(&body);
+            if format != "sha1" {
+                return Err(Error::ObjectFormat {
+                    url: self.wire.url.clone(),
+                    format: super::one_line(&format),
+                });
+            }
             let base = url.strip_suffix(&tail).unwrap_or(base).to_owned();
             self.learned.replace(Advertisement::new(&base, &body));
             self.base = Some(base);

@@ -1,45 +1,43 @@
 //! Plain manifests: the YAML and JSON files of a directory, read here without any child.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::fs;
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use super::{Error, KUSTOMIZATION_FILES, Request};
+use super::tree::{Found, Missing, walk};
+use super::{Error, KUSTOMIZATION_FILES, Request, inside};
 use crate::object::{Object, parse_manifests};
+use crate::text::is_lfs_pointer;
 
 /// A file that says so in its first lines is left out.
 const SKIP: &str = "+argocd:skip-file-rendering";
+/// What the names of manifests end with.
+const MANIFESTS: [&str; 3] = [".yaml", ".yml", ".json"];
+/// What Argo CD would evaluate, and what that would take in.
+const JSONNET: [&str; 2] = [".jsonnet", ".libsonnet"];
 
 /// Reads the files in the order of their paths.
 ///
-/// `include` and `exclude` are globs on the path below the directory in which `*` does not cross
-/// a `/`; `exclude` wins. Links are not followed: what they could lead to is not staged.
+/// `include` and `exclude` are globs on the path below the directory; `exclude` wins. Guarantees:
+/// every entry below is read, is none of those that are asked for (by its name, the globs or
+/// `recurse`), or is refused by name.
 pub(super) fn render(request: &Request<'_>) -> Result<Vec<Object>, Error> {
     let settings = request.source.directory.clone().unwrap_or_default();
-    let include = glob("include", &settings.include)?;
-    let exclude = glob("exclude", &settings.exclude)?;
-    let root = request.stage.join(&request.source.path);
-    let mut files = Vec::new();
-    walk(request, &root, settings.recurse, &mut files)?;
-    files.sort();
-    if request.source.kustomize.is_some() {
-        refuse_kustomizations(request, &files)?;
-    }
+    let globs = Globs::new(&settings.include, &settings.exclude)?;
     let mut objects = Vec::new();
     let mut left = request.limits.bytes;
-    for file in files {
-        let below = file.strip_prefix(&root).unwrap_or(&file);
-        let taken = include.as_ref().is_none_or(|glob| glob.is_match(below))
-            && !exclude.as_ref().is_some_and(|glob| glob.is_match(below));
-        if !taken {
-            continue;
+    let entries = walk(request, settings.recurse)?;
+    if request.source.kustomize.is_some() {
+        refuse_kustomizations(request, &entries)?;
+    }
+    for found in entries {
+        let path = inside(&request.source.path, &found.below);
+        match reader(&found, &globs, settings.recurse) {
+            Reader::Nobody => continue,
+            Reader::Refused(problem) => return Err(Error::LeftOut { path, problem }),
+            Reader::Manifests => {}
         }
-        let path = shown(request, &file);
-        let bytes = fs::read(&file).map_err(|source| Error::Io {
+        let bytes = fs::read(&found.file).map_err(|source| Error::Io {
             path: path.clone(),
             source,
         })?;
@@ -50,46 +48,22 @@ pub(super) fn render(request: &Request<'_>) -> Result<Vec<Object>, Error> {
                 problem,
             }
         })?;
-        let text = String::from_utf8(bytes).map_err(|_| Error::Refused {
-            path: path.clone(),
-            problem: "not UTF-8".to_owned(),
-        })?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        if text
-            .lines()
-            .take(10)
-            .any(|line| line.starts_with('#') && line.contains(SKIP))
-        {
-            continue;
-        }
-        let parsed = parse_manifests(text, request.limits);
-        objects.extend(parsed.map_err(|source| Error::Yaml {
-            path: path.clone(),
-            source,
-        })?);
-        if let Some(unnamed) = objects.iter().find(|object: &&Object| object.is_nameless()) {
-            let problem = format!("a {} without metadata.name", unnamed.kind());
-            return Err(Error::Refused { path, problem });
-        }
-        if objects.len() > request.limits.objects {
-            let problem = format!("more than {} objects", request.limits.objects);
-            return Err(Error::Refused { path, problem });
-        }
+        read(request, &path, bytes, &mut objects)?;
     }
     Ok(objects)
 }
 
 /// Where kustomizations count as well (`kustomize: {}`) one further below is not taken for a manifest,
 /// nor what it is made of.
-fn refuse_kustomizations(request: &Request<'_>, files: &[PathBuf]) -> Result<(), Error> {
-    let directories: BTreeSet<_> = files.iter().filter_map(|file| file.parent()).collect();
-    let candidates = directories
-        .iter()
-        .flat_map(|directory| KUSTOMIZATION_FILES.map(|name| directory.join(name)));
-    match candidates.into_iter().find(|file| file.is_file()) {
+fn refuse_kustomizations(request: &Request<'_>, found: &[Found]) -> Result<(), Error> {
+    let is_one = |found: &&Found| {
+        let name = found.below.rsplit('/').next().unwrap_or_default();
+        KUSTOMIZATION_FILES.contains(&name)
+    };
+    match found.iter().find(is_one) {
         None => Ok(()),
-        Some(file) => Err(Error::Refused {
-            path: shown(request, &file),
+        Some(found) => Err(Error::Refused {
+            path: inside(&request.source.path, &found.below),
             problem: "a kustomization below a directory of plain manifests: list both in a \
                       kustomization.yaml in spec.source.path"
                 .to_owned(),
@@ -97,51 +71,231 @@ fn refuse_kustomizations(request: &Request<'_>, files: &[PathBuf]) -> Result<(),
     }
 }
 
-fn glob(field: &str, pattern: &str) -> Result<Option<GlobMatcher>, Error> {
-    if pattern.is_empty() {
-        return Ok(None);
-    }
-    let glob = GlobBuilder::new(pattern)
-        .literal_separator(true)
-        .build()
-        .map_err(|error| {
-            let path = format!("spec.source.directory.{field}");
-            Error::Refused {
-                path,
-                problem: error.to_string(),
-            }
-        })?;
-    Ok(Some(glob.compile_matcher()))
+/// Who reads an entry.
+#[derive(Debug, PartialEq)]
+enum Reader {
+    Manifests,
+    /// It was not asked for.
+    Nobody,
+    /// Nobody can, and the problem says why.
+    Refused(String),
 }
 
-fn walk(
+fn reader(found: &Found, globs: &Globs, recurse: bool) -> Reader {
+    let ends = |ends: &[&str]| ends.iter().any(|end| found.below.ends_with(end));
+    let is_manifest = ends(&MANIFESTS) && globs.take(&found.below);
+    let is_jsonnet = ends(&JSONNET) && globs.take(&found.below);
+    match &found.missing {
+        Some(Missing { problem, is_file }) => {
+            let within = |end: &&str| globs.take(&format!("{}/x{end}", found.below));
+            let could_hold = !is_file && recurse && MANIFESTS.iter().any(within);
+            match is_manifest || is_jsonnet || could_hold {
+                true => Reader::Refused(problem.clone()),
+                false => Reader::Nobody,
+            }
+        }
+        None if is_jsonnet => Reader::Refused(
+            "is Jsonnet, which is not supported: commit what it evaluates to, and leave it out \
+             with spec.source.directory.exclude"
+                .to_owned(),
+        ),
+        None if is_manifest => Reader::Manifests,
+        None => Reader::Nobody,
+    }
+}
+
+fn read(
     request: &Request<'_>,
-    directory: &Path,
-    recurse: bool,
-    files: &mut Vec<PathBuf>,
+    path: &str,
+    bytes: Vec<u8>,
+    objects: &mut Vec<Object>,
 ) -> Result<(), Error> {
-    let failed = |source| Error::Io {
-        path: shown(request, directory),
+    let path = path.to_owned();
+    if is_lfs_pointer(&bytes) {
+        let problem = super::LFS.to_owned();
+        return Err(Error::LeftOut { path, problem });
+    }
+    let text = String::from_utf8(bytes).map_err(|_| Error::Refused {
+        path: path.clone(),
+        problem: "not UTF-8".to_owned(),
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    if text
+        .lines()
+        .take(10)
+        .any(|line| line.starts_with('#') && line.contains(SKIP))
+    {
+        return Ok(());
+    }
+    let parsed = parse_manifests(text, request.limits);
+    objects.extend(parsed.map_err(|source| Error::Yaml {
+        path: path.clone(),
         source,
-    };
-    for entry in fs::read_dir(directory).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let kind = entry.file_type().map_err(failed)?;
-        let path = entry.path();
-        if kind.is_dir() && recurse {
-            walk(request, &path, recurse, files)?;
-        }
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        if kind.is_file() && matches!(extension, Some("yaml" | "yml" | "json")) {
-            files.push(path);
-        }
+    })?);
+    if let Some(unnamed) = objects.iter().find(|object: &&Object| object.is_nameless()) {
+        let problem = format!("a {} without metadata.name", unnamed.kind());
+        return Err(Error::Refused { path, problem });
+    }
+    if objects.len() > request.limits.objects {
+        let problem = format!("more than {} objects", request.limits.objects);
+        return Err(Error::Refused { path, problem });
     }
     Ok(())
 }
 
-fn shown(request: &Request<'_>, path: &Path) -> String {
-    path.strip_prefix(request.stage)
-        .unwrap_or(path)
-        .display()
-        .to_string()
+/// Which paths are asked for.
+struct Globs {
+    include: Option<GlobMatcher>,
+    exclude: Option<GlobMatcher>,
+}
+
+impl Globs {
+    fn new(include: &str, exclude: &str) -> Result<Self, Error> {
+        Ok(Self {
+            include: glob("include", include)?,
+            exclude: glob("exclude", exclude)?,
+        })
+    }
+
+    fn take(&self, below: &str) -> bool {
+        self.include
+            .as_ref()
+            .is_none_or(|glob| glob.is_match(below))
+            && !self
+                .exclude
+                .as_ref()
+                .is_some_and(|glob| glob.is_match(below))
+    }
+}
+
+/// A glob as Argo CD takes it: on the whole path, and `*`, `**` and `?` match a `/` as well.
+fn glob(field: &str, pattern: &str) -> Result<Option<GlobMatcher>, Error> {
+    if pattern.is_empty() {
+        return Ok(None);
+    }
+    let refused = |problem: String| Error::Refused {
+        path: format!("spec.source.directory.{field}"),
+        problem,
+    };
+    let glob = GlobBuilder::new(&as_one_star(pattern))
+        .literal_separator(false)
+        .backslash_escape(true)
+        .empty_alternates(true)
+        .build()
+        .map_err(|error| refused(error.to_string()))?;
+    Ok(Some(glob.compile_matcher()))
+}
+
+/// Several stars in a row are one, as nothing separates: `**` would mean whole directories here.
+fn as_one_star(pattern: &str) -> String {
+    let mut text = String::new();
+    let (mut escaped, mut in_class, mut star) = (false, false, false);
+    for c in pattern.chars() {
+        let is_star = c == '*' && !escaped && !in_class;
+        if !(is_star && star) {
+            text.push(c);
+        }
+        star = is_star;
+        in_class = !escaped && (c == '[' || (in_class && c != ']')) || (escaped && in_class);
+        escaped = c == '\\' && !escaped;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn globs_match_as_in_argo_cd() {
+        let check = |pattern: &str, path: &str, expected: bool| {
+            let glob = glob("include", pattern).unwrap().unwrap();
+            assert_eq!(glob.is_match(path), expected, "{pattern} on {path}");
+        };
+        check("*secret*", "sub/secret.yaml", true);
+        check("*secret*", "secret.yaml", true);
+        check("*.yaml", "a/b/c.yaml", true);
+        check("*.yaml", "a.yml", false);
+        check("secret.yaml", "sub/secret.yaml", false);
+        check("**/secret.yaml", "sub/deep/secret.yaml", true);
+        check("**/secret.yaml", "secret.yaml", false);
+        check("sub/**", "sub/deep/a.yaml", true);
+        check("sub/*", "sub/deep/a.yaml", true);
+        check("sub/*", "other/a.yaml", false);
+        check("a**b", "a/x/b", true);
+        check("{a,b/*}.yaml", "a.yaml", true);
+        check("{a,b/*}.yaml", "b/c/d.yaml", true);
+        check("{a,b/*}.yaml", "c.yaml", false);
+        check("{*.yaml,{x,y}/*}", "y/z.json", true);
+        check("a{,-b}.yaml", "a.yaml", true);
+        check("a{,-b}.yaml", "a-b.yaml", true);
+        check("a?b.yaml", "a/b.yaml", true);
+        check("[a-c].yaml", "b.yaml", true);
+        check("[!a-c].yaml", "b.yaml", false);
+        check("[!a-c].yaml", "d.yaml", true);
+        check("[*].yaml", "*.yaml", true);
+        check("[*].yaml", "a.yaml", false);
+        check("\\*.yaml", "*.yaml", true);
+        check("\\*.yaml", "a.yaml", false);
+        assert!(glob("include", "[a").is_err());
+        assert!(glob("include", "{a").is_err());
+        assert!(glob("include", "").unwrap().is_none());
+    }
+
+    /// For every kind of entry there is a reader, nobody asked for it, or it is refused.
+    #[test]
+    fn no_entry_is_passed_over() {
+        let file = |below: &str| Found {
+            below: below.to_owned(),
+            file: PathBuf::new(),
+            missing: None,
+        };
+        let missing = |below: &str, is_file| Found {
+            missing: Some(Missing {
+                problem: "is no file".to_owned(),
+                is_file,
+            }),
+            ..file(below)
+        };
+        let globs = |include: &str, exclude: &str| Globs::new(include, exclude).unwrap();
+        let all = globs("", "");
+        let check = |found: &Found, globs: &Globs, recurse, expected: &str| {
+            let reader = match reader(found, globs, recurse) {
+                Reader::Manifests => "read",
+                Reader::Nobody => "nobody",
+                Reader::Refused(_) => "refused",
+            };
+            assert_eq!(reader, expected, "{found:?}");
+        };
+        for (name, expected) in [
+            ("a.yaml", "read"),
+            ("a.yml", "read"),
+            ("sub/a.json", "read"),
+            ("README.md", "nobody"),
+            ("a.jsonnet", "refused"),
+            ("lib/a.libsonnet", "refused"),
+        ] {
+            check(&file(name), &all, true, expected);
+            check(&file(name), &globs("", "*a*"), true, "nobody");
+        }
+        // Git LFS: one file.
+        check(&missing("a.yaml", true), &all, false, "refused");
+        check(&missing("a.png", true), &all, true, "nobody");
+        check(&missing("a.yaml", true), &globs("", "a.*"), true, "nobody");
+        // A submodule, or a link that leads nowhere: a file or a directory.
+        check(&missing("sub", false), &all, true, "refused");
+        check(&missing("sub", false), &all, false, "nobody");
+        check(&missing("sub.yaml", false), &all, false, "refused");
+        check(&missing("sub", false), &globs("", "sub/*"), true, "nobody");
+        check(&missing("sub", false), &globs("", "*sub*"), true, "nobody");
+        check(&missing("sub", false), &globs("a*", ""), true, "nobody");
+        check(
+            &missing("sub", false),
+            &globs("", "*.json"),
+            true,
+            "refused",
+        );
+    }
 }

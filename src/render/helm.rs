@@ -3,9 +3,10 @@
 use std::{ffi::OsString, fs, os::unix::fs::OpenOptionsExt, path::Path};
 
 use super::inputs::join;
-use super::{Error, Request, Tools, run};
+use super::{Error, LFS, Request, Tools, chart, run};
 use crate::crd::HelmParameter;
 use crate::object::{Object, to_yaml};
+use crate::text::is_lfs_pointer;
 
 /// The annotation by which a chart marks its hooks.
 const HOOK: &str = "helm.sh/hook";
@@ -16,7 +17,14 @@ const HOOK: &str = "helm.sh/hook";
 /// Test hooks are left out, as in Argo CD: they are for `helm test`.
 pub(super) async fn render(tools: &Tools, request: &Request<'_>) -> Result<Vec<Object>, Error> {
     let program = tools.helm.clone().ok_or(Error::MissingTool("helm"))?;
-    let mut objects = run(request, program, arguments(request)?).await?;
+    let (files, absent) = chart::check(request)?;
+    let mut directory = request.stage.join(&request.source.path);
+    if !absent.is_empty() {
+        directory = request.scratch.join("chart");
+        chart::stand_in(&directory, &files, &absent)?;
+    }
+    let rendered = run(request, program, arguments(request)?, directory).await;
+    let mut objects = rendered.map_err(|error| chart::explain(request, &absent, error))?;
     objects.retain(|object| !is_test(object));
     Ok(objects)
 }
@@ -44,6 +52,9 @@ fn arguments(request: &Request<'_>) -> Result<Vec<OsString>, Error> {
         "--kube-version".into(),
     ];
     arguments.push(request.kube_version.into());
+    for versions in request.api_versions.chunks(64) {
+        arguments.extend(["--api-versions".into(), versions.join(",").into()]);
+    }
     if !namespace.is_empty() {
         arguments.extend(["--namespace".into(), namespace.into()]);
     }
@@ -51,7 +62,11 @@ fn arguments(request: &Request<'_>) -> Result<Vec<OsString>, Error> {
         let path = join(&request.source.path, file)?;
         let staged = request.stage.join(&path);
         if !staged.is_file() {
-            return Err(Error::MissingPath { path });
+            return Err(request.missing(path));
+        }
+        if fs::read(&staged).is_ok_and(|bytes| is_lfs_pointer(&bytes)) {
+            let problem = LFS.to_owned();
+            return Err(Error::LeftOut { path, problem });
         }
         arguments.extend(["--values".into(), staged.into()]);
     }
@@ -100,7 +115,7 @@ fn setting(parameter: &HelmParameter) -> String {
 }
 
 /// Values can be secret: nobody else reads them.
-fn write_private(path: &Path, text: &str) -> Result<(), Error> {
+pub(super) fn write_private(path: &Path, text: &str) -> Result<(), Error> {
     let write = || {
         let mut file = fs::OpenOptions::new()
             .write(true)

@@ -7,15 +7,36 @@ use std::collections::{BTreeSet, VecDeque};
 
 use serde_json::Value;
 
-use super::{Error, KUSTOMIZATION_FILES, Tool, detect};
+use super::{Error, KUSTOMIZATION_FILES, LFS, Tool, detect};
 use crate::crd::ApplicationSource;
 use crate::object::parse_document;
+use crate::text::is_lfs_pointer;
 
-/// A commit of a repository.
+/// A commit of a repository, or a checkout of one. Links are followed; what a path that cannot be
+/// followed stands for is refused by name.
 pub(crate) trait Repository {
-    /// The content of a file, none when there is none; the error is for people.
-    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, String>;
-    fn is_directory(&self, path: &str) -> Result<bool, String>;
+    fn place(&self, path: &str) -> Result<Option<Place>, Error>;
+    /// The content of a file, none when there is none.
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, Error>;
+}
+
+/// What is at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Where it really is, without any link on the way.
+    pub(crate) path: String,
+    pub(crate) is_directory: bool,
+}
+
+/// What a render is about to read, and with what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) tool: Tool,
+    /// The application's own path among them; links may be on their way.
+    pub(crate) paths: Vec<String>,
+    /// Paths through links to directories at which kustomize is to find something without a link: it
+    /// takes no file from outside of a kustomization's directory.
+    pub(crate) through: Vec<String>,
 }
 
 /// How many kustomizations one application may be made of.
@@ -37,47 +58,90 @@ const PATHS: [&str; 10] = [
     "replacements",
 ];
 
-/// The paths that a render of this source reads, the application's own among them.
+/// The paths that a render of this source reads.
 pub(crate) fn inputs(
     source: &ApplicationSource,
+    application: &str,
     repository: &dyn Repository,
-) -> Result<Vec<String>, Error> {
+) -> Result<Reading, Error> {
     let own = join("", &source.path)?;
+    refuse_overrides(&own, application, repository)?;
+    let mut failure = None;
     let has_file = |name: &str| {
-        join(&own, name)
-            .ok()
-            .and_then(|path| repository.read(&path).ok().flatten())
-            .is_some()
+        let place = join(&own, name).and_then(|path| repository.place(&path));
+        match place {
+            Ok(place) => place.is_some_and(|place| !place.is_directory),
+            Err(error) => {
+                failure.get_or_insert(error);
+                false
+            }
+        }
     };
+    let tool = detect(source, has_file);
+    if let Some(error) = failure {
+        return Err(error);
+    }
     let mut paths = BTreeSet::from([own.clone()]);
-    match detect(source, has_file) {
+    let mut through = BTreeSet::new();
+    match tool {
         Tool::Directory => {}
         Tool::Helm => {
             for file in source.helm.iter().flat_map(|helm| &helm.value_files) {
                 refuse_remote("spec.source.helm.valueFiles", file)?;
-                paths.insert(join(&own, file)?);
+                let path = join(&own, file)?;
+                repository.place(&path)?;
+                paths.insert(path);
             }
         }
-        Tool::Kustomize => follow(&own, repository, &mut paths)?,
+        Tool::Kustomize => follow(&own, repository, &mut paths, &mut through)?,
     }
-    Ok(outermost(&paths))
+    Ok(Reading {
+        tool,
+        paths: outermost(&paths),
+        through: through.into_iter().collect(),
+    })
 }
 
-/// Follows the kustomizations from one directory on.
+/// Argo CD lets these files change the Application's source.
+fn refuse_overrides(
+    own: &str,
+    application: &str,
+    repository: &dyn Repository,
+) -> Result<(), Error> {
+    for name in [
+        ".argocd-source.yaml".to_owned(),
+        format!(".argocd-source-{application}.yaml"),
+    ] {
+        let path = join(own, &name)?;
+        if repository.place(&path)?.is_some() {
+            let problem = "changes the Application in Argo CD, which is not supported: put what \
+                           it says into spec.source, and delete it";
+            return Err(Error::LeftOut {
+                path,
+                problem: problem.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Follows the kustomizations from one directory on. As in kustomize, paths of a directory that a
+/// link leads to begin where it really is.
 fn follow(
     own: &str,
     repository: &dyn Repository,
     paths: &mut BTreeSet<String>,
+    through: &mut BTreeSet<String>,
 ) -> Result<(), Error> {
-    let mut seen = BTreeSet::from([own.to_owned()]);
-    let mut queue = VecDeque::from([own.to_owned()]);
+    let Some(own) = repository.place(own)?.map(|place| place.path) else {
+        return Ok(());
+    };
+    let mut seen = BTreeSet::from([own.clone()]);
+    let mut queue = VecDeque::from([own.clone()]);
     while let Some(directory) = queue.pop_front() {
         if seen.len() > KUSTOMIZATIONS {
             let problem = format!("more than {KUSTOMIZATIONS} kustomizations");
-            return Err(Error::Refused {
-                path: own.to_owned(),
-                problem,
-            });
+            return Err(Error::Refused { path: own, problem });
         }
         let Some((file, kustomization)) = read(&directory, repository)? else {
             continue;
@@ -85,10 +149,15 @@ fn follow(
         for entry in entries(&file, &kustomization)? {
             let path = join(&directory, &entry)
                 .map_err(|_| refused(&file, format!("\"{entry}\" leaves the repository")))?;
-            if repository.is_directory(&path).map_err(Error::Repository)?
-                && seen.insert(path.clone())
-            {
-                queue.push_back(path.clone());
+            if let Some(place) = repository.place(&path)? {
+                let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+                let real = repository.place(parent)?;
+                if real.is_some_and(|real| real.path != parent) {
+                    through.insert(path.clone());
+                }
+                if place.is_directory && seen.insert(place.path.clone()) {
+                    queue.push_back(place.path);
+                }
             }
             paths.insert(path);
         }
@@ -100,9 +169,13 @@ fn follow(
 fn read(directory: &str, repository: &dyn Repository) -> Result<Option<(String, Value)>, Error> {
     for name in KUSTOMIZATION_FILES {
         let path = join(directory, name)?;
-        let Some(bytes) = repository.read(&path).map_err(Error::Repository)? else {
+        let Some(bytes) = repository.read(&path)? else {
             continue;
         };
+        if is_lfs_pointer(&bytes) {
+            let problem = LFS.to_owned();
+            return Err(Error::LeftOut { path, problem });
+        }
         if bytes.len() > KUSTOMIZATION_BYTES {
             return Err(refused(&path, "larger than 1 MiB".to_owned()));
         }
@@ -265,20 +338,35 @@ mod tests {
     struct Files(BTreeMap<&'static str, &'static str>);
 
     impl Repository for Files {
-        fn read(&self, path: &str) -> Result<Option<Vec<u8>>, String> {
-            Ok(self.0.get(path).map(|text| text.as_bytes().to_vec()))
+        fn read(&self, path: &str) -> Result<Option<Vec<u8>>, Error> {
+            let place = self.place(path)?;
+            let text = place.and_then(|place| self.0.get(place.path.as_str()));
+            Ok(text.map(|text| text.as_bytes().to_vec()))
         }
-        fn is_directory(&self, path: &str) -> Result<bool, String> {
-            Ok(self
-                .0
-                .keys()
-                .any(|file| file.starts_with(&format!("{path}/"))))
+        /// A file whose text is `-> path` is a link to that path.
+        fn place(&self, path: &str) -> Result<Option<Place>, Error> {
+            let link = self.0.iter().find_map(|(link, text)| {
+                let rest = path.strip_prefix(link)?;
+                let target = text.strip_prefix("-> ")?;
+                (rest.is_empty() || rest.starts_with('/')).then(|| format!("{target}{rest}"))
+            });
+            if let Some(path) = link {
+                return self.place(&path);
+            }
+            let within = format!("{path}/");
+            let is_directory =
+                path.is_empty() || self.0.keys().any(|file| file.starts_with(&within));
+            let there = is_directory || self.0.contains_key(path);
+            let path = path.to_owned();
+            Ok(there.then_some(Place { path, is_directory }))
         }
     }
 
     fn found(files: &[(&'static str, &'static str)], source: Value) -> Result<Vec<String>, String> {
         let source: ApplicationSource = serde_json::from_value(source).unwrap();
-        inputs(&source, &Files(files.iter().copied().collect())).map_err(|error| error.to_string())
+        let files = Files(files.iter().copied().collect());
+        let reading = inputs(&source, "app", &files).map_err(|error| error.to_string())?;
+        Ok(reading.paths)
     }
 
     #[test]
@@ -305,6 +393,57 @@ mod tests {
                 "patches/p.yaml"
             ]
         );
+    }
+
+    #[test]
+    fn kustomizations_behind_links_are_read_from_where_they_are() {
+        let files = [
+            ("app/kustomization.yaml", "resources: [base, map.yaml]\n"),
+            ("app/base", "-> deep/er/base"),
+            ("app/map.yaml", "-> shared/map.yaml"),
+            (
+                "deep/er/base/kustomization.yaml",
+                "resources: [../common]\n",
+            ),
+            ("deep/er/common/kustomization.yaml", "resources: []\n"),
+            ("shared/map.yaml", ""),
+        ];
+        let paths = found(&files, json!({"path": "app"})).unwrap();
+        assert_eq!(paths, ["app", "deep/er/common"]);
+        // What lies behind a link to a directory is found there without the link.
+        let files = [
+            (
+                "app/kustomization.yaml",
+                "resources: [all/map.yaml, all/base, base]\n",
+            ),
+            ("app/all", "-> shared"),
+            ("app/base", "-> shared/base"),
+            ("shared/map.yaml", ""),
+            ("shared/base/kustomization.yaml", ""),
+        ];
+        let source = serde_json::from_value(json!({"path": "app"})).unwrap();
+        let reading = inputs(&source, "app", &Files(files.into())).unwrap();
+        assert_eq!(reading.through, ["app/all/base", "app/all/map.yaml"]);
+        // The application's own path may be a link as well.
+        let files = [
+            ("current", "-> releases/v2"),
+            ("releases/v2/kustomization.yaml", "resources: [../base]\n"),
+        ];
+        let paths = found(&files, json!({"path": "current"})).unwrap();
+        assert_eq!(paths, ["current", "releases/base"]);
+    }
+
+    #[test]
+    fn files_that_change_the_source_are_refused() {
+        for (name, is_refused) in [
+            (".argocd-source.yaml", true),
+            (".argocd-source-app.yaml", true),
+            (".argocd-source-other.yaml", false),
+        ] {
+            let path = format!("a/{name}");
+            let result = found(&[(path.leak(), "helm: {}")], json!({"path": "a"}));
+            assert_eq!(result.is_err(), is_refused, "{name}: {result:?}");
+        }
     }
 
     #[test]

@@ -10,5 +10,24 @@ pub(super) async fn render(tools: &Tools, request: &Request<'_>) -> Result<Vec<O
         .kustomize
         .clone()
         .ok_or(Error::MissingTool("kustomize"))?;
-    run(request, program, vec!["build".into(), ".".into()]).await
+    let directory = request.stage.join(&request.source.path);
+    let arguments = vec!["build".into(), ".".into()];
+    let rendered = run(request, program, arguments, directory).await;
+    rendered.map_err(|error| explain(request, error))
+}
+
+/// What is not on the stage is missed by kustomize when it is needed, and only then.
+fn explain(request: &Request<'_>, error: Error) -> Error {
+    let Error::Tool(text) = &error else {
+        return error;
+    };
+    let mut left_out: Vec<_> = request.left_out.iter().collect();
+    left_out.sort_by_key(|entry| std::cmp::Reverse(entry.path.len()));
+    match left_out.iter().find(|entry| text.contains(&entry.path)) {
+        Some(entry) => Error::LeftOut {
+            path: entry.path.clone(),
+            problem: entry.problem.clone(),
+        },
+        None => error,
+    }
 }

@@ -2,10 +2,14 @@
 //!
 //! All or nothing: an error, a partial output or an object without a name is no result.
 
+mod chart;
+mod checkout;
 mod directory;
+mod environment;
 mod helm;
 mod inputs;
 mod kustomize;
+mod tree;
 
 use std::{
     ffi::OsString,
@@ -21,7 +25,10 @@ use crate::exec;
 use crate::object::{Object, YamlError, YamlLimits, parse_manifests};
 use crate::telemetry;
 
-pub(crate) use inputs::{Repository, inputs};
+pub(crate) use chart::{Asks, asks};
+pub(crate) use checkout::Checkout;
+pub(crate) use environment::source_of;
+pub(crate) use inputs::{Place, Reading, Repository, inputs};
 
 /// Why there are no manifests. Texts of tools are trimmed and name files of the repository.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +39,9 @@ pub(crate) enum Error {
     Refused { path: String, problem: String },
     #[error("{path}: {source}")]
     Yaml { path: String, source: YamlError },
+    /// An entry of the repository that would have to be read and cannot be.
+    #[error("{path} {problem}")]
+    LeftOut { path: String, problem: String },
     #[error("{0} is needed and was not found: put it into PATH or give --tools-dir")]
     MissingTool(&'static str),
     #[error("{0}")]
@@ -73,6 +83,20 @@ impl Tools {
     }
 }
 
+/// An entry of the repository that is not staged: a submodule, a pointer of Git LFS, or a link that
+/// leads nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LeftOut {
+    pub(crate) path: String,
+    /// Such as `is a submodule, which is not supported`.
+    pub(crate) problem: String,
+    /// Whether it stands for one file; else it could be a directory.
+    pub(crate) is_file: bool,
+}
+
+/// What is said of a pointer.
+const LFS: &str = "is stored in Git LFS, which is not supported";
+
 /// What to render.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request<'a> {
@@ -80,14 +104,44 @@ pub(crate) struct Request<'a> {
     pub(crate) stage: &'a Path,
     /// An empty private directory: home and temporary files of the child.
     pub(crate) scratch: &'a Path,
+    /// What of the repository is not on the stage although it is staged.
+    pub(crate) left_out: &'a [LeftOut],
+    pub(crate) tool: Tool,
     pub(crate) source: &'a ApplicationSource,
     /// The application's name.
     pub(crate) name: &'a str,
     /// The destination namespace.
     pub(crate) namespace: &'a str,
+    /// The version of Kubernetes that charts see, and the versions and kinds that it serves
+    /// (`group/version` and `group/version/Kind`) besides those that every helm knows.
     pub(crate) kube_version: &'a str,
+    pub(crate) api_versions: &'a [String],
     pub(crate) timeout: Duration,
     pub(crate) limits: YamlLimits,
+}
+
+impl Request<'_> {
+    /// Why there is no file at a path of the repository.
+    fn missing(&self, path: String) -> Error {
+        let place = self.stage.join(&path);
+        let stage = self.stage.canonicalize().unwrap_or_default();
+        let real = place
+            .parent()
+            .and_then(|parent| Some(parent.canonicalize().ok()?.join(place.file_name()?)));
+        let left_out = self.left_out.iter().find(|entry| {
+            entry.path == path
+                || real
+                    .as_ref()
+                    .is_some_and(|it| *it == stage.join(&entry.path))
+        });
+        match left_out {
+            Some(entry) => Error::LeftOut {
+                path,
+                problem: entry.problem.clone(),
+            },
+            None => Error::MissingPath { path },
+        }
+    }
 }
 
 /// The way a source is rendered.
@@ -113,14 +167,14 @@ const KUSTOMIZATION_FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml
 
 /// Argo CD's order: what the spec says, a chart, a kustomization, plain manifests. What is given and
 /// says nothing (`helm: {}`) chooses among what is there, and is no reason to fail where it is not.
-pub(crate) fn detect(source: &ApplicationSource, has_file: impl Fn(&str) -> bool) -> Tool {
-    let chart = || has_file("Chart.yaml");
-    let kustomization = || KUSTOMIZATION_FILES.iter().any(|name| has_file(name));
+fn detect(source: &ApplicationSource, mut has_file: impl FnMut(&str) -> bool) -> Tool {
+    let chart = has_file("Chart.yaml");
+    let kustomization = KUSTOMIZATION_FILES.iter().any(|name| has_file(name));
     if source.helm.as_ref().is_some_and(HelmSource::says_something) {
         Tool::Helm
-    } else if source.kustomize.is_some() && kustomization() {
+    } else if source.kustomize.is_some() && kustomization {
         Tool::Kustomize
-    } else if source.helm.is_some() && chart() {
+    } else if source.helm.is_some() && chart {
         Tool::Helm
     } else if source
         .directory
@@ -128,9 +182,9 @@ pub(crate) fn detect(source: &ApplicationSource, has_file: impl Fn(&str) -> bool
         .is_some_and(DirectorySource::says_something)
     {
         Tool::Directory
-    } else if chart() {
+    } else if chart {
         Tool::Helm
-    } else if kustomization() {
+    } else if kustomization {
         Tool::Kustomize
     } else {
         Tool::Directory
@@ -138,18 +192,12 @@ pub(crate) fn detect(source: &ApplicationSource, has_file: impl Fn(&str) -> bool
 }
 
 /// Renders a staged source.
-pub(crate) async fn render(
-    tools: &Tools,
-    request: &Request<'_>,
-) -> Result<(Tool, Vec<Object>), Error> {
+pub(crate) async fn render(tools: &Tools, request: &Request<'_>) -> Result<Vec<Object>, Error> {
     let path = request.stage.join(&request.source.path);
     if !path.is_dir() {
-        return Err(Error::MissingPath {
-            path: request.source.path.clone(),
-        });
+        return Err(request.missing(request.source.path.clone()));
     }
-    let tool = detect(request.source, |name| path.join(name).is_file());
-    let objects = match tool {
+    let objects = match request.tool {
         Tool::Directory => directory::render(request)?,
         Tool::Kustomize => kustomize::render(tools, request).await?,
         Tool::Helm => helm::render(tools, request).await?,
@@ -163,7 +211,7 @@ pub(crate) async fn render(
             });
         }
     }
-    Ok((tool, objects))
+    Ok(objects)
 }
 
 /// Names everything that a render depends on: equal digests, equal manifests.
@@ -173,13 +221,14 @@ pub(crate) fn digest(
     name: &str,
     namespace: &str,
     kube_version: &str,
+    api_versions: &[String],
 ) -> String {
     // The revision is not part of it: the ids of the inputs say what is there.
     let source = ApplicationSource {
         target_revision: String::new(),
         ..source.clone()
     };
-    let parts = serde_json::json!([
+    let mut parts = serde_json::json!([
         env!("CARGO_PKG_VERSION"),
         source,
         inputs,
@@ -187,14 +236,19 @@ pub(crate) fn digest(
         namespace,
         kube_version,
     ]);
+    // Only for those who ask, so that the others are not rendered anew with every new kind.
+    if let (Some(parts), false) = (parts.as_array_mut(), api_versions.is_empty()) {
+        parts.push(serde_json::json!(api_versions));
+    }
     hex::encode(Sha256::digest(parts.to_string()))
 }
 
-/// Runs a renderer in the staged source with nothing around it, and reads what it printed.
+/// Runs a renderer in a directory with nothing around it, and reads what it printed.
 async fn run(
     request: &Request<'_>,
     program: PathBuf,
     arguments: Vec<OsString>,
+    directory: PathBuf,
 ) -> Result<Vec<Object>, Error> {
     let scratch = |name: &str| -> OsString { request.scratch.join(name).into() };
     let environment = [
@@ -219,7 +273,7 @@ async fn run(
         program,
         arguments,
         environment: environment.map(|(name, value)| (name.into(), value)).into(),
-        directory: request.stage.join(&request.source.path),
+        directory,
         timeout: request.timeout,
         output_limit: request.limits.bytes,
     };
@@ -230,6 +284,16 @@ async fn run(
         .map_err(|_| Error::Tool("the renderer printed what is not UTF-8".to_owned()))?;
     let path = request.source.path.clone();
     parse_manifests(&text, request.limits).map_err(|source| Error::Yaml { path, source })
+}
+
+/// A path below a directory of the repository.
+fn inside(directory: &str, below: &str) -> String {
+    let directory = directory.trim_start_matches("./").trim_end_matches('/');
+    match (directory, below) {
+        ("" | ".", below) => below.to_owned(),
+        (directory, "") => directory.to_owned(),
+        (directory, below) => format!("{directory}/{below}"),
+    }
 }
 
 /// A tool's message with paths of the repository instead of the stage's, at most 1 KiB.

@@ -33,14 +33,32 @@ async fn rendered(
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
+    rendered_here(directory.path(), source, tools).await
+}
+
+/// Renders what is in the directory `stage`.
+async fn rendered_here(
+    directory: &Path,
+    source: serde_json::Value,
+    tools: &Tools,
+) -> Result<Vec<String>, String> {
+    let (stage, scratch) = (directory.join("stage"), directory.join("scratch"));
     let source = serde_json::from_value(source).unwrap();
+    let checkout = Checkout::open(&stage).unwrap();
+    let reading = inputs(&source, "app", &checkout).map_err(|error| error.to_string())?;
     let request = Request {
         stage: &stage,
         scratch: &scratch,
+        left_out: &[],
+        tool: reading.tool,
         source: &source,
         name: "app",
         namespace: "shop",
         kube_version: "1.36.3",
+        api_versions: &[
+            "example.com/v1".to_owned(),
+            "example.com/v1/Thing".to_owned(),
+        ],
         timeout: Duration::from_secs(20),
         limits: YamlLimits {
             bytes: 1 << 20,
@@ -48,13 +66,13 @@ async fn rendered(
         },
     };
     match render(tools, &request).await {
-        Ok((_, objects)) => Ok(objects
+        Ok(objects) => Ok(objects
             .iter()
             .map(|object| object.key().to_string())
             .collect()),
         Err(error) => {
             let text = error.to_string();
-            assert!(!text.contains(directory.path().to_str().unwrap()), "{text}");
+            assert!(!text.contains(directory.to_str().unwrap()), "{text}");
             Err(text)
         }
     }
@@ -92,7 +110,7 @@ async fn directories() {
     )
     .await;
     check(
-        json!({"path": "a", "directory": {"recurse": true, "include": "{one.yaml,sub/*}"}}),
+        json!({"path": "a", "directory": {"recurse": true, "include": "{one.yaml,*three*}"}}),
         &["ConfigMap/map", "Pod/p"],
     )
     .await;
@@ -240,6 +258,155 @@ async fn charts() {
     assert!(rendered(&files, source, &tools()).await.is_err());
 }
 
+const CHART: &str = "apiVersion: v2\nname: c\nversion: 1.0.0\n";
+const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
+
+#[tokio::test]
+async fn charts_know_what_the_cluster_serves() {
+    let template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"{{ .Capabilities.KubeVersion.Minor }}\
+        -{{ .Capabilities.APIVersions.Has \"example.com/v1\" }}\
+        -{{ .Capabilities.APIVersions.Has \"example.com/v1/Thing\" }}\
+        -{{ .Capabilities.APIVersions.Has \"example.com/v1/Other\" }}\"}\n";
+    let template = template.replace("\"{{", "'{{").replace("}}\"}", "}}'}");
+    let files = [("c/Chart.yaml", CHART), ("c/templates/a.yaml", &template)];
+    let found = rendered(&files, json!({"path": "c"}), &tools()).await;
+    assert_eq!(found.unwrap(), ["ConfigMap/36-true-true-false"]);
+}
+
+#[tokio::test]
+async fn git_lfs_is_refused_where_it_is_read() {
+    let refused =
+        async |files: &[(&str, &str)], source| rendered(files, source, &tools()).await.unwrap_err();
+    let lfs = |path: &str| format!("{path} is stored in Git LFS, which is not supported");
+    let files = [("a/map.yaml", POINTER)];
+    assert_eq!(
+        refused(&files, json!({"path": "a"})).await,
+        lfs("a/map.yaml")
+    );
+    let files = [("a/map.yaml", MAP), ("a/b.png", POINTER)];
+    let found = rendered(&files, json!({"path": "a"}), &tools()).await;
+    assert_eq!(found.unwrap(), ["ConfigMap/map"]);
+    let generator = "configMapGenerator: [{name: m, files: [b.bin]}]\n";
+    let files = [("a/kustomization.yaml", generator), ("a/b.bin", POINTER)];
+    assert_eq!(refused(&files, json!({"path": "a"})).await, lfs("a/b.bin"));
+    let chart = |path: &'static str| {
+        [
+            ("c/Chart.yaml", CHART),
+            ("c/templates/a.yaml", MAP),
+            (path, POINTER),
+        ]
+    };
+    for path in [
+        "c/values.yaml",
+        "c/templates/b.yaml",
+        "c/charts/d.tgz",
+        "c/crds/x.yaml",
+    ] {
+        assert_eq!(refused(&chart(path), json!({"path": "c"})).await, lfs(path));
+    }
+    let read = chart("c/files/x.bin");
+    assert!(
+        rendered(&read, json!({"path": "c"}), &tools())
+            .await
+            .is_ok()
+    );
+    let source = json!({"path": "c", "helm": {"values": "a: '{{ .Files.Get \"files/x.bin\" }}'"}});
+    assert_eq!(refused(&read, source).await, lfs("c/files/x.bin"));
+    let values = [("c/Chart.yaml", CHART), ("v/a.yaml", POINTER)];
+    let source = json!({"path": "c", "helm": {"valueFiles": ["../v/a.yaml"]}});
+    assert_eq!(
+        refused(&values, source).await,
+        lfs("c/../v/a.yaml").replace("c/../", "")
+    );
+}
+
+#[tokio::test]
+async fn a_missing_chart_is_missed_when_it_is_taken_in() {
+    let sub = |dependency: &str| {
+        format!("apiVersion: v2\nname: sub\nversion: 1.0.0\ndependencies: [{dependency}]\n")
+    };
+    let check = async |dependency: &str, values: &str, expected: &str| {
+        let chart = sub(dependency);
+        let files = [
+            ("c/Chart.yaml", CHART),
+            ("c/templates/a.yaml", MAP),
+            ("c/values.yaml", values),
+            ("c/charts/sub/Chart.yaml", &chart),
+        ];
+        let found = rendered(&files, json!({"path": "c"}), &tools()).await;
+        let missing = "c/charts/sub needs the chart db, which is not in its directory charts";
+        match found {
+            Ok(found) => assert_eq!(
+                ("there", found),
+                (expected, vec!["ConfigMap/map".to_owned()])
+            ),
+            Err(error) => {
+                assert!(error.starts_with(missing), "{error}");
+                assert_eq!("missing", expected, "{dependency} {values}");
+            }
+        }
+    };
+    let db = |more: &str| format!("{{name: db, version: ~1.2, repository: \"\"{more}}}");
+    check(&db(""), "", "missing").await;
+    check(&db(", condition: db.on"), "sub: {db: {on: false}}", "there").await;
+    check(
+        &db(", condition: db.on"),
+        "sub: {db: {on: true}}",
+        "missing",
+    )
+    .await;
+    check(&db(", condition: db.on"), "", "missing").await;
+    check(&db(", tags: [data]"), "tags: {data: false}", "there").await;
+    check(&db(", tags: [data]"), "tags: {data: true}", "missing").await;
+    check(
+        &db(", alias: store, condition: store.on"),
+        "sub: {store: {on: false}}",
+        "there",
+    )
+    .await;
+    check(
+        &db(", alias: store, condition: store.on"),
+        "sub: {store: {on: true}}",
+        "missing",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn links_of_a_checkout_are_followed_inside_it() {
+    use std::os::unix::fs::symlink;
+    let directory = tempfile::tempdir().unwrap();
+    let stage = directory.path().join("stage");
+    for path in ["stage/a", "stage/lib/sub", "stage/a/module/.git", "scratch"] {
+        fs::create_dir_all(directory.path().join(path)).unwrap();
+    }
+    fs::write(stage.join("lib/sub/map.yaml"), MAP).unwrap();
+    fs::write(stage.join("a/module/map.yaml"), MAP).unwrap();
+    symlink("../lib/sub", stage.join("a/sub")).unwrap();
+    let all = json!({"path": "a", "directory": {"recurse": true, "exclude": "module/*"}});
+    let render = async |source: &serde_json::Value| {
+        rendered_here(directory.path(), source.clone(), &Tools::default()).await
+    };
+    assert_eq!(render(&all).await.unwrap(), ["ConfigMap/map"]);
+    let module = json!({"path": "a", "directory": {"recurse": true}});
+    let problem = "a/module is a submodule, which is not supported";
+    assert_eq!(render(&module).await.unwrap_err(), problem);
+    symlink("..", stage.join("lib/sub/up")).unwrap();
+    let problem = "a/sub/up/sub leads back to a directory that it is in";
+    assert_eq!(render(&all).await.unwrap_err(), problem);
+    fs::remove_file(stage.join("lib/sub/up")).unwrap();
+    symlink("gone", stage.join("lib/sub/gone.yaml")).unwrap();
+    let error = render(&all).await.unwrap_err();
+    assert!(
+        error.starts_with("a/sub/gone.yaml is a link that leads nowhere"),
+        "{error}"
+    );
+    fs::remove_file(stage.join("lib/sub/gone.yaml")).unwrap();
+    symlink("/etc/hostname", stage.join("a/out.yaml")).unwrap();
+    let problem = "a/out.yaml is a link that leads out of the repository";
+    assert_eq!(render(&all).await.unwrap_err(), problem);
+}
+
 /// A script that stands in for kustomize.
 async fn with_script(script: &str) -> Result<Vec<String>, String> {
     let directory = tempfile::tempdir().unwrap();
@@ -288,16 +455,16 @@ fn the_digest_names_everything_but_the_revision() {
         |value: serde_json::Value| -> ApplicationSource { serde_json::from_value(value).unwrap() };
     let base = source(json!({"path": "a", "targetRevision": "main"}));
     let inputs = [("a".to_owned(), Some("1".to_owned()))];
-    let first = digest(&base, &inputs, "n", "ns", "1.36");
+    let first = digest(&base, &inputs, "n", "ns", "1.36", &[]);
     let moved = source(json!({"path": "a", "targetRevision": "other"}));
-    assert_eq!(first, digest(&moved, &inputs, "n", "ns", "1.36"));
+    assert_eq!(first, digest(&moved, &inputs, "n", "ns", "1.36", &[]));
     let helm = source(json!({"path": "a", "helm": {"values": "a: 1"}}));
     let others = [
-        digest(&helm, &inputs, "n", "ns", "1.36"),
-        digest(&base, &[("a".to_owned(), None)], "n", "ns", "1.36"),
-        digest(&base, &inputs, "m", "ns", "1.36"),
-        digest(&base, &inputs, "n", "other", "1.36"),
-        digest(&base, &inputs, "n", "ns", "1.37"),
+        digest(&helm, &inputs, "n", "ns", "1.36", &[]),
+        digest(&base, &[("a".to_owned(), None)], "n", "ns", "1.36", &[]),
+        digest(&base, &inputs, "m", "ns", "1.36", &[]),
+        digest(&base, &inputs, "n", "other", "1.36", &[]),
+        digest(&base, &inputs, "n", "ns", "1.37", &[]),
     ];
     assert!(others.iter().all(|other| *other != first));
 }

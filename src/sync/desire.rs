@@ -1,14 +1,15 @@
 //! From a commit to the desired state: checkout and render, or the bundle of an earlier render.
 
-use std::{fs, io, os::unix::fs::DirBuilderExt};
+use std::{cell::RefCell, fs, io, os::unix::fs::DirBuilderExt};
 
+use super::capabilities::Offered;
 use super::prepare::{Desired, Manifests, prepare};
 use super::{Engine, Error};
 use crate::crd::{Application, ApplicationSource};
-use crate::git::{CheckoutLimits, Mirror};
+use crate::git::{self, CheckoutLimits, Mirror, TreeIds};
 use crate::object::Object;
-use crate::render;
-use crate::telemetry::{self, RenderResult};
+use crate::render::{self, Asks, Reading, Tool};
+use crate::telemetry::RenderResult;
 use crate::trigger::Inputs;
 
 /// Where the desired state is read from.
@@ -25,24 +26,33 @@ pub(crate) async fn desire(
     application: &Application,
     source: &Source<'_>,
 ) -> Result<(Desired, Manifests), Error> {
-    let spec = application.spec.source.clone().unwrap_or_default();
+    let spec = render::source_of(application)?;
     let (mirror, commit_id) = (source.mirror.clone(), source.commit_id.to_owned());
-    let reading = spec.clone();
-    let inputs = tokio::task::spawn_blocking(move || read_inputs(&mirror, &commit_id, &reading))
+    let (of, name) = (spec.clone(), application.key.name.clone());
+    let read = move || read_inputs(&mirror, &commit_id, &of, &name);
+    let (reading, inputs, asks) = tokio::task::spawn_blocking(read)
         .await
         .map_err(|error| Error::Stage(io::Error::other(error)))??;
+    let offered = engine.capabilities.offer(&application.key, asks).await?;
     let namespace = application.spec.destination.namespace.as_str();
     let digest = render::digest(
         &spec,
         &inputs,
         &application.key.name,
         namespace,
-        &engine.kube_version,
+        &offered.version,
+        &offered.versions,
     );
     let rendered = match engine.bundles.load(&application.uid, &digest) {
         Some(objects) => objects,
         None => {
-            let objects = render_commit(engine, application, source, &spec, &inputs).await?;
+            let wanted = Wanted {
+                spec: &spec,
+                reading: &reading,
+                inputs: &inputs,
+                offered: &offered,
+            };
+            let objects = render_commit(engine, application, source, &wanted).await?;
             if let Err(error) = engine.bundles.save(&application.uid, &digest, &objects) {
                 tracing::warn!(app = %application.key, %error, "could not keep the rendered bundle");
             }
@@ -52,6 +62,8 @@ pub(crate) async fn desire(
     let (mut desired, manifests) = prepare(engine, application, rendered).await?;
     source.commit_id.clone_into(&mut desired.commit_id);
     desired.inputs = inputs;
+    desired.asks = asks;
+    desired.capabilities = offered.digest;
     desired.bundle = digest;
     Ok((desired, manifests))
 }
@@ -70,12 +82,14 @@ pub(crate) async fn manifests_of(
     Ok((again.digest == desired.digest).then_some(manifests))
 }
 
-/// The paths that a render reads, with the ids of what is there.
+/// What a render reads, and everything that comes to, with the ids of what is there; and what a
+/// chart asks of the cluster.
 fn read_inputs(
     mirror: &Mirror,
     commit_id: &str,
     spec: &ApplicationSource,
-) -> Result<Inputs, Error> {
+    application: &str,
+) -> Result<(Reading, Inputs, Asks), Error> {
     let commit = mirror.commit_info(commit_id)?;
     tracing::debug!(
         revision = commit_id,
@@ -84,44 +98,66 @@ fn read_inputs(
         committed = commit.time,
         "reading a revision"
     );
-    let paths = render::inputs(spec, &Tree { mirror, commit_id })?;
-    let mut inputs = Inputs::new();
-    for path in paths {
-        let id = mirror.tree_id(commit_id, &path)?;
-        inputs.push((path, id));
+    let tree = Tree(RefCell::new(mirror.tree_ids(commit_id)?));
+    let reading = render::inputs(spec, application, &tree)?;
+    let mut tree = tree.0.into_inner();
+    let limits = CheckoutLimits::default();
+    let inputs = tree.reach(&reading.paths, &limits)?;
+    let mut asks = Asks::Nothing;
+    if reading.tool == Tool::Helm {
+        let given = serde_json::to_vec(&spec.helm).unwrap_or_default();
+        asks = render::asks("", &given);
+        tree.visit(&inputs, &limits, |path, text| {
+            asks = asks.max(render::asks(path, text));
+            asks < Asks::Versions
+        })?;
     }
-    Ok(inputs)
+    Ok((reading, inputs, asks))
 }
 
 /// A commit as the renderer's scan reads it.
-struct Tree<'a> {
-    mirror: &'a Mirror,
-    commit_id: &'a str,
-}
+struct Tree<'a>(RefCell<TreeIds<'a>>);
 
 /// The most that is read of one file while the inputs are looked for.
 const SCANNED_FILE: u64 = 1 << 20;
 
 impl render::Repository for Tree<'_> {
-    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, String> {
-        self.mirror
-            .read(self.commit_id, path, SCANNED_FILE)
-            .map_err(|error| error.to_string())
+    fn place(&self, path: &str) -> Result<Option<render::Place>, render::Error> {
+        let place = self.0.borrow_mut().place(path).map_err(refusal)?;
+        Ok(place.map(|place| render::Place {
+            path: place.path,
+            is_directory: place.is_directory,
+        }))
     }
 
-    fn is_directory(&self, path: &str) -> Result<bool, String> {
-        self.mirror
-            .is_directory(self.commit_id, path)
-            .map_err(|error| error.to_string())
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, render::Error> {
+        let mut tree = self.0.borrow_mut();
+        tree.read(path, SCANNED_FILE).map_err(refusal)
     }
+}
+
+/// What is wrong with an entry is the renderer's refusal; anything else is said as it is.
+fn refusal(error: git::Error) -> render::Error {
+    match error {
+        git::Error::LeftOut { path, problem } => render::Error::LeftOut { path, problem },
+        git::Error::Refused { path, problem } => render::Error::Refused { path, problem },
+        error => render::Error::Repository(error.to_string()),
+    }
+}
+
+/// What is rendered, and with what.
+struct Wanted<'a> {
+    spec: &'a ApplicationSource,
+    reading: &'a Reading,
+    inputs: &'a Inputs,
+    offered: &'a Offered,
 }
 
 async fn render_commit(
     engine: &Engine,
     application: &Application,
     source: &Source<'_>,
-    spec: &ApplicationSource,
-    inputs: &Inputs,
+    wanted: &Wanted<'_>,
 ) -> Result<Vec<Object>, Error> {
     let _slot = engine.render_slots.acquire().await;
     fs::DirBuilder::new()
@@ -141,25 +177,36 @@ async fn render_commit(
             .create(path)
             .map_err(Error::Stage)?;
     }
-    let paths: Vec<String> = inputs
+    let paths: Vec<String> = wanted
+        .inputs
         .iter()
         .filter(|(_, id)| id.is_some())
         .map(|(path, _)| path.clone())
         .collect();
     let (mirror, commit_id) = (source.mirror.clone(), source.commit_id.to_owned());
-    let destination = stage.clone();
-    tokio::task::spawn_blocking(move || {
-        mirror.checkout(&commit_id, &paths, &destination, &CheckoutLimits::default())
+    let (destination, through) = (stage.clone(), wanted.reading.through.clone());
+    let written = tokio::task::spawn_blocking(move || {
+        let limits = CheckoutLimits::default();
+        mirror.checkout(&commit_id, &paths, &through, &destination, &limits)
     })
     .await
     .map_err(|error| Error::Stage(io::Error::other(error)))??;
+    let left_out = written.left_out.into_iter().map(|entry| render::LeftOut {
+        path: entry.path,
+        problem: entry.problem,
+        is_file: entry.is_file,
+    });
+    let left_out: Vec<_> = left_out.collect();
     let request = render::Request {
         stage: &stage,
         scratch: &scratch,
-        source: spec,
+        left_out: &left_out,
+        tool: wanted.reading.tool,
+        source: wanted.spec,
         name: &application.key.name,
         namespace: &application.spec.destination.namespace,
-        kube_version: &engine.kube_version,
+        kube_version: &wanted.offered.version,
+        api_versions: &wanted.offered.versions,
         timeout: engine.render_timeout,
         limits: engine.yaml_limits,
     };
@@ -170,9 +217,8 @@ async fn render_commit(
     } else {
         RenderResult::Failed
     };
-    let tool = result
-        .as_ref()
-        .map_or(telemetry::Tool::Directory, |(tool, _)| tool.label());
-    engine.metrics.render(tool, counted, started.elapsed());
-    Ok(result?.1)
+    engine
+        .metrics
+        .render(wanted.reading.tool.label(), counted, started.elapsed());
+    Ok(result?)
 }

@@ -4,6 +4,7 @@
 //! [`execute`], [`start_hook`] and [`delete`].
 
 mod adopt;
+mod capabilities;
 mod compare;
 mod desire;
 mod error;
@@ -29,6 +30,7 @@ use crate::object::{IgnoreDifferences, YamlLimits};
 use crate::render::Tools;
 use crate::telemetry::Metrics;
 
+pub(crate) use capabilities::Capabilities;
 pub(crate) use compare::{Comparison, Live, Lookup, compare};
 pub(crate) use desire::{Source, desire, manifests_of};
 pub(crate) use error::Error;
@@ -53,7 +55,8 @@ pub(crate) struct Engine {
     pub(crate) metrics: Arc<Metrics>,
     /// Where sources are staged for a render: memory-backed where there is such a place.
     pub(crate) stages: PathBuf,
-    pub(crate) kube_version: Arc<str>,
+    /// What charts are told of the cluster.
+    pub(crate) capabilities: Arc<Capabilities>,
     /// How many renders run at once: each is a child of up to 100 MiB.
     pub(crate) render_slots: Arc<Semaphore>,
     /// How many applies are on their way at once.

@@ -17,6 +17,7 @@ use crate::crd::{Application, HookPhase, SyncOptions};
 use crate::diff::{Digest, normalize};
 use crate::object::{Kind, Object, ResourceKey};
 use crate::plan::{Hook, Needed, Place, Role, pull_up, role, wave};
+use crate::render::Asks;
 use crate::trigger::Inputs;
 
 /// The desired state of an application, without the manifests themselves.
@@ -24,6 +25,9 @@ use crate::trigger::Inputs;
 pub(crate) struct Desired {
     pub(crate) commit_id: String,
     pub(crate) inputs: Inputs,
+    /// What its chart asked of the cluster, and which answer it got.
+    pub(crate) asks: Asks,
+    pub(crate) capabilities: String,
     /// Names the bundle on disk that it was made from.
     pub(crate) bundle: String,
     /// Digest of all objects and hooks, as hex: equal for equal desired states, whatever commit

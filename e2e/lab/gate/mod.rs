@@ -5,6 +5,7 @@ mod relay;
 mod stream;
 
 use std::{
+    collections::HashMap,
     fs,
     net::SocketAddr,
     path::PathBuf,
@@ -119,6 +120,8 @@ struct State {
     holds: Vec<Hold>,
     storms: Vec<Storm>,
     lies: Vec<Lie>,
+    /// What is said at a path instead of passing the question on.
+    said: HashMap<String, Value>,
     swallowed: usize,
 }
 
@@ -164,6 +167,11 @@ impl Shared {
             .find(|storm| storm.left > 0 && (storm.wanted)(asked))?;
         hit.left -= 1;
         Some(hit.code)
+    }
+
+    /// What is answered instead of passing a request on.
+    fn said(&self, asked: &Asked) -> Option<Value> {
+        self.state().said.get(&asked.path).cloned()
     }
 
     /// Whether the agent does not get to see an event of a watch.
@@ -292,6 +300,11 @@ impl Gate {
             code,
             wanted: Box::new(wanted),
         });
+    }
+
+    /// Answers what is asked at a path from now on.
+    pub(crate) fn say(&self, path: &str, answer: Value) {
+        self.shared.state().said.insert(path.to_owned(), answer);
     }
 
     /// Ends all storms.

@@ -78,6 +78,12 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     if let Some(code) = shared.storm(&asked) {
         return refusal(code);
     }
+    if let Some(said) = shared.said(&asked) {
+        let body = Full::new(Bytes::from(said.to_string()));
+        return Ok(Response::builder()
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body.map_err(|never| match never {}).boxed_unsync())?);
+    }
     let target = format!(
         "{}{}",
         shared.server,

@@ -226,3 +226,40 @@ async fn a_push_is_fetched_while_the_mirror_is_tidied() {
         assert!(given.mirror.tree_id(commit, "apps").unwrap().is_some());
     }
 }
+
+#[tokio::test]
+async fn a_repository_with_other_ids_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let served = directory.path().join("served");
+    let server = GitServer::start(&served).unwrap();
+    let repository = Repository::create_with(&served, "team/app", "sha256").unwrap();
+    let mirror = mirror(&directory, &server, LIMITS);
+    let refused = async || {
+        let fetched = mirror.fetch(&names(&["main"]), None).await;
+        fetched.unwrap_err().to_string()
+    };
+    let expected = format!(
+        "{}: SHA-256 repositories are not supported",
+        server.url("team/app")
+    );
+    // Empty, with a commit, and by the protocol of before 2018.
+    assert_eq!(refused().await, expected);
+    repository
+        .commit("main", &[("a", Some("b"))], "first")
+        .unwrap();
+    assert_eq!(refused().await, expected);
+    server.fail("team/app", Fault::OldProtocol);
+    assert_eq!(refused().await, expected);
+}
+
+#[tokio::test]
+async fn an_abbreviated_commit_id_is_no_revision() {
+    let given = Given::new();
+    let short = &given.first[..8];
+    let error = given.commit(short).await.unwrap_err();
+    assert_eq!(error, RevisionError::Abbreviated);
+    assert!(error.to_string().contains("give all 40 characters"));
+    // A branch of that name is one.
+    given.repository.set_branch(short, &given.first).unwrap();
+    assert_eq!(given.commit(short).await.unwrap(), given.first);
+}

@@ -29,7 +29,16 @@ impl Made {
         let all = [String::new()];
         self.given
             .mirror
-            .checkout(&self.commit, &all, &self.destination(), limits)
+            .checkout(&self.commit, &all, &[], &self.destination(), limits)
+    }
+
+    /// The paths that reading these comes to.
+    fn reach(&self, paths: &[&str]) -> Result<Vec<String>, String> {
+        let paths: Vec<_> = paths.iter().map(|path| (*path).to_owned()).collect();
+        let mut ids = self.given.mirror.tree_ids(&self.commit).unwrap();
+        let reach = ids.reach(&paths, &CheckoutLimits::default());
+        let reach = reach.map_err(|error| error.to_string())?;
+        Ok(reach.into_iter().map(|(path, _)| path).collect())
     }
 
     fn refused(&self) -> String {
@@ -70,15 +79,18 @@ async fn ids_are_those_of_git() {
     }
     assert!(given.mirror.tree_id(&given.first, "../x").is_err());
     assert!(given.mirror.tree_id(&"1".repeat(40), "").is_err());
-    assert!(given.mirror.is_directory(&given.first, "apps").unwrap());
-    assert!(!given.mirror.is_directory(&given.first, "README").unwrap());
+    let place = ids.place("apps").unwrap();
+    assert!(place.unwrap().is_directory);
+    let place = ids.place("README").unwrap();
+    assert!(!place.unwrap().is_directory);
 }
 
 #[tokio::test]
 async fn files_are_read_up_to_a_limit() {
     let given = Given::new();
     given.commit("main").await.unwrap();
-    let read = |path, limit| given.mirror.read(&given.first, path, limit);
+    let mut ids = given.mirror.tree_ids(&given.first).unwrap();
+    let mut read = |path, limit| ids.read(path, limit);
     assert_eq!(read("README", 5).unwrap().unwrap(), b"hello");
     assert_eq!(read("apps", 5).unwrap(), None);
     assert_eq!(read("gone", 5).unwrap(), None);
@@ -110,7 +122,7 @@ async fn only_the_asked_paths_are_written() {
     let limits = CheckoutLimits::default();
     let summary = given
         .mirror
-        .checkout(&given.first, &paths, &destination, &limits)
+        .checkout(&given.first, &paths, &[], &destination, &limits)
         .unwrap();
     assert_eq!((summary.files, summary.bytes), (3, 13));
     let text = |path: &str| std::fs::read_to_string(destination.join(path));
@@ -127,7 +139,13 @@ async fn only_the_asked_paths_are_written() {
     assert_eq!(mode("apps/web") & 0o777, 0o700);
     let absent = given
         .mirror
-        .checkout(&given.first, &["gone".to_owned()], &destination, &limits)
+        .checkout(
+            &given.first,
+            &["gone".to_owned()],
+            &[],
+            &destination,
+            &limits,
+        )
         .unwrap_err();
     assert_eq!(
         absent.to_string(),
@@ -136,21 +154,46 @@ async fn only_the_asked_paths_are_written() {
 }
 
 #[tokio::test]
-async fn programs_links_and_submodules_are_told_apart() {
+async fn programs_links_and_what_is_left_out_are_told_apart() {
     let submodule = "1".repeat(40);
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
     let made = Made::new(&[
+        ("120000", b"again", "model"),
+        ("120000", b"circle", "round"),
+        ("120000", b"gone", "nowhere"),
+        ("120000", b"into", "module/x"),
         ("120000", b"link", "script"),
+        ("100644", b"model", pointer),
         ("160000", b"module", &submodule),
+        ("120000", b"round", "circle"),
         ("100755", b"script", "#!"),
     ])
     .await;
     let summary = made.checkout(&CheckoutLimits::default()).unwrap();
-    assert_eq!(summary.submodules, ["module"]);
-    assert_eq!(summary.files, 2);
-    let script = std::fs::metadata(made.destination().join("script")).unwrap();
-    assert_eq!(script.permissions().mode() & 0o777, 0o700);
-    let link = std::fs::read_link(made.destination().join("link")).unwrap();
-    assert_eq!(link, PathBuf::from("script"));
+    let left_out: Vec<_> = summary
+        .left_out
+        .iter()
+        .map(|entry| format!("{} {} {}", entry.path, entry.problem, entry.is_file))
+        .collect();
+    assert_eq!(
+        left_out,
+        [
+            "again is stored in Git LFS, which is not supported true",
+            "circle is a link that leads round in a circle false",
+            "gone is a link to nowhere, which does not exist false",
+            "into is a link to module, which is a submodule, which is not supported false",
+            "model is stored in Git LFS, which is not supported true",
+            "module is a submodule, which is not supported false",
+            "round is a link that leads round in a circle false",
+        ]
+    );
+    let mode = |name: &str| {
+        let file = std::fs::symlink_metadata(made.destination().join(name)).unwrap();
+        assert!(file.is_file(), "{name}");
+        file.permissions().mode() & 0o777
+    };
+    assert_eq!((mode("script"), mode("link")), (0o700, 0o700));
+    assert_eq!(std::fs::read_dir(made.destination()).unwrap().count(), 2);
 }
 
 #[tokio::test]
@@ -198,18 +241,119 @@ async fn links_that_leave_are_refused_by_name() {
         "/proc/self/environ",
         "..",
         "../x",
-        "a/../../x",
-        "a/../b",
+        "dir/../../x",
+        "dir/../../../etc/passwd",
         ".git/config",
     ] {
-        let made = Made::new(&[("120000", b"link", target)]).await;
+        let mut made = Made::new(&[]).await;
+        let file = [("100644", b"x".as_slice(), "x")];
+        let inner = made.given.repository.raw_tree(&file).unwrap();
+        let entries: [(&str, &[u8], &str); 2] =
+            [("40000", b"dir", &inner), ("120000", b"link", target)];
+        made.commit = made.given.repository.commit_raw("raw", &entries).unwrap();
+        made.given.commit("raw").await.unwrap();
+        let reached = made.reach(&[""]).unwrap_err();
         let error = made.refused();
+        assert_eq!(reached, error);
         assert!(
             error.starts_with("link in the repository: a link"),
             "{error}"
         );
         assert!(std::fs::symlink_metadata(made.destination().join("link")).is_err());
     }
+}
+
+#[tokio::test]
+async fn links_are_followed_as_far_as_they_lead() {
+    let mut made = Made::new(&[]).await;
+    let tree = |entries: &[(&str, &[u8], &str)]| made.given.repository.raw_tree(entries).unwrap();
+    let leaf = tree(&[("100644", b"x.yaml", "x")]);
+    let deep = tree(&[
+        ("120000", b"onwards", "../../far"),
+        ("40000", b"sub", &leaf),
+    ]);
+    let lib = tree(&[("40000", b"deep", &deep)]);
+    let app = tree(&[
+        ("120000", b"all", "./../lib/deep/sub/.."),
+        ("120000", b"chain", "../one"),
+        ("100644", b"own.yaml", "own"),
+    ]);
+    let commit = made.given.repository.commit_raw(
+        "raw",
+        &[
+            ("40000", b"app", &app),
+            ("120000", b"current", "app"),
+            ("40000", b"far", &leaf),
+            ("40000", b"lib", &lib),
+            ("120000", b"one", "two"),
+            ("100644", b"other", "other"),
+            ("120000", b"two", "lib/deep/sub/x.yaml"),
+        ],
+    );
+    made.commit = commit.unwrap();
+    made.given.commit("raw").await.unwrap();
+    let everything = ["app", "far", "lib/deep", "one", "two"];
+    assert_eq!(made.reach(&["app"]).unwrap(), everything);
+    let through = ["app", "current", "far", "lib/deep", "one", "two"];
+    assert_eq!(made.reach(&["current"]).unwrap(), through);
+    assert_eq!(
+        made.reach(&["current/all/onwards/x.yaml", "app/gone"])
+            .unwrap(),
+        [
+            "app/all",
+            "app/gone",
+            "current",
+            "far/x.yaml",
+            "lib/deep/onwards"
+        ]
+    );
+    let mut ids = made.given.mirror.tree_ids(&made.commit).unwrap();
+    let mut place = |path: &str| ids.place(path).unwrap();
+    assert_eq!(place("current/all/sub").unwrap().path, "lib/deep/sub");
+    assert!(place("current/all/sub").unwrap().is_directory);
+    assert_eq!(place("current/gone"), None);
+
+    let paths = through.map(str::to_owned);
+    let limits = CheckoutLimits::default();
+    let destination = made.destination();
+    let mirror = &made.given.mirror;
+    mirror
+        .checkout(&made.commit, &paths, &[], &destination, &limits)
+        .unwrap();
+    for (path, text) in [
+        ("current/own.yaml", "own"),
+        ("app/chain", "x"),
+        ("app/all/sub/x.yaml", "x"),
+        ("current/all/onwards/x.yaml", "x"),
+    ] {
+        let read = std::fs::read_to_string(destination.join(path)).unwrap();
+        assert_eq!(read, text, "{path}");
+    }
+    // A file is no link to one: a tool that judges where links lead has nothing to judge.
+    let chain = std::fs::symlink_metadata(destination.join("app/chain")).unwrap();
+    assert!(chain.is_file());
+    // What is to be found without a link is there, and the rest behind that link is not.
+    let destination = made.given.directory.path().join("through");
+    let through = ["app/all/onwards/x.yaml", "app/all/sub"].map(str::to_owned);
+    mirror
+        .checkout(&made.commit, &paths, &through, &destination, &limits)
+        .unwrap();
+    let kind = |path: &str| {
+        let kind = std::fs::symlink_metadata(destination.join(path)).unwrap();
+        (kind.is_dir(), kind.is_file())
+    };
+    assert_eq!(kind("app/all"), (true, false));
+    assert_eq!(kind("app/all/onwards/x.yaml"), (false, true));
+    assert_eq!(kind("app/all/sub"), (false, false));
+    assert!(destination.join("app/all/sub/x.yaml").is_file());
+    // Limits hold for what links lead to.
+    let few = CheckoutLimits {
+        entries: 6,
+        ..limits
+    };
+    let mut ids = mirror.tree_ids(&made.commit).unwrap();
+    let error = ids.reach(&paths, &few).unwrap_err();
+    assert!(error.to_string().contains("limit of 6 entries"), "{error}");
 }
 
 #[tokio::test]
