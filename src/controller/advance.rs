@@ -19,7 +19,7 @@ use crate::diff::IgnoreRules;
 use crate::object::ResourceKey;
 use crate::plan::{Needs, Step, Subject, Task, reverse_order, step};
 use crate::sync::{
-    Applied, Change, Comparison, Course, Execution, Manifests, Outcome, delete, execute,
+    Applied, Change, Comparison, Course, Execution, Lookup, Manifests, Outcome, delete, execute,
     is_scalable, wanted_namespace,
 };
 

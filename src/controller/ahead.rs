@@ -53,6 +53,7 @@ pub(super) async fn begin_all(
         return Ok(true);
     };
     let dry_run = running.sync.dry_run;
+    let waits_to_prune = running.waits_to_prune;
     if running.is_whole() && !dry_run {
         hooks::clean_up_left(hands, state).await;
     }
@@ -68,7 +69,7 @@ pub(super) async fn begin_all(
         .filter(|task| matches!(task.subject, Subject::Prune(_)))
         .count();
     if dry_run {
-        let pruned = match running.waits_to_prune {
+        let pruned = match waits_to_prune {
             true => "would be pruned once that is approved",
             false => "would be pruned",
         };

@@ -100,6 +100,8 @@ mod tests {
             desired: "d".into(),
             status: *status,
             message: "exit code 1".into(),
+            run: String::new(),
+            uid: String::new(),
         };
         State {
             desired: Some(desired),

@@ -363,6 +363,7 @@ mod tests {
             other_owner: None,
             prune: None,
             extraneous: false,
+            left_alone: false,
         })
     }
 

@@ -206,15 +206,29 @@ mod tests {
         let ours = entry("trimtab", "Apply", json!({"f:data": {"f:a": {}}}));
         let theirs = |fields: Value| entry(HANDOVER, "Apply", json!({"f:data": fields}));
         let both = theirs(json!({"f:a": {}, "f:b": {}}));
-        let found = adopt(&live(vec![ours.clone(), both]), "trimtab", false).unwrap();
+        let found = adopt(
+            &live(vec![ours.clone(), both]),
+            "trimtab",
+            OfKubectl::Nothing,
+        )
+        .unwrap();
         let rest = theirs(json!({"f:b": {}}));
         assert_eq!(*found.entries(), json!([ours, rest]));
         assert_eq!(
-            adopt(&live(vec![ours.clone(), rest]), "trimtab", false),
+            adopt(
+                &live(vec![ours.clone(), rest]),
+                "trimtab",
+                OfKubectl::Nothing
+            ),
             None
         );
         let all = theirs(json!({"f:a": {}}));
-        let found = adopt(&live(vec![ours.clone(), all]), "trimtab", false).unwrap();
+        let found = adopt(
+            &live(vec![ours.clone(), all]),
+            "trimtab",
+            OfKubectl::Nothing,
+        )
+        .unwrap();
         assert_eq!(*found.entries(), json!([ours]));
     }
 

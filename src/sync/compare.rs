@@ -405,7 +405,7 @@ mod tests {
             _ => Lookup::Absent,
         };
         let none = HashMap::new();
-        let mut found = compare(&desired, &none, [].iter(), look_up, Consent::Yes);
+        let mut found = compare(&desired, &none, [].iter(), look_up, |_| None, Consent::Yes);
         assert_eq!(found.changed, [key("of-another"), key("usual")]);
         found.doubt_all();
         assert_eq!(found.drifted, []);
