@@ -1,10 +1,11 @@
 //! Hooks: once for each desired state, at their place in the sync, cleaned up as they ask.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::cli::trimtab_ends;
-use crate::given::{SOON, Story, config_map, story};
+use crate::given::{Lab, SOON, Story, config_map, story};
+use crate::jobs::end_pod_of;
 use crate::lab::git_server::Fault;
 use crate::lab::{Expectation, eventually};
 use crate::reach;
@@ -21,11 +22,7 @@ fn pod(app: &Story, name: &str) -> String {
     format!("/api/v1/namespaces/{}/pods/{name}", app.name)
 }
 
-async fn end(app: &Story, name: &str, phase: &str) -> Result<Value> {
-    end_saying(app, name, phase, "as the test says").await
-}
-
-/// Waits until a hook's Pod is there, and ends it.
+/// Waits until a Pod is there, and ends it.
 pub(crate) async fn end_saying(
     app: &Story,
     name: &str,
@@ -33,18 +30,94 @@ pub(crate) async fn end_saying(
     message: &str,
 ) -> Result<Value> {
     let path = pod(app, name);
-    let live = eventually(&format!("{name} is there"), SOON, || async {
-        Ok(match app.cluster.find(&path).await? {
-            Some(live) => Expectation::Met(live),
-            None => Expectation::Pending(app.status().await?["operationState"].to_string()),
-        })
-    })
-    .await?;
+    let live = is_there(app, &path).await?;
     let status = json!({"status": {"phase": phase, "message": message}});
     app.cluster
         .patch(&format!("{path}/status"), &status)
         .await?;
     Ok(live)
+}
+
+async fn is_there(app: &Story, path: &str) -> Result<Value> {
+    eventually(&format!("{path} is there"), SOON, || async {
+        Ok(match app.cluster.find(path).await? {
+            Some(live) => Expectation::Met(live),
+            None => Expectation::Pending(app.status().await?["operationState"].to_string()),
+        })
+    })
+    .await
+}
+
+/// What the hooks of a story are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Pod,
+    Job,
+}
+
+impl Told {
+    /// The name of a story's things.
+    fn name(self, name: &str) -> String {
+        match self {
+            Self::Pod => name.to_owned(),
+            Self::Job => format!("{name}-job"),
+        }
+    }
+
+    /// A hook that ends when the test says so.
+    fn hook(self, name: &str, annotations: &str) -> String {
+        match self {
+            Self::Pod => hook(name, annotations),
+            Self::Job => format!(
+                "apiVersion: batch/v1\nkind: Job\nmetadata:\n  name: {name}\n  annotations: \
+                 {{{annotations}}}\nspec:\n  backoffLimit: 0\n  template:\n    spec:\n      \
+                 restartPolicy: Never\n      schedulerName: nobody\n      containers: [{{name: \
+                 run, image: run}}]\n"
+            ),
+        }
+    }
+
+    fn path(self, app: &Story, name: &str) -> String {
+        match self {
+            Self::Pod => pod(app, name),
+            Self::Job => format!("/apis/batch/v1/namespaces/{}/jobs/{name}", app.name),
+        }
+    }
+
+    /// Waits until a hook's object is there, and ends it. Returns the object as it was.
+    async fn end(self, app: &Story, name: &str, phase: &str) -> Result<Value> {
+        if self == Self::Pod {
+            return end_saying(app, name, phase, "as the test says").await;
+        }
+        let live = is_there(app, &self.path(app, name)).await?;
+        end_pod_of(app, name, phase).await?;
+        Ok(live)
+    }
+
+    /// What is said of one that failed.
+    fn failed(self) -> &'static str {
+        match self {
+            Self::Pod => "as the test says",
+            Self::Job => "backoff limit",
+        }
+    }
+
+    async fn delete(self, app: &Story, name: &str) -> Result<()> {
+        let path = format!("{}?propagationPolicy=Background", self.path(app, name));
+        app.cluster.delete(&path).await.map(drop)
+    }
+}
+
+/// Tells a story with pods and with Jobs as hooks, side by side.
+fn told<F>(tell: impl Fn(&'static Lab, Told) -> F)
+where
+    F: Future<Output = Result<()>>,
+{
+    story(|lab| async move {
+        let (pods, jobs) = futures::join!(tell(lab, Told::Pod), tell(lab, Told::Job));
+        pods.context("with pods")?;
+        jobs.context("with Jobs")
+    });
 }
 
 fn uid(live: &Value) -> String {
@@ -56,10 +129,10 @@ fn uid(live: &Value) -> String {
 
 #[test]
 fn hooks_run_around_a_sync_and_once_for_each_desired_state() {
-    story(|lab| async move {
-        let app = lab.given("hooks").await?;
-        let before = hook("before", "argocd.argoproj.io/hook: PreSync");
-        let after = hook(
+    told(|lab, told| async move {
+        let app = lab.given(&told.name("hooks")).await?;
+        let before = told.hook("before", "argocd.argoproj.io/hook: PreSync");
+        let after = told.hook(
             "after",
             "argocd.argoproj.io/hook: PostSync, argocd.argoproj.io/hook-delete-policy: HookSucceeded",
         );
@@ -76,26 +149,32 @@ fn hooks_run_around_a_sync_and_once_for_each_desired_state() {
         })
         .await?;
         assert_eq!(app.cluster.find(&app.map("map")).await?, None);
-        let ran = uid(&end(&app, "before", "Succeeded").await?);
+        let ran = uid(&told.end(&app, "before", "Succeeded").await?);
         app.value("map", Some("1")).await?;
-        end(&app, "after", "Succeeded").await?;
+        told.end(&app, "after", "Succeeded").await?;
         let status = app.synced(&first).await?;
         assert_eq!(status["hooks"].as_array().map(Vec::len), Some(2));
         // One is kept until its next run, the other is gone with its success.
-        assert_eq!(app.cluster.find(&pod(&app, "after")).await?, None);
-        assert_eq!(uid(&app.cluster.get(&pod(&app, "before")).await?), ran);
+        assert_eq!(app.cluster.find(&told.path(&app, "after")).await?, None);
+        assert_eq!(
+            uid(&app.cluster.get(&told.path(&app, "before")).await?),
+            ran
+        );
         // Drift is repaired without hooks.
         app.cluster
             .patch(&app.map("map"), &json!({"data": {"value": "hand"}}))
             .await?;
         app.value("map", Some("1")).await?;
-        assert_eq!(uid(&app.cluster.get(&pod(&app, "before")).await?), ran);
+        assert_eq!(
+            uid(&app.cluster.get(&told.path(&app, "before")).await?),
+            ran
+        );
         // Another desired state runs them again, before anything else.
         let second = app
             .push(&lab.agent, &[("map.yaml", Some(&config_map("map", "2")))])
             .await?;
         eventually("the hook is another one", SOON, || async {
-            let live = app.cluster.find(&pod(&app, "before")).await?;
+            let live = app.cluster.find(&told.path(&app, "before")).await?;
             Ok(match live.filter(|live| uid(live) != ran) {
                 Some(_) => Expectation::Met(()),
                 None => Expectation::Pending("it is the old one".to_owned()),
@@ -106,8 +185,8 @@ fn hooks_run_around_a_sync_and_once_for_each_desired_state() {
             app.cluster.get(&app.map("map")).await?["data"]["value"],
             "1"
         );
-        end(&app, "before", "Succeeded").await?;
-        end(&app, "after", "Succeeded").await?;
+        told.end(&app, "before", "Succeeded").await?;
+        told.end(&app, "after", "Succeeded").await?;
         app.value("map", Some("2")).await?;
         app.synced(&second).await?;
         Ok(())
@@ -116,36 +195,36 @@ fn hooks_run_around_a_sync_and_once_for_each_desired_state() {
 
 #[test]
 fn a_hook_that_fails_stops_the_sync_and_calls_for_help() {
-    story(|lab| async move {
-        let app = lab.given("failing-hook").await?;
+    told(|lab, told| async move {
+        let app = lab.given(&told.name("failing-hook")).await?;
         let mut application = app.application();
         application["spec"]["syncPolicy"]["retry"] =
             json!({"backoff": {"duration": "1s", "maxDuration": "1s"}});
-        let before = hook(
+        let before = told.hook(
             "before",
             "trimtab.dev/hook: PreSync, trimtab.dev/hook-delete-policy: \"BeforeHookCreation,HookFailed\"",
         );
-        let help = hook("help", "argocd.argoproj.io/hook: SyncFail");
+        let help = told.hook("help", "argocd.argoproj.io/hook: SyncFail");
         let first = app.commit(&[
             ("before.yaml", Some(&before)),
             ("help.yaml", Some(&help)),
             ("map.yaml", Some(&config_map("map", "1"))),
         ])?;
         app.create(&application).await?;
-        let failed = uid(&end(&app, "before", "Failed").await?);
-        end(&app, "help", "Succeeded").await?;
-        app.condition("SyncError", "as the test says").await?;
+        let failed = uid(&told.end(&app, "before", "Failed").await?);
+        told.end(&app, "help", "Succeeded").await?;
+        app.condition("SyncError", told.failed()).await?;
         assert_eq!(app.cluster.find(&app.map("map")).await?, None);
         // The next attempt runs it again, in a new object.
         eventually("another attempt", SOON, || async {
-            let live = app.cluster.find(&pod(&app, "before")).await?;
+            let live = app.cluster.find(&told.path(&app, "before")).await?;
             Ok(match live.filter(|live| uid(live) != failed) {
                 Some(_) => Expectation::Met(()),
                 None => Expectation::Pending("none yet".to_owned()),
             })
         })
         .await?;
-        end(&app, "before", "Succeeded").await?;
+        told.end(&app, "before", "Succeeded").await?;
         app.value("map", Some("1")).await?;
         app.synced(&first).await?;
         Ok(())
@@ -204,9 +283,12 @@ fn a_hook_edit_is_a_change_and_a_generated_name_is_made() {
 
 #[test]
 fn hooks_survive_a_restart_and_go_with_the_application() {
-    story(|lab| async move {
+    told(|lab, told| async move {
         let app = lab
-            .given_in("restarted-hook", "home-restarted-hook")
+            .given_in(
+                &told.name("restarted-hook"),
+                &told.name("home-restarted-hook"),
+            )
             .await?;
         let mut agent = lab.agent_for(&app.home, &[]).await?;
         let mut application = app.application();
@@ -214,12 +296,12 @@ fn hooks_survive_a_restart_and_go_with_the_application() {
         let first = app.commit(&[
             (
                 "before.yaml",
-                Some(&hook("before", "argocd.argoproj.io/hook: PreSync")),
+                Some(&told.hook("before", "argocd.argoproj.io/hook: PreSync")),
             ),
             ("map.yaml", Some(&config_map("map", "1"))),
         ])?;
         app.create(&application).await?;
-        let path = pod(&app, "before");
+        let path = told.path(&app, "before");
         let live = eventually("the hook runs", SOON, || async {
             Ok(match app.cluster.find(&path).await? {
                 Some(live) => Expectation::Met(live),
@@ -229,7 +311,7 @@ fn hooks_survive_a_restart_and_go_with_the_application() {
         .await?;
         agent.process.kill();
         let agent = lab.agent_for(&app.home, &[]).await?;
-        end(&app, "before", "Succeeded").await?;
+        told.end(&app, "before", "Succeeded").await?;
         app.value("map", Some("1")).await?;
         app.synced(&first).await?;
         assert_eq!(
@@ -253,13 +335,15 @@ fn hooks_survive_a_restart_and_go_with_the_application() {
 
 #[test]
 fn without_history_disk_and_git_the_deletion_hooks_run_after_a_restart() {
-    story(|lab| async move {
-        let app = lab.given_in("last-hooks", "last-hooks-home").await?;
-        let mut agent = lab.agent_for("last-hooks-home", &[]).await?;
+    told(|lab, told| async move {
+        let app = lab
+            .given_in(&told.name("last-hooks"), &told.name("last-hooks-home"))
+            .await?;
+        let mut agent = lab.agent_for(&app.home, &[]).await?;
         let mut application = app.application();
         application["metadata"]["finalizers"] = json!(["trimtab.dev/resources-finalizer"]);
         application["spec"]["revisionHistoryLimit"] = json!(0);
-        let before = hook("before", "argocd.argoproj.io/hook: PreDelete");
+        let before = told.hook("before", "argocd.argoproj.io/hook: PreDelete");
         let first = app.commit(&[
             ("before.yaml", Some(&before)),
             ("map.yaml", Some(&config_map("map", "1"))),
@@ -272,12 +356,16 @@ fn without_history_disk_and_git_the_deletion_hooks_run_after_a_restart() {
         let status = app.synced(&second).await?;
         assert_eq!(status["history"].as_array().map(Vec::len), Some(1));
         agent.process.kill();
-        std::fs::remove_dir_all(lab.guardian.directory().join("agent-last-hooks-home/work"))?;
+        std::fs::remove_dir_all(
+            lab.guardian
+                .directory()
+                .join(format!("agent-{}/work", app.home)),
+        )?;
         lab.git.fail(&app.name, Fault::Status(503));
         app.cluster.delete(&app.path()).await?;
-        let _agent = lab.agent_for("last-hooks-home", &[]).await?;
+        let _agent = lab.agent_for(&app.home, &[]).await?;
         app.value("map", Some("2")).await?;
-        end(&app, "before", "Succeeded").await?;
+        told.end(&app, "before", "Succeeded").await?;
         app.value("map", None).await?;
         Ok(())
     });
@@ -285,12 +373,12 @@ fn without_history_disk_and_git_the_deletion_hooks_run_after_a_restart() {
 
 #[test]
 fn hooks_run_before_and_after_the_deletion_without_git() {
-    story(|lab| async move {
-        let app = lab.given("deletion-hooks").await?;
+    told(|lab, told| async move {
+        let app = lab.given(&told.name("deletion-hooks")).await?;
         let mut application = app.application();
         application["metadata"]["finalizers"] = json!(["trimtab.dev/resources-finalizer"]);
-        let before = hook("before", "argocd.argoproj.io/hook: PreDelete");
-        let after = hook("after", "helm.sh/hook: post-delete");
+        let before = told.hook("before", "argocd.argoproj.io/hook: PreDelete");
+        let after = told.hook("after", "helm.sh/hook: post-delete");
         let first = app.commit(&[
             ("before.yaml", Some(&before)),
             ("after.yaml", Some(&after)),
@@ -299,32 +387,32 @@ fn hooks_run_before_and_after_the_deletion_without_git() {
         app.create(&application).await?;
         app.synced(&first).await?;
         assert_eq!(
-            app.cluster.find(&pod(&app, "before")).await?,
+            app.cluster.find(&told.path(&app, "before")).await?,
             None,
             "it is not deleted yet"
         );
         lab.git.fail(&app.name, Fault::Status(503));
         app.cluster.delete(&app.path()).await?;
         // One that fails holds up the deletion until it may run again.
-        end(&app, "before", "Failed").await?;
-        app.condition("Deleting", "as the test says").await?;
+        told.end(&app, "before", "Failed").await?;
+        app.condition("Deleting", told.failed()).await?;
         app.value("map", Some("1")).await?;
-        app.cluster.delete(&pod(&app, "before")).await?;
+        let failed = uid(&app.cluster.get(&told.path(&app, "before")).await?);
+        told.delete(&app, "before").await?;
         eventually("it runs again", SOON, || async {
-            let live = app.cluster.find(&pod(&app, "before")).await?;
-            let phase = live.map(|live| live["status"]["phase"].clone());
-            Ok(match phase {
-                Some(phase) if phase == "Pending" => Expectation::Met(()),
-                other => Expectation::Pending(format!("{other:?}")),
+            let live = app.cluster.find(&told.path(&app, "before")).await?;
+            Ok(match live.filter(|live| uid(live) != failed) {
+                Some(_) => Expectation::Met(()),
+                None => Expectation::Pending("not yet".to_owned()),
             })
         })
         .await?;
-        end(&app, "before", "Succeeded").await?;
+        told.end(&app, "before", "Succeeded").await?;
         app.value("map", None).await?;
-        end(&app, "after", "Succeeded").await?;
+        told.end(&app, "after", "Succeeded").await?;
         eventually("all is gone", SOON, || async {
             let left = app.cluster.find(&app.path()).await?;
-            let pods = app.cluster.find(&pod(&app, "after")).await?;
+            let pods = app.cluster.find(&told.path(&app, "after")).await?;
             Ok(match (&left, &pods) {
                 (None, None) => Expectation::Met(()),
                 _ => Expectation::Pending(format!("{:?}", left.map(|it| it["status"].clone()))),
@@ -337,9 +425,10 @@ fn hooks_run_before_and_after_the_deletion_without_git() {
 
 #[test]
 fn a_hook_that_the_api_server_refuses_is_found_out_before_anything_is_written() {
-    story(|lab| async move {
-        let app = lab.given("refused-hook").await?;
-        let wrong = hook("after", "argocd.argoproj.io/hook: PostSync")
+    told(|lab, told| async move {
+        let app = lab.given(&told.name("refused-hook")).await?;
+        let wrong = told
+            .hook("after", "argocd.argoproj.io/hook: PostSync")
             .replace("restartPolicy: Never", "restartPolicy: Sometimes");
         app.commit(&[
             ("after.yaml", Some(&wrong)),
@@ -349,7 +438,7 @@ fn a_hook_that_the_api_server_refuses_is_found_out_before_anything_is_written() 
         app.condition("SyncError", "PostSync hook").await?;
         app.condition("SyncError", "restartPolicy").await?;
         assert_eq!(app.cluster.find(&app.map("map")).await?, None);
-        let right = hook("after", "argocd.argoproj.io/hook: PostSync");
+        let right = told.hook("after", "argocd.argoproj.io/hook: PostSync");
         let second = app
             .push(&lab.agent, &[("after.yaml", Some(&right))])
             .await?;
@@ -361,7 +450,7 @@ fn a_hook_that_the_api_server_refuses_is_found_out_before_anything_is_written() 
                 .is_some_and(|message| message.contains("PostSync hook"))
         })
         .await?;
-        end(&app, "after", "Succeeded").await?;
+        told.end(&app, "after", "Succeeded").await?;
         app.synced(&second).await.map(drop)
     });
 }
@@ -390,7 +479,7 @@ fn without_automation_a_hook_that_did_not_run_is_the_difference_that_is_shown() 
             .await?;
         let ask = json!({"operation": {"sync": {}}});
         app.cluster.patch(&app.path(), &ask).await?;
-        end(&app, "before", "Succeeded").await?;
+        Told::Pod.end(&app, "before", "Succeeded").await?;
         app.synced(&first).await?;
         assert_eq!(app.cluster.find(&pod(&app, "skipped")).await?, None);
         let name = app.name.as_str();

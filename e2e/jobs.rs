@@ -245,7 +245,7 @@ fn a_hook_s_job_that_another_tool_left_makes_room() {
 }
 
 /// Waits for a pod of a Job that did not end yet, and ends it.
-async fn end_pod_of(app: &Story, name: &str, phase: &str) -> Result<()> {
+pub(crate) async fn end_pod_of(app: &Story, name: &str, phase: &str) -> Result<()> {
     let pods = format!(
         "/api/v1/namespaces/{}/pods?labelSelector=job-name={name}",
         app.name
@@ -610,6 +610,17 @@ fn a_hook_whose_account_comes_later_fails_at_once_and_says_so() {
             .await?;
         app.condition("SyncError", "later in this sync").await?;
         assert_eq!(app.cluster.find(&app.map("map")).await?, None);
+        // The same in a wave.
+        let early = job_with(
+            "migrate",
+            "1",
+            "argocd.argoproj.io/sync-wave: \"-1\"",
+            "",
+            "      serviceAccountName: migrate\n",
+        );
+        app.push(&lab.agent, &[("hook.yaml", Some(&early))]).await?;
+        app.condition("SyncError", "let it come in a later wave")
+            .await?;
         // With the objects of its own place, or after, it is there in time.
         let (app, commit_id) = with_account(lab, "timely-account", "Sync").await?;
         app.synced(&commit_id).await.map(drop)

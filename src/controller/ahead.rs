@@ -8,7 +8,8 @@ use super::state::{Held, State};
 use super::{hooks, namespace, report, requests};
 use crate::cluster::{Error as ClusterError, Mode};
 use crate::crd::HookPhase;
-use crate::object::ResourceKey;
+use crate::health::runs_once;
+use crate::object::{Object, ResourceKey};
 use crate::plan::{Place, Progress, Subject, Task, needs};
 use crate::sync::{Change, Comparison, Execution, check, check_hook, key_of_run};
 
@@ -138,11 +139,27 @@ async fn ask(
         let key = key_of_run(hook, phase, &execution.desired.commit_id, seconds);
         let fault = match check_hook(engine, &execution, index, &key).await {
             Err(error) => Some(error.to_string()),
-            Ok(()) => lacks(&execution, pending, index, place).await,
+            Ok(()) => {
+                let manifest = execution.manifests.hooks.get(index);
+                let why = lacks(&execution, pending, manifest, place).await;
+                why.map(|why| format!("{why}: {}", remedy(phase)))
+            }
         };
         if let Some(why) = fault {
             refused.insert(index, format!("{phase} hook {key}: {why}"));
             refusals.push((key, why));
+        }
+    }
+    let mut stuck = BTreeMap::new();
+    for key in pending {
+        let Some(object) = execution.desired.objects.get(key) else {
+            continue;
+        };
+        let manifest = execution.manifests.objects.get(key);
+        if runs_once(&object.kind)
+            && let Some(why) = lacks(&execution, pending, manifest, object.place).await
+        {
+            stuck.insert(key.clone(), format!("{why}: let it come in a later wave"));
         }
     }
     if let Some(running) = &mut state.running {
@@ -150,9 +167,11 @@ async fn ask(
         running.refused = refused;
         running.needs = checked.needs;
     }
+    refusals.extend(stuck.clone());
     for (key, change) in checked.changes {
         match change {
             Change::Failed(why) => refusals.push((key, why)),
+            _ if stuck.contains_key(&key) => {}
             change if dry_run => take_row(state, &key, &change),
             _ => {}
         }
@@ -164,27 +183,35 @@ async fn ask(
     passed
 }
 
-/// Why the pods of a hook could never start: what they need comes later in the same sync, which
-/// would wait for the hook.
+/// What to do about a hook that needs what comes later.
+fn remedy(phase: HookPhase) -> &'static str {
+    match phase {
+        HookPhase::PreSync => {
+            "let the hook run with it or after it (a Sync or PostSync hook), or make that a PreSync \
+             hook of an earlier wave"
+        }
+        _ => "let the hook run in a later wave, or that come in an earlier one",
+    }
+}
+
+/// Why what runs once, a hook or an object that later waves wait for, could never start: what its
+/// pods need comes later in the same sync. Names it.
 async fn lacks(
     execution: &Execution<'_>,
     pending: &[ResourceKey],
-    index: usize,
+    manifest: Option<&Object>,
     place: Place,
 ) -> Option<String> {
     let desired = &execution.desired.objects;
-    for key in needs(execution.manifests.hooks.get(index)?) {
+    for key in needs(manifest?) {
         let Some(object) = desired.get(&key).filter(|object| object.place > place) else {
             continue;
         };
         // It may be there and not ours yet. What cannot be read is taken to be there.
-        let asked = pending.contains(&key);
-        if asked && matches!(execution.cluster.find(&object.kind, &key).await, Ok(None)) {
+        let comes = pending.contains(&key);
+        if comes && matches!(execution.cluster.find(&object.kind, &key).await, Ok(None)) {
             return Some(format!(
-                "it cannot start, as {key} comes later in this sync and is not there: let the hook \
-                 run with it or after it (a Sync or PostSync hook), or make {} a {} hook of an \
-                 earlier wave too",
-                key.kind, place.phase
+                "it cannot start, as {key} comes later in this sync and is not there"
             ));
         }
     }

@@ -14,7 +14,7 @@ use crate::object::{Kind, Object, ResourceKey};
 
 /// How long a hook may take without a word about it ...
 const QUIET: Duration = Duration::from_secs(5);
-/// ... and how often Events are asked for after that.
+/// ... and how long until Events are asked for again: so long at least, and a quarter of what it took.
 const EVERY: Duration = Duration::from_secs(20);
 /// Characters of an Event's message that are kept.
 const MAX_MESSAGE: usize = 300;
@@ -25,9 +25,9 @@ pub(super) fn due_in(state: &State, timeout: Duration) -> Option<Duration> {
     running_hooks(state).next()?;
     let quiet = QUIET.min(timeout / 2);
     let after_start = quiet.saturating_sub(running.moved.elapsed());
-    let after_last = running
-        .asked_why
-        .map(|at| EVERY.saturating_sub(at.elapsed()));
+    let every = EVERY.max(running.moved.elapsed() / 4);
+    let asked = running.asked_why;
+    let after_last = asked.map(|at| every.saturating_sub(at.elapsed()));
     Some(after_last.map_or(after_start, |pause| pause.max(after_start)))
 }
 

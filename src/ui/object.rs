@@ -15,8 +15,18 @@ use serde_json::Value;
 use super::application::{Head, Named, event_table};
 use super::{layout, words};
 use crate::api::{Api, Identity, LiveRights, ObjectQuery, Problem};
+use crate::crd::{Health, HealthCode, ResourceStatus};
 use crate::diff::as_manifest;
 use crate::object::{Object, to_yaml};
+
+/// How an object does; of one that is not there what is known of it, such as that it completed.
+fn health_of(live: Option<&Object>, row: Option<&ResourceStatus>) -> Option<Health> {
+    let Some(live) = live else {
+        let said = row.and_then(|row| row.health.clone());
+        return said.filter(|health| health.status != HealthCode::Missing);
+    };
+    crate::health::assess(live)
+}
 
 pub(super) async fn page(
     State(api): State<Arc<Api>>,
@@ -30,8 +40,9 @@ pub(super) async fn page(
         Err(problem) if problem.status() == StatusCode::NOT_FOUND => None,
         live => Some(live?),
     };
-    let listed = head.application.status.resources.iter();
-    let managed = listed.map(|row| row.key()).any(|it| it == key);
+    let mut listed = head.application.status.resources.iter();
+    let row = listed.find(|row| row.key() == key);
+    let managed = row.is_some();
     // A pod that a Deployment owns is desired by nobody: nothing is rendered for it.
     let (desired, unknown) = match managed {
         false => (None, None),
@@ -44,11 +55,12 @@ pub(super) async fn page(
         return Err(Problem::missing(&key.to_string()));
     }
     let events = api.events(&identity, &head.application.key, &query).await;
-    let health = live.as_ref().and_then(crate::health::assess);
+    let health = health_of(live.as_ref(), row);
     let may = api.live_actions(&identity, &query).await?;
     let yaml = |object: &Object| to_yaml(&as_manifest(object)).unwrap_or_default();
     let content = html! {
-        div .title { h2 { (key) } @if live.is_some() { (words::health_of(health.as_ref())) } }
+        div .title { h2 { (key) } @if live.is_some() || health.is_some() {
+            (words::health_of(health.as_ref())) } }
         @if let Some(message) = health.map(|health| health.message).filter(|it| !it.is_empty()) {
             p { (message) }
         }
