@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::crd::{Application, HealthCode, OperationPhase, ResourceStatus, SyncCode};
 use crate::health::LEAVING;
+use crate::object::ResourceKey;
 use crate::plan::retry_pause;
 
 /// The whole explanation.
@@ -104,8 +105,11 @@ pub(crate) fn explain(application: &Application) -> Explanation {
         }
     }
     for field in &status.stored {
-        let name = field.id.replacen('/', " ", 1);
-        let name = name.trim_start();
+        let key = ResourceKey::parse(&field.id);
+        let name = key.map_or_else(
+            || "some".to_owned(),
+            |key| key.to_string().replacen('/', " ", 1),
+        );
         let left = field.sent.is_none() && field.stored.is_some();
         let advice = match (left, field.by.as_str()) {
             (false, _) => REWRITTEN,

@@ -259,3 +259,28 @@ pub(crate) async fn watch_applications(
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trigger::Cause;
+
+    #[test]
+    fn the_answer_to_a_refresh_supersedes_nothing_when_the_source_did_not_move() {
+        let mailbox = Mailbox::default();
+        assert!(!mailbox.supersedes("abc"));
+        let now = Instant::now();
+        mailbox.put(|inbox| {
+            inbox.revision = Some(Revision {
+                commit_id: "abc".to_owned(),
+                cause: Cause::Manual,
+                received: now,
+                fetched: now,
+            });
+        });
+        assert!(!mailbox.supersedes("abc"));
+        assert!(mailbox.supersedes("def"));
+        mailbox.put(|inbox| inbox.gone = true);
+        assert!(mailbox.supersedes("abc"));
+    }
+}

@@ -338,147 +338,113 @@ mod tests {
         })
     }
 
-    #[test]
-    fn what_is_given_up_and_claimed_is_handed_over() {
-        let web =
-            |resources: Value| json!({"name": "web", "image": "web:1", "resources": resources});
-        let log = || json!({"name": "log", "image": "log:1"});
-        let full = json!({"limits": {"cpu": "2", "memory": "1Gi"}});
-        let base = json!({
+    fn web(resources: &Value) -> Value {
+        json!({"name": "web", "image": "web:1", "resources": resources})
+    }
+
+    fn log() -> Value {
+        json!({"name": "log", "image": "log:1"})
+    }
+
+    fn full() -> Value {
+        json!({"limits": {"cpu": "2", "memory": "1Gi"}})
+    }
+
+    /// The manifest that is as live, with one field changed or taken away.
+    fn manifest(field: &str, value: Option<Value>) -> Value {
+        let mut spec = json!({
             "replicas": 6, "paused": true, "selector": {"app": "web"}, "finalizers": ["a"],
-            "containers": [web(full.clone()), log()],
+            "containers": [web(&full()), log()],
         });
-        let without = |field: &str| {
-            let mut spec = base.clone();
-            spec.as_object_mut().unwrap().remove(field);
-            spec
+        let fields = spec.as_object_mut().unwrap();
+        match value {
+            Some(value) => fields.insert(field.to_owned(), value),
+            None => fields.remove(field),
         };
-        let with = |field: &str, value: Value| {
-            let mut spec = base.clone();
-            spec[field] = value;
-            spec
-        };
-        let cpu = "spec.containers.1.resources.limits.cpu";
-        let handed_cpu: &[&str] = &[cpu];
-        let others = |fields: Value| entry("scaler", "Update", fields);
-        let replicas = json!({"f:spec": {"f:replicas": {}}});
-        let none: &[&str] = &[];
-        let cases: Vec<(&str, Value, Vec<Value>, &str, &[&str])> = vec![
-            (
-                "nothing is given up",
-                base.clone(),
-                vec![],
-                "spec.replicas",
-                none,
-            ),
-            (
-                "claimed",
-                without("replicas"),
-                vec![],
-                "spec.replicas",
-                &["spec.replicas"],
-            ),
-            (
-                "not claimed",
-                without("replicas"),
-                vec![],
-                "spec.paused",
-                none,
-            ),
-            (
-                "claimed from above",
-                without("replicas"),
-                vec![],
-                "spec",
-                &["spec.replicas"],
-            ),
-            (
-                "another owner",
-                without("replicas"),
-                vec![others(replicas.clone())],
-                "spec.replicas",
-                none,
-            ),
-            (
-                "an owner of all of it",
-                without("replicas"),
-                vec![others(json!({"f:spec": {}}))],
-                "spec.replicas",
-                none,
-            ),
-            (
-                "handed over before",
-                without("replicas"),
-                vec![entry(HANDOVER, "Apply", replicas)],
-                "spec.replicas",
-                none,
-            ),
-            (
-                "a field of an item",
-                with(
-                    "containers",
-                    json!([web(json!({"limits": {"memory": "1Gi"}})), log()]),
-                ),
-                vec![],
-                cpu,
-                handed_cpu,
-            ),
-            (
-                "a field below a map that left",
-                with(
-                    "containers",
-                    json!([{"name": "web", "image": "web:1"}, log()]),
-                ),
-                vec![],
-                cpu,
-                handed_cpu,
-            ),
-            (
-                "an item that left goes with its fields",
-                with("containers", json!([log()])),
-                vec![],
-                cpu,
-                none,
-            ),
-            (
-                "an item that is claimed as a whole",
-                with("containers", json!([web(full)])),
-                vec![],
-                "spec.containers.0",
-                &["spec.containers.0.image", "spec.containers.0.name"],
-            ),
-            (
-                "a map that is one value",
-                without("selector"),
-                vec![],
-                "spec.selector.app",
-                &["spec.selector"],
-            ),
-            (
-                "an item of a set",
-                without("finalizers"),
-                vec![],
-                "spec.finalizers.1",
-                &["spec.finalizers.1"],
-            ),
-        ];
-        for (what, manifest, others, claim, expected) in cases {
-            let entries: Vec<_> = [ours()].into_iter().chain(others).collect();
-            let live = object(&live_spec(), &entries);
-            let manifest = object(&manifest, &[]);
-            let found = hand_over(&live, "trimtab", &manifest, &[path(claim)]);
-            let mut fields = found
-                .as_ref()
-                .map(|it| it.fields.clone())
-                .unwrap_or_default();
-            fields.sort();
-            assert_eq!(fields, expected, "{what}");
-            let Some(found) = found else { continue };
-            // What a dry run sends is as live where it is handed over.
+        spec
+    }
+
+    fn check(what: &str, manifest: &Value, others: &[Value], claim: &str, expected: &[&str]) {
+        let entries: Vec<_> = [ours()].into_iter().chain(others.to_vec()).collect();
+        let live = object(&live_spec(), &entries);
+        let manifest = object(manifest, &[]);
+        let found = hand_over(&live, "trimtab", &manifest, &[path(claim)]);
+        let mut fields = found.as_ref().map(|it| it.fields.clone());
+        let fields = fields.get_or_insert_default();
+        fields.sort();
+        assert_eq!(*fields, expected, "{what}");
+        // What a dry run sends is as live where it is handed over.
+        if let Some(found) = found {
             let carried = found.carried(&manifest, &live);
             let again = hand_over(&live, "trimtab", &carried, &[path(claim)]);
             assert_eq!(again, None, "{what}");
         }
+    }
+
+    #[test]
+    fn what_is_given_up_and_claimed_is_handed_over() {
+        let others = |fields: Value| [entry("scaler", "Update", fields)];
+        let replicas = json!({"f:spec": {"f:replicas": {}}});
+        let (gone, claim) = (manifest("replicas", None), "spec.replicas");
+        check(
+            "nothing is given up",
+            &manifest("other", None),
+            &[],
+            claim,
+            &[],
+        );
+        check("claimed", &gone, &[], claim, &[claim]);
+        check("not claimed", &gone, &[], "spec.paused", &[]);
+        check("claimed from above", &gone, &[], "spec", &[claim]);
+        check(
+            "another owner",
+            &gone,
+            &others(replicas.clone()),
+            claim,
+            &[],
+        );
+        let all = json!({"f:spec": {}});
+        check("an owner of all of it", &gone, &others(all), claim, &[]);
+        let before = [entry(HANDOVER, "Apply", replicas)];
+        check("handed over before", &gone, &before, claim, &[]);
+    }
+
+    #[test]
+    fn what_is_below_lists_and_maps_is_handed_over() {
+        let cpu = "spec.containers.1.resources.limits.cpu";
+        let with = |containers: Value| manifest("containers", Some(containers));
+        let less = with(json!([web(&json!({"limits": {"memory": "1Gi"}})), log()]));
+        check("a field of an item", &less, &[], cpu, &[cpu]);
+        let bare = with(json!([{"name": "web", "image": "web:1"}, log()]));
+        check("a field below a map that left", &bare, &[], cpu, &[cpu]);
+        let gone = with(json!([log()]));
+        check(
+            "an item that left goes with its fields",
+            &gone,
+            &[],
+            cpu,
+            &[],
+        );
+        let whole = ["spec.containers.0.image", "spec.containers.0.name"];
+        let gone = with(json!([web(&full())]));
+        check(
+            "a claim of a whole item",
+            &gone,
+            &[],
+            "spec.containers.0",
+            &whole,
+        );
+        let gone = manifest("selector", None);
+        check(
+            "a map that is one value",
+            &gone,
+            &[],
+            "spec.selector.app",
+            &["spec.selector"],
+        );
+        let gone = manifest("finalizers", None);
+        let item = "spec.finalizers.1";
+        check("an item of a set", &gone, &[], item, &[item]);
     }
 
     #[test]

@@ -332,6 +332,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_being_deleted_differs_and_what_is_skipped_does_not() {
+        let mut desired = desired(&["leaving"]);
+        desired.left.extend(["skipped", "gone"].map(key));
+        let inventory = ["leaving", "skipped", "gone"].map(key);
+        let look_up = |key: &ResourceKey| {
+            let mut live = live("f:data", true);
+            live.observation.terminating = key.name == "leaving";
+            match key.name.as_str() {
+                "gone" => Lookup::Absent,
+                _ => Lookup::Found(live),
+            }
+        };
+        let found = compare(
+            &desired,
+            &HashMap::new(),
+            inventory.iter(),
+            look_up,
+            Consent::Yes,
+        );
+        assert_eq!(found.leaving, [key("leaving")]);
+        assert!(!found.is_synced());
+        assert_eq!(found.stale, []);
+        assert_eq!(found.settled, [key("gone")]);
+    }
+
+    #[test]
     fn each_object_ends_in_one_list() {
         let names = [
             "new", "same", "touched", "deleted", "shared", "once", "dark", "hidden", "ran",

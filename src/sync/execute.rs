@@ -189,7 +189,7 @@ async fn apply_batch(
                 let object = &execution.desired.objects[key];
                 let baseline = Baseline::new(object.digest, &observation);
                 let stored = earlier.stored(engine, execution, (key, &answer), baseline);
-                let stored = stored.await;
+                let stored = Box::pin(stored).await;
                 if !stored.is_empty() {
                     outcome.stored.insert(key.clone(), stored);
                 }

@@ -5,7 +5,7 @@
 use super::Execution;
 use crate::cluster::{Error, Mode, Served};
 use crate::crd::names::FIELD_MANAGER;
-use crate::diff::{Path, hand_over};
+use crate::diff::{Path, hand_over, observe};
 use crate::object::{Kind, Object, ResourceKey};
 
 /// How often it is tried when somebody writes to the object at the same time.
@@ -93,13 +93,12 @@ pub(super) async fn handed_over(
     live: &Object,
 ) -> Result<Option<Vec<serde_json::Value>>, Error> {
     let key = manifest.key();
-    let mut claims = match manifest.get("/spec/replicas") {
-        Some(_) => Vec::new(),
-        None => {
-            let path = scaled_path(execution, served, &key).await?;
-            path.into_iter().collect()
-        }
-    };
+    let usual = observe(live, FIELD_MANAGER).replicas && manifest.get("/spec/replicas").is_none();
+    let elsewhere = builtin_path(&key).is_none() && is_target(execution, &key);
+    let mut claims: Vec<Path> = Vec::new();
+    if usual || elsewhere {
+        claims.extend(scaled_path(execution, served, &key).await?);
+    }
     if let Some(ignored) = execution.ignore.of(&key) {
         claims.extend(ignored.claims(manifest, live));
     }

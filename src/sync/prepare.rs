@@ -291,9 +291,6 @@ fn digest(desired: &Desired, manifests: &Manifests) -> String {
         hasher.update(key.id());
         hasher.update(object.digest.0);
     }
-    for key in &desired.left {
-        hasher.update(key.id());
-    }
     for hook in &manifests.hooks {
         hasher.update(Digest::of_map(hook.fields()).0);
     }
