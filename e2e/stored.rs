@@ -8,6 +8,7 @@ use crate::given::{Lab, SOON, Story, config_map, story};
 use crate::lab::browser::Look;
 use crate::lab::{Cluster, Expectation, eventually};
 use crate::pages::logged_in;
+use crate::reach::pod;
 
 const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies";
 const BINDINGS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings";
@@ -74,6 +75,7 @@ fn says(lab: &Lab, verb: &str, app: &Story, code: i32, expected: &[&str]) {
 #[test]
 fn what_a_policy_rewrites_is_said_and_not_fought_over() {
     story(|lab| async move {
+        pod(lab).await?;
         let app = lab.given("stored").await?;
         rewrites(&app.cluster, &app.name).await?;
         in_force(&app, "safe").await?;
@@ -163,6 +165,7 @@ fn what_is_stored_otherwise_is_known_after_a_restart() {
 #[test]
 fn a_field_that_left_git_and_is_still_live_is_said() {
     story(|lab| async move {
+        pod(lab).await?;
         let app = lab.given("still-live").await?;
         let service = |spec: Value, labels: Value| {
             let mut full = json!({"selector": {"app": "web"}, "ports": [{"port": 80}]});
@@ -257,6 +260,7 @@ fn an_object_that_is_being_deleted_is_not_in_sync() {
 #[test]
 fn what_is_skipped_is_left_as_it_is() {
     story(|lab| async move {
+        pod(lab).await?;
         let app = lab.given("skipped").await?;
         let first = app.commit(&[
             ("map.yaml", Some(&config_map("map", "1"))),
