@@ -304,7 +304,8 @@ fn a_chart_that_a_subchart_needs_is_missed() {
         let entries = [
             File(
                 "app/Chart.yaml",
-                "apiVersion: v2\nname: app\nversion: 1.0.0\n",
+                "apiVersion: v2\nname: app\nversion: 1.0.0\n\
+                 dependencies: [{name: sub, version: 1.0.0}]\n",
             ),
             File("app/templates/map.yaml", &config_map("map", "1")),
             File("app/charts/sub/Chart.yaml", &always),

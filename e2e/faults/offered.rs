@@ -4,7 +4,8 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::Scene;
-use crate::given::{Story, story};
+use crate::given::{SOON, Story, story};
+use crate::lab::{Expectation, eventually};
 
 const CHART: &str = "apiVersion: v2\nname: chart\nversion: 1.0.0\n";
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
@@ -94,7 +95,7 @@ fn a_chart_knows_the_kinds_of_the_cluster_and_hears_of_new_ones() {
 fn a_chart_hears_of_another_version_of_the_api_server() {
     story(|lab| async move {
         let scene = Scene::of(lab, "chart-version").await?;
-        let _agent = scene.agent().await?;
+        let agent = scene.agent().await?;
         let commit_id = chart(&scene.app, ".Capabilities.KubeVersion.Version").await?;
         scene.app.create(&scene.application()).await?;
         scene.converged(&commit_id, &["ConfigMap/map"]).await?;
@@ -106,7 +107,18 @@ fn a_chart_hears_of_another_version_of_the_api_server() {
         scene.app.value("map", Some(&served)).await?;
         version["gitVersion"] = json!("v1.99.0");
         scene.gate.say("/version", version);
-        scene.gate.cut();
+        // It goes away, and comes back as another one.
+        scene.gate.close();
+        eventually("a watch that failed", SOON, || async {
+            let log = agent.process.log();
+            let failed = log.contains("the watch of Applications failed");
+            Ok(match failed {
+                true => Expectation::Met(()),
+                false => Expectation::Pending(agent.process.tail(3)),
+            })
+        })
+        .await?;
+        scene.gate.resume();
         scene.app.value("map", Some("v1.99.0")).await?;
         scene.converged(&commit_id, &["ConfigMap/map"]).await
     });

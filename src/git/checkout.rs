@@ -2,7 +2,7 @@
 //! and name are judged in one place. No filters. What is not written is listed: pointers of Git LFS,
 //! submodules, and links that lead nowhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -168,6 +168,7 @@ impl Writer<'_> {
         let mut buffer = Vec::new();
         let tree = self.snapshot.objects.find_tree(&id, &mut buffer);
         let tree = tree.map_err(|error| self.snapshot.damaged(&error))?;
+        let mut seen = HashSet::new();
         for entry in &tree.entries {
             let refused = |problem: &str| Error::Refused {
                 path: inside(path, &super::one_line(&entry.filename.to_string())),
@@ -175,6 +176,9 @@ impl Writer<'_> {
             };
             if let Some(problem) = names::unsafe_name(entry.filename) {
                 return Err(refused(problem));
+            }
+            if !seen.insert(entry.filename) {
+                return Err(refused("exists twice in one tree"));
             }
             if !is_known(entry.mode) {
                 return Err(refused("a mode that Git does not write"));

@@ -25,6 +25,9 @@ const MOMENTS: [Duration; 3] = [
     Duration::from_secs(8),
 ];
 
+/// The pause after it could not be asked.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// Wakes an application.
 type Wake = Box<dyn Fn(&ApplicationKey) + Send + Sync>;
 
@@ -131,9 +134,9 @@ impl Capabilities {
             };
             for moment in moments {
                 tokio::time::sleep(*moment).await;
-                if let Err(error) = self.ask().await {
-                    // The watches are cut as well, and say so when they are tried again.
+                while let Err(error) = self.ask().await {
                     tracing::debug!(%error, "could not ask what the API server serves");
+                    tokio::time::sleep(AGAIN).await;
                 }
             }
         }

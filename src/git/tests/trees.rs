@@ -229,10 +229,7 @@ async fn odd_modes_and_names_twice_are_refused() {
     let made = Made::new(&[("104755", b"suid", "x")]).await;
     assert!(made.refused().contains("suid in the repository: a mode"));
     let made = Made::new(&[("120000", b"a", "b"), ("100644", b"a", "x")]).await;
-    assert!(
-        made.refused()
-            .contains("a in the repository: exists already")
-    );
+    assert!(made.refused().contains("a in the repository: exists twice"));
 }
 
 #[tokio::test]
