@@ -330,7 +330,7 @@ async fn a_missing_chart_is_missed_when_it_is_taken_in() {
         // Helm judges conditions below a chart that names its dependencies, and there only.
         let whole = format!("{CHART}dependencies: [{{name: sub, version: 1.0.0}}]\n");
         let files = [
-            ("c/Chart.yaml", &whole),
+            ("c/Chart.yaml", whole.as_str()),
             ("c/templates/a.yaml", MAP),
             ("c/values.yaml", values),
             ("c/charts/sub/Chart.yaml", &chart),
