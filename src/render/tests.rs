@@ -350,25 +350,30 @@ async fn a_missing_chart_is_missed_when_it_is_taken_in() {
     };
     let db = |more: &str| format!("{{name: db, version: ~1.2, repository: \"\"{more}}}");
     check(&db(""), "", "missing").await;
-    check(&db(", condition: db.on"), "sub: {db: {on: false}}", "there").await;
     check(
-        &db(", condition: db.on"),
-        "sub: {db: {on: true}}",
-        "missing",
-    )
-    .await;
-    check(&db(", condition: db.on"), "", "missing").await;
-    check(&db(", tags: [data]"), "tags: {data: false}", "there").await;
-    check(&db(", tags: [data]"), "tags: {data: true}", "missing").await;
-    check(
-        &db(", alias: store, condition: store.on"),
-        "sub: {store: {on: false}}",
+        &db(", condition: db.use"),
+        "sub: {db: {use: false}}",
         "there",
     )
     .await;
     check(
-        &db(", alias: store, condition: store.on"),
-        "sub: {store: {on: true}}",
+        &db(", condition: db.use"),
+        "sub: {db: {use: true}}",
+        "missing",
+    )
+    .await;
+    check(&db(", condition: db.use"), "", "missing").await;
+    check(&db(", tags: [data]"), "tags: {data: false}", "there").await;
+    check(&db(", tags: [data]"), "tags: {data: true}", "missing").await;
+    check(
+        &db(", alias: store, condition: store.use"),
+        "sub: {store: {use: false}}",
+        "there",
+    )
+    .await;
+    check(
+        &db(", alias: store, condition: store.use"),
+        "sub: {store: {use: true}}",
         "missing",
     )
     .await;
