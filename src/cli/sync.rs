@@ -82,6 +82,7 @@ async fn one(target: &Target, name: &str, args: &Args) -> Result<Outcome> {
             revision: args.revision.clone(),
             resources: args.resource.clone(),
             sync_options,
+            sync_strategy: None,
         }),
         ..Operation::default()
     };

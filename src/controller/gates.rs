@@ -4,7 +4,17 @@ use jiff::Timestamp;
 
 use super::state::State;
 use super::{Context, project};
+use crate::crd::names::SKIP_RECONCILE;
 use crate::crd::{Application, ApplicationKey, HealthCode, SyncCode};
+
+/// What is said of an application that carries `skip-reconcile: "true"`.
+const SKIPPED: &str = "by the annotation skip-reconcile until it is taken away";
+
+/// Whether nothing is to be done with an application at all, as Argo CD's annotation says.
+fn is_skipped(application: &Application) -> bool {
+    let said = application.annotation(SKIP_RECONCILE);
+    said.is_some_and(|said| matches!(said, "1" | "t" | "T" | "true" | "TRUE" | "True"))
+}
 
 /// Looks at everything that may hold up automation, and remembers it for the status. What a person
 /// asks for is held up by a sync window only: then it is said why.
@@ -14,6 +24,10 @@ pub(super) fn look(
     application: &Application,
 ) -> Option<String> {
     let mut holds = Vec::new();
+    let skips = is_skipped(application);
+    if skips {
+        holds.push(("Paused", SKIPPED.to_owned()));
+    }
     if let Some(pause) = &application.spec.pause {
         let now = Timestamp::now();
         if pause.holds(now) {
@@ -54,6 +68,7 @@ pub(super) fn look(
     let window = project::look_at_windows(context, state, application);
     let refused = window.as_ref().filter(|(_, manual)| !manual);
     let refused = refused.map(|(why, _)| why.clone());
+    let refused = skips.then(|| SKIPPED.to_owned()).or(refused);
     if let Some((why, _)) = window {
         holds.push(("SyncWindow", why));
     }

@@ -3,6 +3,7 @@
 
 mod advance;
 mod ahead;
+mod asked;
 mod claims;
 mod comparing;
 mod conditions;

@@ -59,8 +59,9 @@ pub(super) const PRUNE_SKIPPED: &str = "PruneSkipped";
 pub(super) const SETTLE: Duration = Duration::from_secs(2);
 
 impl Running {
-    pub(super) fn new(reason: Reason, sync: SyncOperation, desired: String) -> Self {
+    pub(super) fn new(reason: Reason, mut sync: SyncOperation, desired: String) -> Self {
         let now = Instant::now();
+        sync.sync_options = sync.all_options();
         Self {
             reason,
             taken: false,
@@ -181,7 +182,7 @@ pub(super) fn tasks(
             last: false,
         });
     }
-    if running.is_whole() {
+    if running.is_whole() && !running.sync.leaves_hooks() {
         tasks.extend(hook_tasks(state, running, &desired.hooks, &live));
     }
     let waits = running.waits_to_prune && !running.sync.dry_run;

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::advance::Hands;
 use super::running::Running;
 use super::state::State;
-use super::{Context, hooks, report, requests};
+use super::{Context, asked, hooks, report, requests};
 use crate::cluster::Error as ClusterError;
 use crate::crd::names::{DELETION_APPROVED, PRUNE_APPROVED};
 use crate::crd::{
@@ -214,7 +214,12 @@ pub(super) fn begin(
             resources: Vec::new(),
         }),
         terminated_by: String::new(),
-        retry_count: i64::from(state.failures),
+        // Argo CD's count is of one operation.
+        retry_count: if by_person {
+            0
+        } else {
+            i64::from(state.failures)
+        },
     });
     let digest = state.desired.as_ref().map(|desired| desired.digest.clone());
     let running = Running::new(reason, sync, digest.unwrap_or_default());
@@ -222,7 +227,7 @@ pub(super) fn begin(
         state.held = None;
         state.fights.forget();
         // Whoever asks for a sync asks for its hooks as well, as in Argo CD.
-        if running.is_whole() && !running.sync.dry_run {
+        if running.is_whole() && !running.sync.dry_run && !running.sync.leaves_hooks() {
             let current = &running.desired;
             state.hooks.retain(|result| result.desired != *current);
         }
@@ -251,6 +256,9 @@ pub(super) fn resume(state: &mut State, application: &Application) {
         .initiated_by
         .as_ref()
         .is_some_and(|by| by.automated);
+    if !by_itself && asked::waits(operation, state.next_attempt, application) {
+        return;
+    }
     match operation.operation.sync.clone().filter(|_| !by_itself) {
         Some(sync) => {
             let digest = state.desired.as_ref().map(|desired| desired.digest.clone());
@@ -312,9 +320,14 @@ pub(super) async fn end(
     }
     hooks::clean_up(hands, state, &end).await;
     let Some(running) = state.running.take() else {
+        if let End::Terminated(by) = end {
+            asked::give_up(state, by);
+        }
         return Ok(());
     };
     let (context, application) = (hands.context, hands.application);
+    let pause_of_asked = asked::tries_again(state, &running);
+    let again = matches!(end, End::Failed(_)) && pause_of_asked.is_some();
     let (phase, message) = match end {
         End::Superseded => {
             // The newer one is waiting and is taken up at once.
@@ -334,6 +347,9 @@ pub(super) async fn end(
         }
         End::Succeeded => {
             let message = summary(state, &running);
+            if running.is_whole() && running.sync.leaves_hooks() && !running.sync.dry_run {
+                asked::leave_hooks(state);
+            }
             if running.reason == Reason::Drift {
                 let now = Instant::now();
                 for row in &running.rows {
@@ -352,7 +368,7 @@ pub(super) async fn end(
         End::Failed(message) => {
             report::failed(context, application, state, &message, running.began);
             state.sync_error = Some(message.clone());
-            let pause = after_failure(state, application);
+            let pause = pause_of_asked.unwrap_or_else(|| after_failure(state, application));
             state.next_attempt = Some(Instant::now() + pause);
             state.look_again_in(pause);
             (OperationPhase::Failed, message)
@@ -366,9 +382,14 @@ pub(super) async fn end(
         .as_ref()
         .map(|desired| desired.commit_id.clone());
     if let Some(operation) = &mut state.operation {
-        operation.phase = phase;
-        operation.message = message;
-        operation.finished_at = Some(rfc3339(Timestamp::now()));
+        match again {
+            true => asked::note_failure(operation, &message),
+            false => {
+                operation.phase = phase;
+                operation.message = message;
+                operation.finished_at = Some(rfc3339(Timestamp::now()));
+            }
+        }
         operation.sync_result = Some(SyncResult {
             revision: revision.unwrap_or_default(),
             resources: running.results(),

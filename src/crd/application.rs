@@ -273,6 +273,9 @@ pub(crate) struct Retry {
     pub(crate) limit: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) backoff: Option<Backoff>,
+    /// Whether the newest revision is tried instead of the one that failed: it always is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) refresh: Option<bool>,
 }
 
 /// `duration * factor^n`, capped by `maxDuration`.
@@ -302,6 +305,10 @@ pub(crate) struct Operation {
     pub(crate) info: Vec<Info>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sync: Option<SyncOperation>,
+    /// How often a sync that fails is tried again before it ends, and how fast: not at all when not
+    /// given, without end for a negative `limit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retry: Option<Retry>,
     /// Go back to an earlier deployment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rollback: Option<RollbackOperation>,
@@ -311,12 +318,19 @@ pub(crate) struct Operation {
 }
 
 impl Operation {
+    /// Whether a sync that failed after so many that failed before is tried again.
+    pub(crate) fn tries_again(&self, failed_before: i64) -> bool {
+        let limit = self.retry.as_ref().and_then(|retry| retry.limit);
+        limit.is_some_and(|limit| limit < 0 || failed_before < limit)
+    }
+
     /// Whether both are one request: the agent turns a rollback into a sync of its own.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.info == other.info
             && self.initiated_by == other.initiated_by
             && self.rollback == other.rollback
             && self.terminate == other.terminate
+            && self.retry == other.retry
             && (self.rollback.is_some() || self.sync == other.sync)
     }
 }
@@ -389,6 +403,45 @@ pub(crate) struct SyncOperation {
     /// More sync options, for this sync only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) sync_options: Vec<String>,
+    /// `apply` for a sync without hooks; `hook`, as without it, with them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sync_strategy: Option<SyncStrategy>,
+}
+
+/// How a sync is done. `hook` counts when both are given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct SyncStrategy {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) apply: Option<Strategy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hook: Option<Strategy>,
+}
+
+/// One way to sync.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct Strategy {
+    /// As the sync option `Force=true`.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) force: bool,
+}
+
+impl SyncOperation {
+    /// Whether only what is no hook is synced.
+    pub(crate) fn leaves_hooks(&self) -> bool {
+        let strategy = self.sync_strategy.as_ref();
+        strategy.is_some_and(|strategy| strategy.apply.is_some() && strategy.hook.is_none())
+    }
+
+    /// The sync options that are asked for, by name or by the strategy.
+    pub(crate) fn all_options(&self) -> Vec<String> {
+        let strategy = self.sync_strategy.as_ref();
+        let strategies = strategy.into_iter().flat_map(|it| [&it.apply, &it.hook]);
+        let forces = strategies.flatten().any(|strategy| strategy.force);
+        let force = forces.then(|| "Force=true".to_owned());
+        self.sync_options.iter().cloned().chain(force).collect()
+    }
 }
 
 fn is_false(value: &bool) -> bool {

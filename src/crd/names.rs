@@ -40,6 +40,8 @@ pub(crate) const SECRET_TYPE_TEMPLATE: &str = "repo-creds";
 
 /// Annotations without their prefix; [`annotation`] looks for both spellings.
 pub(crate) const REFRESH: &str = "refresh";
+/// On an Application, `true`: nothing is done with it, not even when a person asks.
+pub(crate) const SKIP_RECONCILE: &str = "skip-reconcile";
 pub(crate) const HOOK: &str = "hook";
 pub(crate) const SYNC_WAVE: &str = "sync-wave";
 pub(crate) const SYNC_OPTIONS: &str = "sync-options";

@@ -122,7 +122,12 @@ fn part<T: DeserializeOwned>(object: &Object, field: &str, faults: &mut Vec<Stri
         .get(field)
         .filter(|value| !value.is_null())?;
     let mut unknown = Vec::new();
-    let track = |path: serde_ignored::Path<'_>| unknown.push(path.to_string());
+    let track = |path: serde_ignored::Path<'_>| {
+        // What says nothing is left behind by forms and generators.
+        if !says_nothing(at(value, &path)) {
+            unknown.push(path.to_string());
+        }
+    };
     match serde_ignored::deserialize(value, track) {
         Ok(part) => {
             // A status written by another version may say more than we read; that is no fault.
@@ -140,6 +145,31 @@ fn part<T: DeserializeOwned>(object: &Object, field: &str, faults: &mut Vec<Stri
             faults.push(format!("{field}.{}: {}", error.path(), error.inner()));
             None
         }
+    }
+}
+
+/// The value at a path.
+fn at<'a>(value: &'a Value, path: &serde_ignored::Path<'_>) -> &'a Value {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => value,
+        Path::Seq { parent, index } => at(value, parent).get(index).unwrap_or(&Value::Null),
+        Path::Map { parent, key } => at(value, parent).get(key).unwrap_or(&Value::Null),
+        Path::Some { parent }
+        | Path::NewtypeStruct { parent }
+        | Path::NewtypeVariant { parent } => at(value, parent),
+    }
+}
+
+/// Whether a field is as good as not there: null, empty, zero or false, or made of such.
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(flag) => !flag,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.values().all(says_nothing),
     }
 }
 
@@ -185,10 +215,10 @@ mod tests {
     #[test]
     fn unsupported_fields_are_named() {
         for (pointer, value, expected) in [
-            ("sources", json!([]), "spec.sources is not supported"),
+            ("sources", json!([{}]), "spec.sources is not supported"),
             (
                 "syncWindows",
-                json!([]),
+                json!([{"kind": "deny"}]),
                 "spec.syncWindows is not supported",
             ),
         ] {
@@ -203,6 +233,81 @@ mod tests {
             found,
             ["spec.source.kustomize.images is not supported by this version"]
         );
+    }
+
+    #[test]
+    fn what_says_nothing_is_no_fault() {
+        let mut spec = good();
+        spec["sources"] = json!([]);
+        spec["source"]["plugin"] = json!(null);
+        spec["source"]["chart"] = json!("");
+        spec["source"]["helm"] = json!({"fileParameters": [], "skipCrds": false});
+        spec["source"]["kustomize"] = json!({"images": [], "commonLabels": {}});
+        spec["source"]["directory"] = json!({"recurse": true, "jsonnet": {"tlas": []}});
+        spec["syncPolicy"]["retry"] = json!({"limit": 2, "refresh": true});
+        assert_eq!(faults(spec.clone()), Vec::<String>::new());
+        spec["source"]["directory"]["jsonnet"] = json!({"libs": ["a"]});
+        let found = faults(spec);
+        assert_eq!(
+            found,
+            ["spec.source.directory.jsonnet is not supported by this version"]
+        );
+    }
+
+    /// What pipelines of Argo CD patch into an Application.
+    #[test]
+    fn operations_of_argo_cd_are_read() {
+        let of = |operation: Value| {
+            read(
+                Object::new(json!({
+                    "apiVersion": "trimtab.dev/v1alpha1", "kind": "Application",
+                    "metadata": {"namespace": "trimtab", "name": "shop"}, "spec": good(),
+                    "operation": operation,
+                }))
+                .unwrap(),
+            )
+        };
+        for (operation, leaves_hooks, options, tries) in [
+            (
+                json!({"sync": {"syncStrategy": {"hook": {}}}}),
+                false,
+                &[][..],
+                [false, false],
+            ),
+            (
+                json!({"sync": {"syncStrategy": {"apply": {"force": true}}, "revisions": []}}),
+                true,
+                &["Force=true"],
+                [false, false],
+            ),
+            (
+                json!({"retry": {"limit": 1}, "sync": {"syncStrategy": {"hook": {"force": true}},
+                    "syncOptions": ["Replace=true"], "autoHealAttemptsCount": 0}}),
+                false,
+                &["Replace=true", "Force=true"],
+                [true, false],
+            ),
+            (
+                json!({"retry": {"limit": -1}, "sync": null}),
+                false,
+                &[],
+                [true, true],
+            ),
+        ] {
+            let read = of(operation.clone());
+            assert_eq!(read.faults, Vec::<String>::new(), "{operation}");
+            let asked = read.operation.unwrap();
+            assert_eq!(
+                [asked.tries_again(0), asked.tries_again(1)],
+                tries,
+                "{operation}"
+            );
+            let sync = asked.sync.unwrap_or_default();
+            assert_eq!(sync.leaves_hooks(), leaves_hooks, "{operation}");
+            assert_eq!(sync.all_options(), options, "{operation}");
+        }
+        let refused = of(json!({"sync": {"manifests": ["a"], "source": {"repoURL": "b"}}}));
+        assert_eq!(refused.faults.len(), 2, "{:?}", refused.faults);
     }
 
     #[test]

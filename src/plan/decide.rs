@@ -96,6 +96,15 @@ pub(crate) fn retry_pause(spec: &ApplicationSpec, failures: u32) -> Duration {
     )
 }
 
+/// How long a sync that a person asked for waits after its n-th failure (from 1), by its own `retry`.
+pub(crate) fn retry_pause_of(retry: Option<&crate::crd::Retry>, failures: u32) -> Duration {
+    retry_delay(
+        failures,
+        None,
+        retry.and_then(|retry| retry.backoff.as_ref()),
+    )
+}
+
 /// How long to wait after the n-th failure in a row (from 1): `duration * factor^(n-1)`, capped.
 /// Defaults as in Argo CD: 5 s, 2, 3 min.
 fn retry_delay(failures: u32, limit: Option<i64>, backoff: Option<&Backoff>) -> Duration {

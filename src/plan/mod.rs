@@ -14,7 +14,7 @@ mod step;
 mod window;
 
 pub(crate) use confirm::{Question, is_confirmed};
-pub(crate) use decide::{Action, Reason, Retry, Situation, decide, retry_pause};
+pub(crate) use decide::{Action, Reason, Retry, Situation, decide, retry_pause, retry_pause_of};
 pub(crate) use hook::{Hook, Role, role, wave};
 pub(crate) use later::{Coming, Obstacle, When, later};
 pub(crate) use needs::needs;

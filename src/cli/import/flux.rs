@@ -210,7 +210,7 @@ fn wave_timeout(object: &Object, spec: &mut Value, imported: &mut Imported) {
     match text(object, "/spec/timeout") {
         "" => {}
         timeout if duration(timeout).is_some() => {
-            spec["syncPolicy"]["waveTimeout"] = timeout.into()
+            spec["syncPolicy"]["waveTimeout"] = timeout.into();
         }
         timeout => imported.warn(
             object,

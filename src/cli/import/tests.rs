@@ -263,6 +263,10 @@ fn every_field_of_flux_that_is_lost_is_named() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn every_field_of_a_repository_of_flux_that_is_lost_is_named() {
     let found = imported(&[
         kustomization(json!({})),
         repository(json!({"semver": ">=1.0.0"})),
