@@ -1,7 +1,7 @@
 //! From rendered manifests to the desired state: each made ready to apply, and remembered in
 //! brief.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -180,12 +180,14 @@ pub(crate) async fn prepare(
 
 /// Whether the instances of a kind live in namespaces. What nobody knows is taken to.
 async fn is_namespaced(engine: &Engine, scopes: &Scopes, kind: &Kind) -> Result<bool, Error> {
+    let known = scopes.defined.get(&(kind.group.clone(), kind.kind.clone()));
     match engine.cluster.served(kind).await {
         Ok(served) => Ok(served.namespaced),
-        Err(cluster::Error::UnknownKind(_)) => Ok(scopes
-            .get(&(kind.group.clone(), kind.kind.clone()))
-            .copied()
-            .unwrap_or(true)),
+        Err(cluster::Error::UnknownKind(_)) => Ok(known.copied().unwrap_or(true)),
+        // The same source may bring what makes the group's server answer.
+        Err(cluster::Error::Api { code: 503, .. }) if scopes.aggregated.contains(&kind.group) => {
+            Ok(true)
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -297,16 +299,28 @@ fn digest(desired: &Desired, manifests: &Manifests) -> String {
     hex::encode(&hasher.finalize()[..10])
 }
 
-/// Whether the instances of a kind live in namespaces, by (group, kind).
-type Scopes = HashMap<(String, String), bool>;
+/// What the same source says of kinds that the cluster may not know yet.
+struct Scopes {
+    /// Whether the instances of a kind live in namespaces, by (group, kind).
+    defined: HashMap<(String, String), bool>,
+    /// Groups that another server serves.
+    aggregated: HashSet<String>,
+}
 
-/// The scopes of kinds whose definition comes with the same source.
 fn scopes_of_definitions(objects: &[Object]) -> Scopes {
     let scope = |object: &Object| object.get("/spec/scope") != Some(&"Cluster".into());
-    objects
-        .iter()
-        .filter_map(|object| Some((defined_kind(object)?, scope(object))))
-        .collect()
+    let group = |object: &Object| object.get("/spec/group")?.as_str().map(str::to_owned);
+    Scopes {
+        defined: objects
+            .iter()
+            .filter_map(|object| Some((defined_kind(object)?, scope(object))))
+            .collect(),
+        aggregated: objects
+            .iter()
+            .filter(|object| object.kind() == "APIService")
+            .filter_map(group)
+            .collect(),
+    }
 }
 
 /// The kind (group, kind) that a CustomResourceDefinition defines.
