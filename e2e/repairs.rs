@@ -81,12 +81,11 @@ fn a_port_that_somebody_changed_is_as_git_says_again() {
         // The same in the way of a commit, and of the question before it.
         let pause = json!({"spec": {"syncPolicy": {"automated": {"selfHeal": false}}}});
         app.cluster.patch(&app.path(), &pause).await?;
-        edit(
-            &app,
-            web,
-            &json!([{"op": "replace", "path": "/spec/ports/0/port", "value": 84}]),
-        )
-        .await?;
+        let ports = json!([
+            {"name": "http", "port": 84, "targetPort": 8080}, {"name": "more", "port": 90},
+        ]);
+        let replaced = json!([{"op": "replace", "path": "/spec/ports", "value": ports}]);
+        edit(&app, web, &replaced).await?;
         let second = app
             .push(
                 &lab.agent,

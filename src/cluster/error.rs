@@ -52,7 +52,7 @@ pub(crate) enum Error {
     /// An object that cannot become what is declared, and what a person may do about it.
     #[error("{error}. {remedy}")]
     Stuck {
-        error: Box<Error>,
+        error: Box<Self>,
         remedy: &'static str,
     },
     #[error("could not {doing}: the answer makes no sense: {reason}")]

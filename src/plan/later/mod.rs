@@ -167,12 +167,22 @@ fn answers(refusal: &Refusal, key: &ResourceKey, other: &Object, manifests: &[&O
     let Some(namespace) = other.namespace() else {
         return false;
     };
-    let runs = match other.kind() {
-        "Service" => true,
-        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Pod" | "Job" | "Endpoints"
-        | "EndpointSlice" | "Secret" | "ConfigMap" | "ServiceAccount" | "NetworkPolicy" => true,
-        _ => false,
-    };
+    let runs = matches!(
+        other.kind(),
+        "Service"
+            | "Endpoints"
+            | "EndpointSlice"
+            | "Deployment"
+            | "StatefulSet"
+            | "DaemonSet"
+            | "ReplicaSet"
+            | "Pod"
+            | "Job"
+            | "Secret"
+            | "ConfigMap"
+            | "ServiceAccount"
+            | "NetworkPolicy"
+    );
     let aggregated = manifests.iter().any(|manifest| {
         is(manifest, "apiregistration.k8s.io", "APIService")
             && text(manifest, "/spec/group") == key.group
