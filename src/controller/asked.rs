@@ -81,6 +81,8 @@ pub(super) fn leave_hooks(state: &mut State) {
                 desired: desired.digest.clone(),
                 status: HookStatus::Succeeded,
                 message: "not run: the sync was asked for without hooks".to_owned(),
+                run: String::new(),
+                uid: String::new(),
             };
             state.set_hook_result(&hook, result);
         }

@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn the_answer_to_a_refresh_supersedes_nothing_when_the_source_did_not_move() {
         let mailbox = Mailbox::default();
-        assert!(!mailbox.supersedes("abc"));
+        assert!(!mailbox.supersedes(Some("abc")));
         let now = Instant::now();
         mailbox.put(|inbox| {
             inbox.revision = Some(Revision {
@@ -278,9 +278,9 @@ mod tests {
                 fetched: now,
             });
         });
-        assert!(!mailbox.supersedes("abc"));
-        assert!(mailbox.supersedes("def"));
+        assert!(!mailbox.supersedes(Some("abc")));
+        assert!(mailbox.supersedes(Some("def")));
         mailbox.put(|inbox| inbox.gone = true);
-        assert!(mailbox.supersedes("abc"));
+        assert!(mailbox.supersedes(Some("abc")));
     }
 }

@@ -349,6 +349,7 @@ mod tests {
             &HashMap::new(),
             inventory.iter(),
             look_up,
+            |_| None,
             Consent::Yes,
         );
         assert_eq!(found.leaving, [key("leaving")]);
