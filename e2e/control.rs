@@ -267,12 +267,15 @@ fn what_waits_for_a_person_is_approved_and_an_application_deleted() {
         trimtab_ends(lab, &["approve", "approved"], 2, &["nothing"]);
         trimtab_ends(lab, &["terminate", "approved"], 0, &["requested"]);
         trimtab_ends(lab, &["delete", "approved"], 2, &["--yes"]);
-        trimtab_ends(
-            lab,
-            &["delete", "approved", "--cascade", "background", "--yes"],
-            0,
-            &["deleted"],
-        );
+        let delete = [
+            "delete",
+            "approved",
+            "--cascade",
+            "background",
+            "--yes",
+            "--wait",
+        ];
+        trimtab_ends(lab, &delete, 0, &["is gone"]);
         trimtab_ends(lab, &["get", "approved"], 2, &["approved"]);
         Ok(())
     });

@@ -24,13 +24,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Fields<T> {
             .await
             .map_err(IntoResponse::into_response)?;
         let Value::Object(fields) = fields else {
-            return Err(wrong("it is no object".to_owned()).into_response());
+            return Err(wrong("it is no object").into_response());
         };
         read(fields).map(Self).map_err(IntoResponse::into_response)
     }
 }
 
-fn wrong(why: String) -> Problem {
+fn wrong(why: &str) -> Problem {
     let why = format!("the body cannot be read: {why}");
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why)
 }
@@ -39,9 +39,9 @@ fn read<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, Problem> {
     // None of our lists holds lists: one that does stands in for an object.
     let mut lists = fields.values().filter_map(Value::as_array).flatten();
     if lists.any(Value::is_array) {
-        return Err(wrong("a list within a list".to_owned()));
+        return Err(wrong("a list within a list"));
     }
-    serde_json::from_value(Value::Object(fields)).map_err(|error| wrong(error.to_string()))
+    serde_json::from_value(Value::Object(fields)).map_err(|error| wrong(&error.to_string()))
 }
 
 #[cfg(test)]

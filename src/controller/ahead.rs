@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use super::advance::{Hands, execution, fail, row, take_row};
 use super::state::{Held, State};
+use super::suspicion::Settled;
 use super::{hooks, namespace, report, requests};
 use crate::cluster::{Error as ClusterError, Mode};
 use crate::crd::HookPhase;
@@ -172,6 +173,10 @@ async fn ask(
         match change {
             Change::Failed(why) => refusals.push((key, why)),
             _ if stuck.contains_key(&key) => {}
+            // A dry run leaves the version as it is, whatever it would write.
+            Change::Unchanged if dry_run && would_change(state, &key) => {
+                take_row(state, &key, &Change::Configured);
+            }
             change if dry_run => take_row(state, &key, &change),
             _ => {}
         }
@@ -216,6 +221,16 @@ async fn lacks(
         }
     }
     None
+}
+
+/// Whether an apply would change an object that is there: its manifest is another one than the last
+/// that was applied, or a dry run of before showed that it differs.
+fn would_change(state: &State, key: &ResourceKey) -> bool {
+    let desired = state.desired.as_ref();
+    let wanted = desired.and_then(|desired| Some(desired.objects.get(key)?.digest));
+    let applied = state.baselines.get(key).map(|baseline| baseline.desired);
+    let doubted = state.settled_suspicions.get(key);
+    applied != wanted || doubted.is_some_and(|(_, settled)| *settled == Settled::Differs)
 }
 
 /// Notes that all was asked and written ahead: not before, so that an error leads here again.

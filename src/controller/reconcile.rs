@@ -145,8 +145,8 @@ async fn look(
     mailbox: &Mailbox,
 ) -> Result<(), ClusterError> {
     if application.object.is_terminating() {
-        requests::refuse_deleted(context, state, application).await?;
-        return finalize(context, state, application, mailbox).await;
+        finalize(context, state, application, mailbox).await?;
+        return requests::refuse_deleted(context, state, application).await;
     }
     if is_refused(context, state, application).await? {
         requests::answer_refresh(state, application);
@@ -170,15 +170,11 @@ async fn look(
     refuse_without_render(context, state, &mut application).await?;
     let application = &application;
     if state.desired.is_none() {
-        if requests::answer_without_desired(context, state, application).await? {
-            return report::write(context, state, application, None).await;
+        let answered = requests::answer_without_desired(context, state, application).await?;
+        if answered || state.operation != state.written.operation_state {
+            report::write(context, state, application, None).await?;
         }
-        let waits = state.compare_error.is_none() && state.source_error.is_none();
-        return if waits {
-            Ok(())
-        } else {
-            report::write(context, state, application, None).await
-        };
+        return Ok(());
     }
     let desired = state.desired.as_ref();
     let refusal = desired.and_then(|it| project::refuse_objects(context, application, it));

@@ -41,10 +41,11 @@ pub(super) async fn refuse(
     let Some(operation) = asked_for(application) else {
         return Ok(());
     };
-    // What cannot be read is named here, as its condition goes with it.
-    let why = match application.operation {
-        None => application.faults.join("; "),
-        Some(_) => why.to_owned(),
+    // What is wrong with the request is named here, as its condition goes with it.
+    let own = application.operation_faults();
+    let why = match own.is_empty() {
+        true => format!("{why}; see the conditions"),
+        false => own.join("; "),
     };
     let now = rfc3339(Timestamp::now());
     take_up(context, state, application).await?;
@@ -56,7 +57,7 @@ pub(super) async fn refuse(
     }
     state.operation = Some(OperationState {
         phase: OperationPhase::Error,
-        message: format!("not started: {why}; see the conditions"),
+        message: format!("not started: {why}"),
         started_at: now.clone(),
         finished_at: Some(now),
         operation,
@@ -69,10 +70,9 @@ pub(super) async fn refuse(
 
 /// What a person asked for; nothing in particular where that cannot be read.
 fn asked_for(application: &Application) -> Option<Operation> {
-    let unreadable = application.object.get("/operation");
-    let unreadable = unreadable.filter(|operation| !operation.is_null());
+    let unreadable = !application.operation_faults().is_empty();
     let read = application.operation.clone();
-    read.or_else(|| unreadable.map(|_| Operation::default()))
+    read.or_else(|| unreadable.then(Operation::default))
 }
 
 /// Refuses what asks for nothing that is known, instead of leaving it there for ever.
@@ -92,7 +92,7 @@ pub(super) async fn refuse_empty(
     Ok(())
 }
 
-/// Answers what is asked of an Application that is on its way out.
+/// Answers what is asked of an Application that is on its way out and not gone yet.
 pub(super) async fn refuse_deleted(
     context: &Context,
     state: &mut State,
@@ -104,8 +104,11 @@ pub(super) async fn refuse_deleted(
     }
     state.running = None;
     let why = "the Application is being deleted";
-    refuse(context, state, application, why).await?;
-    report::write_ahead(context, state, application).await
+    match refuse(context, state, application, why).await {
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => report::write_ahead(context, state, application).await,
+    }
 }
 
 /// Ends a wish to refresh where no source is looked at: the conditions are the answer.
@@ -176,7 +179,7 @@ pub(super) async fn take_up(
             state.answered = None;
             state.asked = None;
             if let Some(known) = &mut state.application {
-                known.operation = None;
+                known.remove_operation();
             }
             return Ok(());
         }
@@ -193,7 +196,7 @@ pub(super) async fn take_up(
         state.answered = None;
         state.asked = None;
         if let Some(known) = &mut state.application {
-            known.operation = None;
+            known.remove_operation();
         }
         return Ok(());
     }

@@ -154,7 +154,7 @@ impl State {
         application.status = ApplicationStatus::default();
         let version = application.resource_version.parse::<u128>().ok();
         if version.is_some() && version < self.taken_up {
-            application.operation = None;
+            application.remove_operation();
         }
         if version.is_some() && version < self.refreshed {
             application.remove_annotation(REFRESH);

@@ -60,6 +60,19 @@ impl Application {
         self.finalizers().any(super::names::is_resources_finalizer)
     }
 
+    /// Takes off what was asked for, with what is wrong with it.
+    pub(crate) fn remove_operation(&mut self) {
+        self.operation = None;
+        self.object.fields_mut().remove("operation");
+        self.faults.retain(|fault| !is_of_operation(fault));
+    }
+
+    /// What is wrong with what is asked for.
+    pub(crate) fn operation_faults(&self) -> Vec<&str> {
+        let faults = self.faults.iter().map(String::as_str);
+        faults.filter(|fault| is_of_operation(fault)).collect()
+    }
+
     /// Everything of the spec that decides what is rendered and how it is made ready to apply.
     pub(crate) fn rendered_spec(&self) -> Value {
         let spec = &self.spec;
@@ -81,6 +94,10 @@ impl Application {
             .flatten()
             .filter_map(Value::as_str)
     }
+}
+
+fn is_of_operation(fault: &str) -> bool {
+    fault.starts_with("operation.")
 }
 
 /// Reads an Application. Fields that are wrong or not supported end up in `faults`.
