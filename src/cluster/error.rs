@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::client;
+use super::secret_text::without_values;
 use crate::diff::{Cause, Refusal};
 use crate::object::{Kind, ResourceKey};
 
@@ -87,7 +88,7 @@ impl Error {
     }
 
     /// As [`Error::new`], for a request about a managed object. The texts that the API server
-    /// sends about a Secret can quote its values, so they are reduced to the fields they are about.
+    /// sends about a Secret can quote its values, so they are reduced to the fields they are about and the kind of fault.
     pub(super) fn of_object(doing: String, secret: bool, error: kube::Error) -> Self {
         let kube::Error::Api(status) = error else {
             return Self::new(doing, error);
@@ -95,20 +96,18 @@ impl Error {
         // What the authoriser says names who may not do what, and never a value.
         let by_authoriser = status.code == 403 && status.message.contains("is forbidden: User \"");
         let message = if secret && !by_authoriser {
-            let causes = status.details.iter().flat_map(|details| &details.causes);
-            let fields: Vec<_> = causes.map(|cause| cause.field.as_str()).collect();
-            let fields = fields.join(", ");
-            match says_immutable(&status.message) {
-                true => format!("{fields}: immutable"),
-                false => fields,
-            }
+            without_values(&status)
         } else {
             bounded(&status.message)
+        };
+        let reason = match status.reason.as_str() {
+            "" => "Error".to_owned(),
+            reason => reason.to_owned(),
         };
         Self::Api {
             doing,
             code: status.code,
-            reason: status.reason.clone(),
+            reason,
             message,
             refusal: Box::new(refusal_of(&status)),
         }
@@ -233,7 +232,7 @@ mod tests {
         let error = Error::of_object("apply Secret/a/b".into(), true, api(status.clone()));
         assert_eq!(
             error.to_string(),
-            "could not apply Secret/a/b: the API server answered 422 Invalid: data.password"
+            "could not apply Secret/a/b: the API server answered 422 Invalid: data.password: Invalid value"
         );
         assert!(!error.is_immutable());
         let mut fixed = status.clone();

@@ -10,6 +10,7 @@ mod events;
 mod objects;
 mod patch;
 mod reach;
+mod secret_text;
 mod shown;
 mod versions;
 mod watch;
