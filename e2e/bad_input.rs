@@ -36,7 +36,11 @@ fn a_broken_commit_changes_nothing_and_the_next_one_is_taken() {
                 "a.yaml",
             ),
             (bomb.as_str(), "ComparisonError", "a.yaml"),
-            ("data: {a: b}\n", "ComparisonError", "a.yaml"),
+            (
+                "kind: ConfigMap\ndata: {a: b}\n",
+                "ComparisonError",
+                "a.yaml",
+            ),
             (
                 "apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n",
                 "ComparisonError",

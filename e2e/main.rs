@@ -58,4 +58,5 @@ mod sharing;
 mod stored;
 mod streams;
 mod terminal;
+mod values;
 mod waves;

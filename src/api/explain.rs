@@ -49,6 +49,8 @@ fn advice(type_: &str) -> &'static str {
             "take the field out of the source, or name the manager in ignoreDifferences"
         }
         "SyncOptionWarning" => "take the option out; it says what happens instead",
+        "RepeatedKeyWarning" => "take all but one of them out of the source",
+        "SkippedFilesWarning" => "nothing, or name the files in directory.exclude",
         "RepeatedResourceWarning" => "take all but one of them out of the source",
         "Deleting" => "it goes on by itself; what waits for a person says so",
         "SharedResourceWarning" => "take the object out of one of the two sources",
@@ -241,7 +243,7 @@ mod tests {
     use crate::object::Object;
 
     /// Every type of condition there is.
-    const TYPES: [&str; 18] = [
+    const TYPES: [&str; 20] = [
         "InvalidSpecError",
         "SourceError",
         "ComparisonError",
@@ -256,6 +258,8 @@ mod tests {
         "SharedResourceWarning",
         "SyncOptionWarning",
         "RepeatedResourceWarning",
+        "RepeatedKeyWarning",
+        "SkippedFilesWarning",
         "Paused",
         "WaitingForDependency",
         "SyncWindow",

@@ -11,7 +11,7 @@ use std::{
     path::PathBuf,
 };
 
-use crate::object::Object;
+use crate::object::Rendered;
 
 /// A directory of bundles, one an application.
 #[derive(Clone, Debug)]
@@ -23,19 +23,19 @@ impl Bundles {
         Self(directory)
     }
 
-    /// The objects that were rendered for this digest, or none when they are not there (any more)
-    /// or cannot be read.
-    pub(crate) fn load(&self, uid: &str, digest: &str) -> Option<Vec<Object>> {
+    /// What was rendered for this digest, or none when it is not there (any more) or cannot be
+    /// read.
+    pub(crate) fn load(&self, uid: &str, digest: &str) -> Option<Rendered> {
         let text = fs::read(self.path(uid)).ok()?;
         let end = text.iter().position(|byte| *byte == b'\n')?;
         if &text[..end] != digest.as_bytes() {
             return None;
         }
-        objects(&text[end + 1..])
+        read(&text[end + 1..])
     }
 
     /// Keeps what was rendered for this digest in place of what was kept before.
-    pub(crate) fn save(&self, uid: &str, digest: &str, objects: &[Object]) -> io::Result<()> {
+    pub(crate) fn save(&self, uid: &str, digest: &str, rendered: &Rendered) -> io::Result<()> {
         fs::create_dir_all(&self.0)?;
         let path = self.path(uid);
         let temporary = path.with_extension("new");
@@ -49,17 +49,17 @@ impl Bundles {
         let mut writer = io::BufWriter::new(file);
         writer.write_all(digest.as_bytes())?;
         writer.write_all(b"\n")?;
-        serde_json::to_writer(&mut writer, objects)?;
+        serde_json::to_writer(&mut writer, &(&rendered.notes, &rendered.objects))?;
         writer.flush()?;
         let _ = fs::rename(&path, self.before(uid));
         fs::rename(temporary, path)
     }
 
     /// What was kept before the last render, for whatever digest.
-    pub(crate) fn load_before(&self, uid: &str) -> Option<Vec<Object>> {
+    pub(crate) fn load_before(&self, uid: &str) -> Option<Rendered> {
         let text = fs::read(self.before(uid)).ok()?;
         let end = text.iter().position(|byte| *byte == b'\n')?;
-        objects(&text[end + 1..])
+        read(&text[end + 1..])
     }
 
     /// Forgets the bundle of an application that is gone.
@@ -82,12 +82,9 @@ impl Bundles {
     }
 }
 
-fn objects(json: &[u8]) -> Option<Vec<Object>> {
-    let values: Vec<serde_json::Value> = serde_json::from_slice(json).ok()?;
-    values
-        .into_iter()
-        .map(|value| Object::new(value).ok())
-        .collect()
+fn read(json: &[u8]) -> Option<Rendered> {
+    let (notes, objects) = serde_json::from_slice(json).ok()?;
+    Some(Rendered { objects, notes })
 }
 
 #[cfg(test)]
@@ -95,6 +92,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::object::Object;
 
     #[test]
     fn a_bundle_is_for_its_digest_only() {
@@ -102,15 +100,19 @@ mod tests {
         let bundles = Bundles::new(directory.path().join("bundles"));
         assert_eq!(bundles.load("uid", "one"), None);
         let object = Object::new(json!({"apiVersion": "v1", "kind": "ConfigMap"})).unwrap();
-        bundles
-            .save("uid", "one", std::slice::from_ref(&object))
-            .unwrap();
-        assert_eq!(bundles.load("uid", "one"), Some(vec![object]));
+        let mut rendered = Rendered::from(vec![object]);
+        rendered.notes.repeated_keys.push("x".to_owned());
+        bundles.save("uid", "one", &rendered).unwrap();
+        assert_eq!(bundles.load("uid", "one"), Some(rendered));
         assert_eq!(bundles.load("uid", "two"), None);
-        bundles.save("uid", "two", &[]).unwrap();
+        let nothing = Rendered::default();
+        bundles.save("uid", "two", &nothing).unwrap();
         assert_eq!(bundles.load("uid", "one"), None);
-        assert_eq!(bundles.load_before("uid").map(|it| it.len()), Some(1));
-        assert_eq!(bundles.load("uid", "two"), Some(vec![]));
+        assert_eq!(
+            bundles.load_before("uid").map(|it| it.objects.len()),
+            Some(1)
+        );
+        assert_eq!(bundles.load("uid", "two"), Some(nothing));
         bundles.remove("uid");
         assert_eq!(bundles.load("uid", "two"), None);
         assert_eq!(bundles.load_before("uid"), None);
@@ -120,7 +122,11 @@ mod tests {
     fn a_broken_bundle_is_no_bundle() {
         let directory = tempfile::tempdir().unwrap();
         let bundles = Bundles::new(directory.path().into());
-        fs::write(directory.path().join("uid.json"), "one\n[{\"apiVersion\":").unwrap();
+        fs::write(
+            directory.path().join("uid.json"),
+            "one\n[{},[{\"apiVersion\":",
+        )
+        .unwrap();
         assert_eq!(bundles.load("uid", "one"), None);
     }
 }

@@ -7,11 +7,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::output::print_documents;
+use super::output::{complain, print_documents};
 use super::{Outcome, manifests, target};
 use crate::cluster::served_versions;
 use crate::crd::{Application, names, read};
-use crate::object::{Object, YamlLimits};
+use crate::object::{Object, Rendered, YamlLimits};
 use crate::render::{Checkout, Request, Tools, inputs, render, source_of};
 
 /// How long kustomize or helm may take.
@@ -131,6 +131,7 @@ pub(super) async fn of_checkout(
         stage: open.root(),
         scratch: scratch.path(),
         left_out: &[],
+        repeated_keys: &reading.repeated_keys,
         tool: reading.tool,
         source: &source,
         name,
@@ -140,7 +141,13 @@ pub(super) async fn of_checkout(
         timeout: RENDER,
         limits: YamlLimits::default(),
     };
-    render(&Tools::find(None), &request)
-        .await
-        .with_context(could_not)
+    let rendered = render(&Tools::find(None), &request).await;
+    let Rendered { objects, notes } = rendered.with_context(could_not)?;
+    for key in notes.repeated_keys {
+        complain(&format!("{key}; the last one counts"));
+    }
+    for file in notes.skipped_files {
+        complain(&format!("{file} holds no manifest and is left out"));
+    }
+    Ok(objects)
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Cluster, Error, Served};
 use crate::crd::names::{FIELD_MANAGER, tracked_by};
 use crate::crd::{ApplicationKey, Consent, Propagation};
-use crate::object::{Kind, Object, ResourceKey};
+use crate::object::{Kind, Object, ResourceKey, flow_yaml};
 use crate::telemetry::{Answer, KubeVerb};
 
 /// Who owns what is merged: not us, or whoever applies the object would take it over as our own and
@@ -330,7 +330,10 @@ pub(super) fn request(
     let mut bytes = Vec::new();
     if !content_type.is_empty() {
         builder = builder.header(http::header::CONTENT_TYPE, content_type);
-        bytes = serde_json::to_vec(body).map_err(|error| failed(error.to_string()))?;
+        let text = serde_json::to_string(body).map_err(|error| failed(error.to_string()))?;
+        // The API server reads an apply as YAML.
+        let is_yaml = content_type.ends_with("+yaml");
+        bytes = if is_yaml { flow_yaml(text) } else { text }.into_bytes();
     }
     builder
         .body(bytes)

@@ -44,6 +44,8 @@ pub(super) fn conditions(view: &View<'_>) -> Vec<Condition> {
         ("SharedResourceWarning", shared(view)),
         ("SyncOptionWarning", remarks),
         ("RepeatedResourceWarning", repeated(view)),
+        ("RepeatedKeyWarning", repeated_keys(view)),
+        ("SkippedFilesWarning", skipped_files(view)),
     ]
     .into_iter()
     .chain(holds)
@@ -119,6 +121,22 @@ fn unseen(view: &View<'_>) -> Option<String> {
         .map(|(key, why)| format!("{key}: {why}"))
         .collect();
     (!texts.is_empty()).then(|| some_of(&texts))
+}
+
+fn repeated_keys(view: &View<'_>) -> Option<String> {
+    let keys = &view.desired?.notes.repeated_keys;
+    (!keys.is_empty()).then(|| format!("the last one counts: {}", some_of(keys)))
+}
+
+/// How many files hold no manifest, and which.
+fn skipped_files(view: &View<'_>) -> Option<String> {
+    let files = &view.desired?.notes.skipped_files;
+    let count = match files.len() {
+        0 => return None,
+        1 => "1 file holds no manifest and is left out".to_owned(),
+        count => format!("{count} files hold no manifests and are left out"),
+    };
+    Some(format!("{count}: {}", some_of(files)))
 }
 
 fn repeated(view: &View<'_>) -> Option<String> {

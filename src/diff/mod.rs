@@ -13,6 +13,7 @@ mod jq;
 mod kept;
 mod mask;
 mod normalize;
+mod nulls;
 mod observe;
 mod overlay;
 mod owned;

@@ -3,7 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::object::Object;
+use super::nulls;
+use crate::object::{Object, is_built_in};
 
 /// Brings a manifest into the form that is hashed and applied.
 ///
@@ -28,7 +29,8 @@ pub(crate) fn normalize(object: &mut Object, namespaced: bool, namespace: &str) 
         object.metadata_mut().remove(generated);
     }
     object.fields_mut().remove("status");
-    drop_nulls(object.fields_mut());
+    let built_in = is_built_in(object.group());
+    nulls::resolve(object, built_in);
     match (object.group(), object.kind()) {
         ("", "Secret") => fold_string_data(object.fields_mut()),
         ("", "Service") => protocol_of(object.fields_mut().get_mut("spec"), "ports"),
@@ -40,6 +42,14 @@ pub(crate) fn normalize(object: &mut Object, namespaced: bool, namespace: &str) 
         }
         _ => {}
     }
+    if built_in {
+        protocols_of_pods(object);
+    }
+}
+
+/// Ports of containers, wherever a built-in kind has them; what a custom resource calls so has a
+/// shape of its own.
+fn protocols_of_pods(object: &mut Object) {
     for pod_spec in [
         "/spec",
         "/spec/template/spec",
@@ -58,20 +68,6 @@ pub(crate) fn normalize(object: &mut Object, namespaced: bool, namespace: &str) 
                 protocol_of(Some(container), "ports");
             }
         }
-    }
-}
-
-/// Removes nulls: an apply would own the path without a value. Items of lists stay.
-fn drop_nulls(map: &mut Map<String, Value>) {
-    map.retain(|_, value| !value.is_null());
-    map.values_mut().for_each(drop_nulls_below);
-}
-
-fn drop_nulls_below(value: &mut Value) {
-    match value {
-        Value::Object(map) => drop_nulls(map),
-        Value::Array(items) => items.iter_mut().for_each(drop_nulls_below),
-        _ => {}
     }
 }
 
@@ -158,12 +154,12 @@ mod tests {
     fn what_the_server_writes_is_dropped() {
         check(
             json!({
-                "apiVersion": "v1", "kind": "A", "status": {"a": 1},
-                "metadata": {"name": "a", "creationTimestamp": null, "uid": "x", "labels": null},
-                "spec": {"a": null, "b": [null, {"c": null}]},
+                "apiVersion": "v1", "kind": "A",
+                "metadata": {"name": "a", "creationTimestamp": null, "uid": "x"},
+                "status": {"a": 1},
             }),
             false,
-            &json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a"}, "spec": {"b": [null, {}]}}),
+            &json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a"}}),
         );
     }
 
@@ -197,6 +193,13 @@ mod tests {
                 ]}}},
             }),
         );
+        for api_version in ["example.com/v1", "gateway.networking.k8s.io/v1"] {
+            let own = json!({
+                "apiVersion": api_version, "kind": "Service", "metadata": {"name": "a"},
+                "spec": {"containers": [{"ports": [{"number": 80}]}], "ports": [{"port": 80}]},
+            });
+            check(own.clone(), false, &own);
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! One Kubernetes manifest, desired or live, and the words for it. Never talks to a cluster.
 
+mod builtin;
 mod ignore;
 mod key;
 mod names;
 mod order;
 mod redact;
+mod rendered;
 mod repository;
 mod time;
 mod yaml;
@@ -13,14 +15,19 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+pub(crate) use builtin::is_built_in;
 pub(crate) use ignore::IgnoreDifferences;
 pub(crate) use key::{Kind, ResourceKey};
 pub(crate) use names::{is_dns_label, is_dns_name};
 pub(crate) use order::kind_rank;
 pub(crate) use redact::redact_url;
+pub(crate) use rendered::{Notes, Rendered};
 pub(crate) use repository::RepositoryKey;
 pub(crate) use time::{duration, rfc3339, rfc3339_after, rfc3339_before};
-pub(crate) use yaml::{YamlError, YamlLimits, parse_document, parse_manifests, to_yaml};
+pub(crate) use yaml::{
+    YamlError, YamlLimits, flow_yaml, parse_document, parse_first, parse_manifests, read_manifests,
+    read_values, to_flow_yaml, to_yaml,
+};
 
 /// What a value lacks to be a manifest.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -204,6 +211,13 @@ fn child_map<'a>(map: &'a mut Map<String, Value>, name: &str) -> &'a mut Map<Str
 impl fmt::Debug for Object {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Object({})", self.key())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Object {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Self::new(value).map_err(serde::de::Error::custom)
     }
 }
 

@@ -6,7 +6,7 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use super::tree::{Found, Missing, walk};
 use super::{Error, KUSTOMIZATION_FILES, Request, inside};
-use crate::object::{Object, parse_manifests};
+use crate::object::{Object, Rendered, YamlError, read_manifests};
 use crate::text::is_lfs_pointer;
 
 /// A file that says so in its first lines is left out.
@@ -20,11 +20,11 @@ const JSONNET: [&str; 2] = [".jsonnet", ".libsonnet"];
 ///
 /// `include` and `exclude` are globs on the path below the directory; `exclude` wins. Guarantees:
 /// every entry below is read, is none of those that are asked for (by its name, the globs or
-/// `recurse`), or is refused by name.
-pub(super) fn render(request: &Request<'_>) -> Result<Vec<Object>, Error> {
+/// `recurse`), is named as no manifest, or is refused by name.
+pub(super) fn render(request: &Request<'_>) -> Result<Rendered, Error> {
     let settings = request.source.directory.clone().unwrap_or_default();
     let globs = Globs::new(&settings.include, &settings.exclude)?;
-    let mut objects = Vec::new();
+    let mut rendered = Rendered::default();
     let mut left = request.limits.bytes;
     let entries = walk(request, settings.recurse)?;
     if request.source.kustomize.is_some() {
@@ -48,9 +48,24 @@ pub(super) fn render(request: &Request<'_>) -> Result<Vec<Object>, Error> {
                 problem,
             }
         })?;
-        read(request, &path, bytes, &mut objects)?;
+        read(request, &path, bytes, &mut rendered)?;
     }
-    Ok(objects)
+    Ok(rendered)
+}
+
+/// The manifests of a file, none when it is something else: other YAML lies beside manifests in
+/// many repositories, and Argo CD passes it over as well. A key that is there twice is refused, as
+/// is what looks like half a manifest or lies in a file with whole ones.
+fn manifests(text: &str, request: &Request<'_>) -> Result<Option<Vec<Object>>, YamlError> {
+    let documents = read_manifests(text, request.limits)?;
+    if let Some(key) = documents.repeated.into_iter().next() {
+        return Err(YamlError::Repeated(key));
+    }
+    match documents.other {
+        Some(other) if other.is_half || !documents.objects.is_empty() => Err(other.error),
+        Some(_) => Ok(None),
+        None => Ok(Some(documents.objects)),
+    }
 }
 
 /// Where kustomizations count as well (`kustomize: {}`) one further below is not taken for a manifest,
@@ -108,7 +123,7 @@ fn read(
     request: &Request<'_>,
     path: &str,
     bytes: Vec<u8>,
-    objects: &mut Vec<Object>,
+    rendered: &mut Rendered,
 ) -> Result<(), Error> {
     let path = path.to_owned();
     if is_lfs_pointer(&bytes) {
@@ -127,11 +142,16 @@ fn read(
     {
         return Ok(());
     }
-    let parsed = parse_manifests(text, request.limits);
-    objects.extend(parsed.map_err(|source| Error::Yaml {
+    let read = manifests(text, request).map_err(|source| Error::Yaml {
         path: path.clone(),
         source,
-    })?);
+    })?;
+    let Some(read) = read else {
+        rendered.notes.skipped_files.push(path);
+        return Ok(());
+    };
+    rendered.objects.extend(read);
+    let objects = &rendered.objects;
     if let Some(unnamed) = objects.iter().find(|object: &&Object| object.is_nameless()) {
         let problem = format!("a {} without metadata.name", unnamed.kind());
         return Err(Error::Refused { path, problem });

@@ -5,7 +5,7 @@ use std::{ffi::OsString, fs, os::unix::fs::OpenOptionsExt, path::Path};
 use super::inputs::join;
 use super::{Error, LFS, Request, Tools, chart, run};
 use crate::crd::HelmParameter;
-use crate::object::{Object, to_yaml};
+use crate::object::{Object, Rendered, to_flow_yaml};
 use crate::text::is_lfs_pointer;
 
 /// The annotation by which a chart marks its hooks.
@@ -15,7 +15,7 @@ const HOOK: &str = "helm.sh/hook";
 /// over `valuesObject` over `values` over `valueFiles` (a later file over an earlier one).
 ///
 /// Test hooks are left out, as in Argo CD: they are for `helm test`.
-pub(super) async fn render(tools: &Tools, request: &Request<'_>) -> Result<Vec<Object>, Error> {
+pub(super) async fn render(tools: &Tools, request: &Request<'_>) -> Result<Rendered, Error> {
     let program = tools.helm.clone().ok_or(Error::MissingTool("helm"))?;
     let (files, absent) = chart::check(request)?;
     let mut directory = request.stage.join(&request.source.path);
@@ -24,9 +24,9 @@ pub(super) async fn render(tools: &Tools, request: &Request<'_>) -> Result<Vec<O
         chart::stand_in(&directory, &files, &absent)?;
     }
     let rendered = run(request, program, arguments(request)?, directory).await;
-    let mut objects = rendered.map_err(|error| chart::explain(request, &absent, error))?;
-    objects.retain(|object| !is_test(object));
-    Ok(objects)
+    let mut rendered = rendered.map_err(|error| chart::explain(request, &absent, error))?;
+    rendered.objects.retain(|object| !is_test(object));
+    Ok(rendered)
 }
 
 fn is_test(object: &Object) -> bool {
@@ -76,10 +76,8 @@ fn arguments(request: &Request<'_>) -> Result<Vec<OsString>, Error> {
         arguments.extend(["--values".into(), file.into()]);
     }
     if let Some(values) = &helm.values_object {
-        let text = to_yaml(values).map_err(|source| Error::Yaml {
-            path: "spec.source.helm.valuesObject".into(),
-            source,
-        })?;
+        // As JSON: what is not quoted is read in several ways.
+        let text = to_flow_yaml(&serde_json::json!(values));
         let file = request.scratch.join("values-object.yaml");
         write_private(&file, &text)?;
         arguments.extend(["--values".into(), file.into()]);

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Error, KUSTOMIZATION_FILES, LFS, Tool, detect};
 use crate::crd::ApplicationSource;
-use crate::object::parse_document;
+use crate::object::{parse_first, redact_url};
 use crate::text::is_lfs_pointer;
 
 /// A commit of a repository, or a checkout of one. Links are followed; what a path that cannot be
@@ -37,6 +37,8 @@ pub(crate) struct Reading {
     /// Paths through links to directories at which kustomize is to find something without a link: it
     /// takes no file from outside of a kustomization's directory.
     pub(crate) through: Vec<String>,
+    /// Keys that the kustomizations have twice, with their files.
+    pub(crate) repeated_keys: Vec<String>,
 }
 
 /// How many kustomizations one application may be made of.
@@ -83,6 +85,7 @@ pub(crate) fn inputs(
     }
     let mut paths = BTreeSet::from([own.clone()]);
     let mut through = BTreeSet::new();
+    let mut repeated_keys = Vec::new();
     match tool {
         Tool::Directory => {}
         Tool::Helm => {
@@ -93,12 +96,16 @@ pub(crate) fn inputs(
                 paths.insert(path);
             }
         }
-        Tool::Kustomize => follow(&own, repository, &mut paths, &mut through)?,
+        Tool::Kustomize => {
+            let found = (&mut paths, &mut through, &mut repeated_keys);
+            follow(&own, repository, found)?;
+        }
     }
     Ok(Reading {
         tool,
         paths: outermost(&paths),
         through: through.into_iter().collect(),
+        repeated_keys,
     })
 }
 
@@ -130,8 +137,11 @@ fn refuse_overrides(
 fn follow(
     own: &str,
     repository: &dyn Repository,
-    paths: &mut BTreeSet<String>,
-    through: &mut BTreeSet<String>,
+    (paths, through, repeated_keys): (
+        &mut BTreeSet<String>,
+        &mut BTreeSet<String>,
+        &mut Vec<String>,
+    ),
 ) -> Result<(), Error> {
     let Some(own) = repository.place(own)?.map(|place| place.path) else {
         return Ok(());
@@ -143,7 +153,7 @@ fn follow(
             let problem = format!("more than {KUSTOMIZATIONS} kustomizations");
             return Err(Error::Refused { path: own, problem });
         }
-        let Some((file, kustomization)) = read(&directory, repository)? else {
+        let Some((file, kustomization)) = read(&directory, repository, repeated_keys)? else {
             continue;
         };
         for entry in entries(&file, &kustomization)? {
@@ -165,8 +175,12 @@ fn follow(
     Ok(())
 }
 
-/// The kustomization of a directory, with the path of its file.
-fn read(directory: &str, repository: &dyn Repository) -> Result<Option<(String, Value)>, Error> {
+/// The kustomization of a directory, with the path of its file; notes keys that it has twice.
+fn read(
+    directory: &str,
+    repository: &dyn Repository,
+    repeated_keys: &mut Vec<String>,
+) -> Result<Option<(String, Value)>, Error> {
     for name in KUSTOMIZATION_FILES {
         let path = join(directory, name)?;
         let Some(bytes) = repository.read(&path)? else {
@@ -180,10 +194,12 @@ fn read(directory: &str, repository: &dyn Repository) -> Result<Option<(String, 
             return Err(refused(&path, "larger than 1 MiB".to_owned()));
         }
         let text = String::from_utf8(bytes).map_err(|_| refused(&path, "not UTF-8".to_owned()))?;
-        let value = parse_document(&text).map_err(|source| Error::Yaml {
+        // What comes after the first document is nothing to kustomize.
+        let (value, repeated) = parse_first(&text).map_err(|source| Error::Yaml {
             path: path.clone(),
             source,
         })?;
+        repeated_keys.extend(repeated.iter().map(|key| format!("{path}: {key}")));
         return Ok(Some((path, folded(value))));
     }
     Ok(None)
@@ -277,6 +293,7 @@ fn refuse_remote(file: &str, entry: &str) -> Result<(), Error> {
         || (entry.contains('@') && entry.contains(':'))
         || host_like;
     if remote {
+        let entry = redact_url(entry);
         let problem = format!(
             "\"{entry}\" is a remote base, which is not fetched: vendor it into the repository"
         );

@@ -1,11 +1,11 @@
 //! `kustomize build` of a staged directory.
 
 use super::{Error, Request, Tools, run};
-use crate::object::Object;
+use crate::object::Rendered;
 
 /// Builds with the load restrictor in force and without Helm, plugins and functions: no flag is
 /// ever given that would widen that.
-pub(super) async fn render(tools: &Tools, request: &Request<'_>) -> Result<Vec<Object>, Error> {
+pub(super) async fn render(tools: &Tools, request: &Request<'_>) -> Result<Rendered, Error> {
     let program = tools
         .kustomize
         .clone()
@@ -13,7 +13,11 @@ pub(super) async fn render(tools: &Tools, request: &Request<'_>) -> Result<Vec<O
     let directory = request.stage.join(&request.source.path);
     let arguments = vec!["build".into(), ".".into()];
     let rendered = run(request, program, arguments, directory).await;
-    rendered.map_err(|error| explain(request, error))
+    let mut rendered = rendered.map_err(|error| explain(request, error))?;
+    // Of keys that the kustomizations have twice kustomize takes the last without a word.
+    let repeated = request.repeated_keys.iter().cloned();
+    rendered.notes.repeated_keys.splice(0..0, repeated);
+    Ok(rendered)
 }
 
 /// What is not on the stage is missed by kustomize when it is needed, and only then.

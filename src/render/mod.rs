@@ -9,6 +9,9 @@ mod environment;
 mod helm;
 mod inputs;
 mod kustomize;
+mod message;
+mod output;
+mod public;
 mod tree;
 
 use std::{
@@ -22,7 +25,7 @@ use sha2::{Digest, Sha256};
 
 use crate::crd::{ApplicationSource, DirectorySource, HelmSource};
 use crate::exec;
-use crate::object::{Object, YamlError, YamlLimits, parse_manifests};
+use crate::object::{Rendered, YamlError, YamlLimits};
 use crate::telemetry;
 
 pub(crate) use chart::{Asks, asks};
@@ -106,6 +109,8 @@ pub(crate) struct Request<'a> {
     pub(crate) scratch: &'a Path,
     /// What of the repository is not on the stage although it is staged.
     pub(crate) left_out: &'a [LeftOut],
+    /// What the kustomizations say twice.
+    pub(crate) repeated_keys: &'a [String],
     pub(crate) tool: Tool,
     pub(crate) source: &'a ApplicationSource,
     /// The application's name.
@@ -192,17 +197,17 @@ fn detect(source: &ApplicationSource, mut has_file: impl FnMut(&str) -> bool) ->
 }
 
 /// Renders a staged source.
-pub(crate) async fn render(tools: &Tools, request: &Request<'_>) -> Result<Vec<Object>, Error> {
+pub(crate) async fn render(tools: &Tools, request: &Request<'_>) -> Result<Rendered, Error> {
     let path = request.stage.join(&request.source.path);
     if !path.is_dir() {
         return Err(request.missing(request.source.path.clone()));
     }
-    let objects = match request.tool {
+    let rendered = match request.tool {
         Tool::Directory => directory::render(request)?,
         Tool::Kustomize => kustomize::render(tools, request).await?,
         Tool::Helm => helm::render(tools, request).await?,
     };
-    for object in &objects {
+    for object in &rendered.objects {
         if object.is_nameless() {
             let problem = format!("a {} without metadata.name", object.kind());
             return Err(Error::Refused {
@@ -211,8 +216,11 @@ pub(crate) async fn render(tools: &Tools, request: &Request<'_>) -> Result<Vec<O
             });
         }
     }
-    Ok(objects)
+    Ok(rendered)
 }
+
+/// Raised when the same text is read in another way than before.
+const READER: u32 = 2;
 
 /// Names everything that a render depends on: equal digests, equal manifests.
 pub(crate) fn digest(
@@ -230,6 +238,7 @@ pub(crate) fn digest(
     };
     let mut parts = serde_json::json!([
         env!("CARGO_PKG_VERSION"),
+        READER,
         source,
         inputs,
         name,
@@ -249,7 +258,7 @@ async fn run(
     program: PathBuf,
     arguments: Vec<OsString>,
     directory: PathBuf,
-) -> Result<Vec<Object>, Error> {
+) -> Result<Rendered, Error> {
     let scratch = |name: &str| -> OsString { request.scratch.join(name).into() };
     let environment = [
         // A directory that is not there: no git, no shell, no plugin.
@@ -279,11 +288,10 @@ async fn run(
     };
     let output = exec::run(command)
         .await
-        .map_err(|error| tool_error(request, &error))?;
+        .map_err(|error| tool_error(request, error))?;
     let text = String::from_utf8(output)
         .map_err(|_| Error::Tool("the renderer printed what is not UTF-8".to_owned()))?;
-    let path = request.source.path.clone();
-    parse_manifests(&text, request.limits).map_err(|source| Error::Yaml { path, source })
+    output::read(&text, &request.source.path, request.limits)
 }
 
 /// A path below a directory of the repository.
@@ -296,17 +304,29 @@ fn inside(directory: &str, below: &str) -> String {
     }
 }
 
-/// A tool's message with paths of the repository instead of the stage's, at most 1 KiB.
-fn tool_error(request: &Request<'_>, error: &exec::Error) -> Error {
+/// A tool's message with paths of the repository instead of the stage's and without values, at
+/// most 1 KiB.
+fn tool_error(request: &Request<'_>, error: exec::Error) -> Error {
+    let exec::Error::Failed {
+        program,
+        status,
+        message,
+    } = error
+    else {
+        return Error::Tool(error.to_string());
+    };
     let stage = request.stage.display().to_string();
     let scratch = request.scratch.display().to_string();
-    let text = error
-        .to_string()
-        .replace(&format!("{stage}/"), "")
-        .replace(&stage, ".");
-    let text = text.replace(&scratch, "(scratch)");
+    let text = message.replace(&format!("{stage}/"), "");
+    let text = text.replace(&stage, ".").replace(&scratch, "(scratch)");
+    let text = message::masked(&text, &public::Public::of(request));
+    let text = format!("{program} failed ({status}): {text}");
     Error::Tool(text.chars().take(1024).collect())
 }
 
+#[cfg(test)]
+mod reading_tests;
+#[cfg(test)]
+mod secret_tests;
 #[cfg(test)]
 mod tests;

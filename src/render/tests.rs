@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 
 /// The tools that `hack/tools` built.
-fn tools() -> Tools {
+pub(super) fn tools() -> Tools {
     let directory = std::env::var_os("TRIMTAB_TOOLS_BIN").map(PathBuf::from);
     let tools = Tools::find(directory.as_deref());
     assert!(
@@ -50,6 +50,7 @@ async fn rendered_here(
         stage: &stage,
         scratch: &scratch,
         left_out: &[],
+        repeated_keys: &reading.repeated_keys,
         tool: reading.tool,
         source: &source,
         name: "app",
@@ -66,7 +67,8 @@ async fn rendered_here(
         },
     };
     match render(tools, &request).await {
-        Ok(objects) => Ok(objects
+        Ok(rendered) => Ok(rendered
+            .objects
             .iter()
             .map(|object| object.key().to_string())
             .collect()),
@@ -98,6 +100,13 @@ async fn directories() {
         ),
         ("a/notes.txt", "nothing"),
         ("b/kustomization.yaml", "resources: [x.yaml]\n"),
+        ("d/a.yaml", MAP),
+        ("d/b.yaml", "kind: Pod\n"),
+        ("e/a.yaml", MAP),
+        ("e/Chart.yaml", "apiVersion: v2\nname: c\nversion: 1.0.0\n"),
+        ("e/list.yaml", "- a\n- b\n"),
+        ("e/package.json", "{\"name\": \"a\"}"),
+        ("e/text.yml", "nothing but text\n"),
     ];
     let tools = Tools::default();
     let check = async |source, expected: &[&str]| {
@@ -121,11 +130,42 @@ async fn directories() {
     .await;
     let missing = rendered(&files, json!({"path": "c"}), &tools).await;
     assert_eq!(missing.unwrap_err(), "c does not exist in the repository");
-    let plain = json!({"path": "b", "directory": {"recurse": true}});
-    let no_kind = rendered(&files, plain, &tools).await.unwrap_err();
+    check(json!({"path": "b", "directory": {"recurse": true}}), &[]).await;
+    check(
+        json!({"path": "e", "directory": {"recurse": true}}),
+        &["ConfigMap/map"],
+    )
+    .await;
+    for (text, expected) in [
+        ("a: [", "does not parse"),
+        ("metadata: {name: a}\nkind: Pod\n", "without `apiVersion`"),
+        ("metadata: {name: a}\napiVersion: v1\n", "without `kind`"),
+        (
+            "a: b\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: a}\n",
+            "document 1: a manifest without",
+        ),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: a, name: b}\n",
+            "line 3: the key `name` is there twice in Pod/b",
+        ),
+    ] {
+        let error = rendered(&[("f/a.yaml", text)], json!({"path": "f"}), &tools).await;
+        let error = error.unwrap_err();
+        assert!(
+            error.starts_with("f/a.yaml: ") && error.contains(expected),
+            "{error}"
+        );
+    }
+    let no_kind = rendered(
+        &files,
+        json!({"path": "d", "directory": {"recurse": true}}),
+        &tools,
+    )
+    .await
+    .unwrap_err();
     assert_eq!(
         no_kind,
-        "b/kustomization.yaml: document 1: a manifest without `apiVersion`"
+        "d/b.yaml: document 1: a manifest without `apiVersion`"
     );
 }
 

@@ -7,7 +7,7 @@ use super::prepare::{Desired, Manifests, prepare};
 use super::{Engine, Error};
 use crate::crd::{Application, ApplicationSource};
 use crate::git::{self, CheckoutLimits, Mirror, TreeIds};
-use crate::object::Object;
+use crate::object::Rendered;
 use crate::render::{self, Asks, Reading, Tool};
 use crate::telemetry::RenderResult;
 use crate::trigger::Inputs;
@@ -44,7 +44,7 @@ pub(crate) async fn desire(
         &offered.versions,
     );
     let rendered = match engine.bundles.load(&application.uid, &digest) {
-        Some(objects) => objects,
+        Some(rendered) => rendered,
         None => {
             let wanted = Wanted {
                 spec: &spec,
@@ -52,14 +52,15 @@ pub(crate) async fn desire(
                 inputs: &inputs,
                 offered: &offered,
             };
-            let objects = render_commit(engine, application, source, &wanted).await?;
-            if let Err(error) = engine.bundles.save(&application.uid, &digest, &objects) {
+            let rendered = render_commit(engine, application, source, &wanted).await?;
+            if let Err(error) = engine.bundles.save(&application.uid, &digest, &rendered) {
                 tracing::warn!(app = %application.key, %error, "could not keep the rendered bundle");
             }
-            objects
+            rendered
         }
     };
-    let (mut desired, manifests) = prepare(engine, application, rendered).await?;
+    let (mut desired, manifests) = prepare(engine, application, rendered.objects).await?;
+    desired.notes = rendered.notes;
     source.commit_id.clone_into(&mut desired.commit_id);
     desired.inputs = inputs;
     desired.asks = asks;
@@ -78,7 +79,7 @@ pub(crate) async fn manifests_of(
     let Some(rendered) = engine.bundles.load(&application.uid, &desired.bundle) else {
         return Ok(None);
     };
-    let (again, manifests) = prepare(engine, application, rendered).await?;
+    let (again, manifests) = prepare(engine, application, rendered.objects).await?;
     Ok((again.digest == desired.digest).then_some(manifests))
 }
 
@@ -158,7 +159,7 @@ async fn render_commit(
     application: &Application,
     source: &Source<'_>,
     wanted: &Wanted<'_>,
-) -> Result<Vec<Object>, Error> {
+) -> Result<Rendered, Error> {
     let _slot = engine.render_slots.acquire().await;
     fs::DirBuilder::new()
         .recursive(true)
@@ -201,6 +202,7 @@ async fn render_commit(
         stage: &stage,
         scratch: &scratch,
         left_out: &left_out,
+        repeated_keys: &wanted.reading.repeated_keys,
         tool: wanted.reading.tool,
         source: wanted.spec,
         name: &application.key.name,

@@ -15,7 +15,7 @@ use crate::crd::names::{
 use crate::crd::options::{remarks, remarks_of_application};
 use crate::crd::{Application, HookPhase, SyncOptions};
 use crate::diff::{Digest, normalize};
-use crate::object::{Kind, Object, ResourceKey};
+use crate::object::{Kind, Notes, Object, ResourceKey};
 use crate::plan::{Hook, Needed, Place, Role, pull_up, role, wave};
 use crate::render::Asks;
 use crate::trigger::Inputs;
@@ -43,6 +43,9 @@ pub(crate) struct Desired {
     pub(crate) repeated: Vec<ResourceKey>,
     /// Options of objects that change nothing, and why.
     pub(crate) remarks: Vec<String>,
+    /// What the render read otherwise than a person may expect.
+    #[serde(default)]
+    pub(crate) notes: Notes,
 }
 
 /// What is remembered of one desired object.

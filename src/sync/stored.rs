@@ -76,8 +76,8 @@ impl Earlier {
         if self.0.is_none() {
             let application = applied.application;
             let mut states = Vec::new();
-            if let Some(objects) = engine.bundles.load_before(&application.uid) {
-                states.extend(prepare(engine, application, objects).await.ok());
+            if let Some(rendered) = engine.bundles.load_before(&application.uid) {
+                states.extend(prepare(engine, application, rendered.objects).await.ok());
             }
             self.0 = Some(states);
         }
