@@ -260,8 +260,8 @@ async fn links_that_leave_are_refused_by_name() {
     }
 }
 
-#[tokio::test]
-async fn links_are_followed_as_far_as_they_lead() {
+/// A commit with links from `app` into `lib`, and from there to `far`.
+async fn linked() -> Made {
     let mut made = Made::new(&[]).await;
     let tree = |entries: &[(&str, &[u8], &str)]| made.given.repository.raw_tree(entries).unwrap();
     let leaf = tree(&[("100644", b"x.yaml", "x")]);
@@ -289,6 +289,12 @@ async fn links_are_followed_as_far_as_they_lead() {
     );
     made.commit = commit.unwrap();
     made.given.commit("raw").await.unwrap();
+    made
+}
+
+#[tokio::test]
+async fn links_are_followed_as_far_as_they_lead() {
+    let made = linked().await;
     let everything = ["app", "far", "lib/deep", "one", "two"];
     assert_eq!(made.reach(&["app"]).unwrap(), everything);
     let through = ["app", "current", "far", "lib/deep", "one", "two"];
@@ -329,6 +335,13 @@ async fn links_are_followed_as_far_as_they_lead() {
     // A file is no link to one: a tool that judges where links lead has nothing to judge.
     let chain = std::fs::symlink_metadata(destination.join("app/chain")).unwrap();
     assert!(chain.is_file());
+}
+
+#[tokio::test]
+async fn what_is_to_be_found_without_a_link_is() {
+    let made = linked().await;
+    let (mirror, limits) = (&made.given.mirror, CheckoutLimits::default());
+    let paths = made.reach(&["app"]).unwrap();
     // What is to be found without a link is there, and the rest behind that link is not.
     let destination = made.given.directory.path().join("through");
     let through = ["app/all/onwards/x.yaml", "app/all/sub"].map(str::to_owned);
