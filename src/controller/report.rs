@@ -56,9 +56,13 @@ pub(super) async fn write(
         state.moving = None;
         state.timing.clone_from(&next.timing);
     }
-    let Some(patch) = patch(&state.written, &next) else {
+    let Some(mut patch) = patch(&state.written, &next) else {
         return Ok(());
     };
+    if comparison.is_some() {
+        next.reconciled_at = rfc3339(Timestamp::now());
+        patch["reconciledAt"] = next.reconciled_at.as_str().into();
+    }
     write_status(context, application, &patch).await?;
     if let Some(timing) = next
         .timing

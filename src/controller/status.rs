@@ -79,7 +79,15 @@ pub(super) fn fold(
         next.resources
             .extend(comparison.namespace.iter().map(lacking_namespace));
         next.sync.revision.clone_from(&desired.commit_id);
+        next.source_type = desired.source_type.or(previous.source_type);
+        next.summary.clone_from(&desired.summary);
     }
+    let health = next.health.get_or_insert_with(unknown_health);
+    let before = previous.health.as_ref();
+    health.since = match before.filter(|before| before.status == health.status) {
+        Some(same) if !same.since.is_empty() => same.since.clone(),
+        _ => now.to_owned(),
+    };
     let unknown = !view.faults.is_empty() || view.compare_error.is_some();
     next.sync = SyncStatus {
         status: match view.comparison {
@@ -128,6 +136,10 @@ fn stored_fields(
         });
     }
     fields
+}
+
+fn unknown_health() -> Health {
+    Health::new(HealthCode::Unknown, "")
 }
 
 /// The row of the destination namespace, which has one only while it differs.
@@ -240,8 +252,10 @@ pub(super) fn patch(previous: &ApplicationStatus, next: &ApplicationStatus) -> O
     let (before, after): (Map<String, Value>, Map<String, Value>) =
         (to_map(previous), to_map(next));
     let mut patch = Map::new();
+    // Nothing was ever written: also that it is not known is news.
+    let first = previous.health.is_none() && next.health.is_some();
     for (field, value) in &after {
-        if before.get(field) != Some(value) {
+        if before.get(field) != Some(value) || (first && field == "sync") {
             let mut value = value.clone();
             null_missing(before.get(field), &mut value);
             patch.insert(field.clone(), value);
@@ -282,6 +296,17 @@ mod tests {
         let first = fold(&ApplicationStatus::default(), view(), |_| None, "1");
         let second = fold(&first, view(), |_| None, "2");
         assert_eq!(patch(&first, &second), None);
+    }
+
+    #[test]
+    fn the_first_status_says_that_nothing_is_known() {
+        let none = ApplicationStatus::default();
+        let first = fold(&none, View::default(), |_| None, "1");
+        let expected = json!({
+            "sync": {"status": "Unknown"},
+            "health": {"status": "Unknown", "lastTransitionTime": "1"},
+        });
+        assert_eq!(patch(&none, &first).unwrap(), expected);
     }
 
     #[test]

@@ -77,6 +77,7 @@ fn structural(value: &mut Value) {
         "title",
         "default",
         "components",
+        "uniqueItems",
         "additionalProperties",
     ] {
         if map.remove(dropped).is_some() && dropped == "additionalProperties" {
@@ -159,7 +160,14 @@ mod tests {
             seen += 1;
             let open = map.contains_key("x-kubernetes-preserve-unknown-fields");
             assert!(map.contains_key("type") || open, "{path} has no type");
-            for refused in ["$ref", "$schema", "anyOf", "oneOf", "default"] {
+            for refused in [
+                "$ref",
+                "$schema",
+                "anyOf",
+                "oneOf",
+                "default",
+                "uniqueItems",
+            ] {
                 assert!(!map.contains_key(refused), "{path} says {refused}");
             }
         });

@@ -1,5 +1,7 @@
 //! What the agent reports: the status of an Application, in Argo CD's words.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +57,13 @@ pub(crate) struct Health {
     /// Why, where there is something to say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) message: String,
+    /// Of an application: since when it does so.
+    #[serde(
+        rename = "lastTransitionTime",
+        default,
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub(crate) since: String,
 }
 
 impl Health {
@@ -62,6 +71,7 @@ impl Health {
         Self {
             status,
             message: message.into(),
+            since: String::new(),
         }
     }
 
@@ -104,6 +114,41 @@ pub(crate) struct ApplicationStatus {
     pub(crate) source: Option<SourceStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) timing: Option<Timing>,
+    /// When a comparison led to another status: at rest nothing is written, so that it is not the
+    /// last comparison.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) reconciled_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source_type: Option<SourceType>,
+    /// What is deployed, in brief.
+    #[serde(skip_serializing_if = "DeployedSummary::is_empty")]
+    pub(crate) summary: DeployedSummary,
+}
+
+/// What an application is rendered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) enum SourceType {
+    Directory,
+    Kustomize,
+    Helm,
+}
+
+/// Images and addresses of what is desired, each once and in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct DeployedSummary {
+    /// Images of containers in pods and in templates of pods.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) images: BTreeSet<String>,
+    /// Addresses that Ingresses name with a host.
+    #[serde(rename = "externalURLs", skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) external_urls: BTreeSet<String>,
+}
+
+impl DeployedSummary {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Whether the application is in sync, and with which commit.

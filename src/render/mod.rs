@@ -23,7 +23,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::crd::{ApplicationSource, DirectorySource, HelmSource};
+use crate::crd::{ApplicationSource, DirectorySource, HelmSource, SourceType};
 use crate::exec;
 use crate::object::{Rendered, YamlError, YamlLimits};
 use crate::telemetry;
@@ -158,6 +158,15 @@ pub(crate) enum Tool {
 }
 
 impl Tool {
+    /// As the status says it.
+    pub(crate) fn source_type(self) -> SourceType {
+        match self {
+            Self::Directory => SourceType::Directory,
+            Self::Kustomize => SourceType::Kustomize,
+            Self::Helm => SourceType::Helm,
+        }
+    }
+
     pub(crate) fn label(self) -> telemetry::Tool {
         match self {
             Self::Directory => telemetry::Tool::Directory,

@@ -66,6 +66,7 @@ pub(crate) async fn desire(
     desired.asks = asks;
     desired.capabilities = offered.digest;
     desired.bundle = digest;
+    desired.source_type = Some(reading.tool.source_type());
     Ok((desired, manifests))
 }
 

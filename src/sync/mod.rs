@@ -18,6 +18,7 @@ mod prepare;
 mod preview;
 mod refused;
 mod stored;
+mod summary;
 mod write;
 
 use std::{path::PathBuf, sync::Arc};

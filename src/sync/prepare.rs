@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::summary::summarize;
 use super::{Engine, Error};
 use crate::cluster;
 use crate::crd::names::{
@@ -13,7 +14,7 @@ use crate::crd::names::{
     tracking_label,
 };
 use crate::crd::options::{remarks, remarks_of_application};
-use crate::crd::{Application, HookPhase, SyncOptions};
+use crate::crd::{Application, DeployedSummary, HookPhase, SourceType, SyncOptions};
 use crate::diff::{Digest, normalize};
 use crate::object::{Kind, Notes, Object, ResourceKey};
 use crate::plan::{Hook, Needed, Place, Role, pull_up, role, wave};
@@ -46,6 +47,11 @@ pub(crate) struct Desired {
     /// What the render read otherwise than a person may expect.
     #[serde(default)]
     pub(crate) notes: Notes,
+    /// None where it was not rendered from a commit.
+    #[serde(default)]
+    pub(crate) source_type: Option<SourceType>,
+    #[serde(default)]
+    pub(crate) summary: DeployedSummary,
 }
 
 /// What is remembered of one desired object.
@@ -203,6 +209,7 @@ fn take_object(
     mut object: Object,
 ) {
     let key = object.key();
+    summarize(&mut desired.summary, &object);
     track(&mut object, application);
     let options = options.of_object(&object);
     let ignores_health = annotation(&object, IGNORE_HEALTHCHECK) == Some("true");
