@@ -42,6 +42,7 @@ mod oidc;
 mod options;
 mod pages;
 mod people;
+mod pipelines;
 mod projects;
 mod prune;
 mod push;
