@@ -80,7 +80,11 @@ fn lifts(refusal: &Refusal, key: &ResourceKey, other: Coming<'_>, manifests: &[&
             of_namespace || is_named(refusal, key, object) || limits(refusal, key, other)
         }
         By::Missing if refusal.says("namespaces \"") => of_namespace,
-        By::Missing => is_named(refusal, key, object) || serves(object, &key.group, &key.kind),
+        By::Missing => {
+            is_named(refusal, key, object)
+                || serves(object, &key.group, &key.kind)
+                || is_role_of(refusal, key, object)
+        }
         By::Validation => {
             (serves(object, &key.group, &key.kind) && refusal.is_about_more_than_metadata())
                 || frees(refusal, key, other)
@@ -95,6 +99,17 @@ fn is_named(refusal: &Refusal, key: &ResourceKey, other: &Object) -> bool {
     let namespace = other.namespace().unwrap_or_default();
     let reached = namespace.is_empty() || namespace == key.namespace || refusal.names(namespace);
     reached && other.key() != *key && refusal.names_object(other.kind(), other.name())
+}
+
+/// Of a binding whose role is missing the API server says that the binding is not found.
+fn is_role_of(refusal: &Refusal, key: &ResourceKey, other: &Object) -> bool {
+    let here = other
+        .namespace()
+        .is_none_or(|namespace| namespace == key.namespace);
+    here && refusal.says("rolebindings.rbac.authorization.k8s.io")
+        && key.kind.ends_with("RoleBinding")
+        && other.group() == "rbac.authorization.k8s.io"
+        && matches!(other.kind(), "Role" | "ClusterRole")
 }
 
 /// Roles and bindings that may give the account what it lacks.

@@ -63,6 +63,7 @@ const UNDECLARED: &str =
 const NO_ACCOUNT: &str = "pods \"tool\" is forbidden: error looking up service account shop/tool: \
                           serviceaccount \"tool\" not found";
 const NO_ROLE: &str = "roles.rbac.authorization.k8s.io \"dev\" not found";
+const NO_BINDING: &str = "rolebindings.rbac.authorization.k8s.io \"binding\" not found";
 const GRANTS: &str = "roles.rbac.authorization.k8s.io \"dev\" is forbidden: user \
                       \"system:serviceaccount:shop:deployer\" is attempting to grant RBAC permissions";
 const MAY_NOT: &str = "configmaps \"a\" is forbidden: User \"system:serviceaccount:shop:deployer\" \
@@ -179,6 +180,8 @@ fn what_comes_may_lift_a_refusal() {
         ),
         (&pod, 403, SECURITY, vec![here.clone()], true),
         (&pod, 403, SECURITY, vec![map.clone()], false),
+        (&binding, 404, NO_BINDING, vec![rbac("Role", "dev")], true),
+        (&binding, 404, NO_BINDING, vec![map.clone()], false),
         (&binding, 404, NO_ROLE, vec![rbac("Role", "dev")], true),
         (&binding, 404, NO_ROLE, vec![rbac("Role", "ops")], false),
         (
