@@ -199,10 +199,6 @@ const NOT_TYPED: &str = "failed to create typed patch object";
 /// The API server has no code for what can never change, only words.
 const IMMUTABLE: [&str; 3] = ["immutable", "may not be changed", "Forbidden: updates to"];
 
-fn says_immutable(message: &str) -> bool {
-    IMMUTABLE.iter().any(|words| message.contains(words))
-}
-
 /// At most 1 KiB, in one line: messages end up in conditions.
 fn bounded(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");

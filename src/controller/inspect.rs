@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::reconcile::cluster_of;
 use super::{Context, Registry, state};
 use crate::crd::{Application, ApplicationKey, StoredField, SyncCode, SyncOptions};
-use crate::diff::{Change, IgnoreRules, as_manifest, changes, masked, unified};
+use crate::diff::{Change, Digest, IgnoreRules, as_manifest, changes, masked, unified};
 use crate::object::{Kind, Object, ResourceKey};
 use crate::sync::{
     Desired, DesiredHook, Manifests, Preview, Scene, Source, WantedNamespace, desire,
@@ -214,10 +214,29 @@ pub(super) async fn inspect(
         let unchanged = |it: &Difference| it.fate == Fate::Unchanged && !all;
         objects.extend(found.filter(|it| !unchanged(it)));
     }
+    add_stored(&known, desired, &mut objects, |key, digest| {
+        // What was said of another manifest says nothing about this one.
+        chosen(key) && applied(key, digest)
+    });
+    let hooks = known.open_hooks_of(desired).map(hook);
+    objects.extend(hooks.filter(|it| chosen(&it.key())));
+    Ok(Inspection {
+        revision: desired.commit_id.clone(),
+        desired: desired.objects.len(),
+        objects,
+    })
+}
+
+/// Adds what is stored otherwise than it was sent, of those that the question is about.
+fn add_stored(
+    known: &state::State,
+    desired: &Desired,
+    objects: &mut Vec<Difference>,
+    is_asked: impl Fn(&ResourceKey, Digest) -> bool,
+) {
     for (key, fields) in &known.stored {
         let object = desired.objects.get(key);
-        // What was said of another manifest says nothing about this one.
-        let Some(object) = object.filter(|it| chosen(key) && applied(key, it.digest)) else {
+        let Some(object) = object.filter(|object| is_asked(key, object.digest)) else {
             continue;
         };
         match objects.iter_mut().find(|it| it.key() == *key) {
@@ -228,13 +247,6 @@ pub(super) async fn inspect(
             }),
         }
     }
-    let hooks = known.open_hooks_of(desired).map(hook);
-    objects.extend(hooks.filter(|it| chosen(&it.key())));
-    Ok(Inspection {
-        revision: desired.commit_id.clone(),
-        desired: desired.objects.len(),
-        objects,
-    })
 }
 
 /// A hook that would run: it has no live side, as each run makes an object of its own.

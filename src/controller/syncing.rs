@@ -374,6 +374,17 @@ pub(super) async fn end(
             (OperationPhase::Failed, message)
         }
     };
+    conclude(state, running, (phase, message), again);
+    Ok(())
+}
+
+/// Writes down how a sync ended; `again` says that the operation itself goes on with another try.
+fn conclude(
+    state: &mut State,
+    running: Running,
+    (phase, message): (OperationPhase, String),
+    again: bool,
+) {
     if !running.sync.dry_run {
         report::note_attempt(state, &running, &phase.to_string(), &message);
     }
@@ -396,7 +407,6 @@ pub(super) async fn end(
             desired: running.desired,
         });
     }
-    Ok(())
 }
 
 /// Keeps the rendered bundle of what was deployed. Without it the deployment stands, but there is

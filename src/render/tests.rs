@@ -136,6 +136,22 @@ async fn directories() {
         &["ConfigMap/map"],
     )
     .await;
+    let no_kind = rendered(
+        &files,
+        json!({"path": "d", "directory": {"recurse": true}}),
+        &tools,
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(
+        no_kind,
+        "d/b.yaml: document 1: a manifest without `apiVersion`"
+    );
+}
+
+#[tokio::test]
+async fn broken_manifests_are_refused_by_file_and_fault() {
+    let tools = Tools::default();
     for (text, expected) in [
         ("a: [", "does not parse"),
         ("metadata: {name: a}\nkind: Pod\n", "without `apiVersion`"),
@@ -156,17 +172,6 @@ async fn directories() {
             "{error}"
         );
     }
-    let no_kind = rendered(
-        &files,
-        json!({"path": "d", "directory": {"recurse": true}}),
-        &tools,
-    )
-    .await
-    .unwrap_err();
-    assert_eq!(
-        no_kind,
-        "d/b.yaml: document 1: a manifest without `apiVersion`"
-    );
 }
 
 #[tokio::test]
