@@ -238,27 +238,23 @@ pub(super) fn stand_in(chart: &Path, files: &[Found], absent: &[Absent]) -> Resu
     Ok(())
 }
 
-/// What helm's failure over a stand-in means.
-pub(super) fn explain(request: &Request<'_>, absent: &[Absent], error: Error) -> Error {
-    let Error::Tool(text) = &error else {
-        return error;
-    };
+/// What helm's failure over a stand-in means; none when it failed over something else.
+pub(super) fn explain(request: &Request<'_>, absent: &[Absent], text: &str) -> Option<Error> {
     let number = text.split(STAND_IN).last().unwrap_or_default();
     let digits = number
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(number.len());
     let index: Option<usize> = number[..digits].parse().ok();
-    match index.and_then(|index| absent.get(index)) {
-        Some(it) if text.contains(STAND_IN) => Error::LeftOut {
-            path: inside(&request.source.path, &it.root),
-            problem: format!(
-                "needs the chart {}, which is not in its directory charts: run \
-                 helm dependency build there, and commit what it fetches",
-                it.name
-            ),
-        },
-        _ => error,
-    }
+    let absent = index.and_then(|index| absent.get(index));
+    let it = absent.filter(|_| text.contains(STAND_IN))?;
+    Some(Error::LeftOut {
+        path: inside(&request.source.path, &it.root),
+        problem: format!(
+            "needs the chart {}, which is not in its directory charts: run helm dependency build \
+             there, and commit what it fetches",
+            it.name
+        ),
+    })
 }
 
 #[cfg(test)]

@@ -23,8 +23,9 @@ pub(super) async fn render(tools: &Tools, request: &Request<'_>) -> Result<Rende
         directory = request.scratch.join("chart");
         chart::stand_in(&directory, &files, &absent)?;
     }
-    let rendered = run(request, program, arguments(request)?, directory).await;
-    let mut rendered = rendered.map_err(|error| chart::explain(request, &absent, error))?;
+    let explain = |text: &str| chart::explain(request, &absent, text);
+    let arguments = arguments(request)?;
+    let mut rendered = run(request, program, arguments, directory, explain).await?;
     rendered.objects.retain(|object| !is_test(object));
     Ok(rendered)
 }

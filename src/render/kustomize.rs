@@ -12,8 +12,8 @@ pub(super) async fn render(tools: &Tools, request: &Request<'_>) -> Result<Rende
         .ok_or(Error::MissingTool("kustomize"))?;
     let directory = request.stage.join(&request.source.path);
     let arguments = vec!["build".into(), ".".into()];
-    let rendered = run(request, program, arguments, directory).await;
-    let mut rendered = rendered.map_err(|error| explain(request, error))?;
+    let explain = |text: &str| explain(request, text);
+    let mut rendered = run(request, program, arguments, directory, explain).await?;
     // Of keys that the kustomizations have twice kustomize takes the last without a word.
     let repeated = request.repeated_keys.iter().cloned();
     rendered.notes.repeated_keys.splice(0..0, repeated);
@@ -21,17 +21,12 @@ pub(super) async fn render(tools: &Tools, request: &Request<'_>) -> Result<Rende
 }
 
 /// What is not on the stage is missed by kustomize when it is needed, and only then.
-fn explain(request: &Request<'_>, error: Error) -> Error {
-    let Error::Tool(text) = &error else {
-        return error;
-    };
+fn explain(request: &Request<'_>, text: &str) -> Option<Error> {
     let mut left_out: Vec<_> = request.left_out.iter().collect();
     left_out.sort_by_key(|entry| std::cmp::Reverse(entry.path.len()));
-    match left_out.iter().find(|entry| text.contains(&entry.path)) {
-        Some(entry) => Error::LeftOut {
-            path: entry.path.clone(),
-            problem: entry.problem.clone(),
-        },
-        None => error,
-    }
+    let entry = left_out.iter().find(|entry| text.contains(&entry.path))?;
+    Some(Error::LeftOut {
+        path: entry.path.clone(),
+        problem: entry.problem.clone(),
+    })
 }

@@ -261,12 +261,14 @@ pub(crate) fn digest(
     hex::encode(Sha256::digest(parts.to_string()))
 }
 
-/// Runs a renderer in a directory with nothing around it, and reads what it printed.
+/// Runs a renderer in a directory with nothing around it, and reads what it printed. `explain` sees
+/// all that a renderer that failed said, before it is made fit for people.
 async fn run(
     request: &Request<'_>,
     program: PathBuf,
     arguments: Vec<OsString>,
     directory: PathBuf,
+    explain: impl Fn(&str) -> Option<Error>,
 ) -> Result<Rendered, Error> {
     let scratch = |name: &str| -> OsString { request.scratch.join(name).into() };
     let environment = [
@@ -297,7 +299,7 @@ async fn run(
     };
     let output = exec::run(command)
         .await
-        .map_err(|error| tool_error(request, error))?;
+        .map_err(|error| tool_error(request, error, explain))?;
     let text = String::from_utf8(output)
         .map_err(|_| Error::Tool("the renderer printed what is not UTF-8".to_owned()))?;
     output::read(&text, &request.source.path, request.limits)
@@ -315,7 +317,11 @@ fn inside(directory: &str, below: &str) -> String {
 
 /// A tool's message with paths of the repository instead of the stage's and without values, at
 /// most 1 KiB.
-fn tool_error(request: &Request<'_>, error: exec::Error) -> Error {
+fn tool_error(
+    request: &Request<'_>,
+    error: exec::Error,
+    explain: impl Fn(&str) -> Option<Error>,
+) -> Error {
     let exec::Error::Failed {
         program,
         status,
@@ -328,6 +334,9 @@ fn tool_error(request: &Request<'_>, error: exec::Error) -> Error {
     let scratch = request.scratch.display().to_string();
     let text = message.replace(&format!("{stage}/"), "");
     let text = text.replace(&stage, ".").replace(&scratch, "(scratch)");
+    if let Some(known) = explain(&text) {
+        return known;
+    }
     let text = message::masked(&text, &public::Public::of(request));
     let text = format!("{program} failed ({status}): {text}");
     Error::Tool(text.chars().take(1024).collect())
