@@ -386,7 +386,7 @@ fn what_only_argo_cd_reads_is_refused_by_name() {
 #[test]
 fn revisions_and_repositories_that_cannot_be_read_say_so() {
     story(|lab| async move {
-        let app = lab.given("unreadable").await?;
+        let app = lab.given("unreadable-source").await?;
         let commit_id = push(lab, &app, &[File("app/own.yaml", &config_map("own", "1"))]).await?;
         let mut application = app.application();
         application["spec"]["source"]["targetRevision"] = json!(commit_id[..8]);

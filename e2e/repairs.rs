@@ -321,7 +321,7 @@ fn an_object_goes_on_at_a_newer_version_also_when_the_old_one_is_served_no_more(
 #[test]
 fn a_field_that_a_write_at_an_older_version_lost_comes_back() {
     story(|lab| async move {
-        let app = lab.given("lost").await?;
+        let app = lab.given("lost-field").await?;
         let group = "lost.example.com";
         let url = || json!({"url": {"type": "string"}});
         let more = json!({"url": {"type": "string"}, "extra": {"type": "string"}});
@@ -334,7 +334,7 @@ fn a_field_that_a_write_at_an_older_version_lost_comes_back() {
         let first = app.commit(&[("gate.yaml", Some(&main))])?;
         app.create(&app.application()).await?;
         in_sync(&app, &first).await?;
-        let path = |version: &str| format!("/apis/{group}/{version}/namespaces/lost/gates/main");
+        let path = |version: &str| format!("/apis/{group}/{version}/namespaces/lost-field/gates/main");
         let status = format!("{}/status?fieldManager=prober", path("v1beta1"));
         let last = json!({"status": {"last": "t"}});
         app.cluster.patch(&status, &last).await?;
@@ -584,7 +584,7 @@ fn what_can_never_change_is_created_again_when_it_asks_for_it() {
 #[test]
 fn a_sync_that_a_person_forces_creates_again_what_holds_nothing() {
     story(|lab| async move {
-        let app = lab.given("by-hand").await?;
+        let app = lab.given("forced-by-hand").await?;
         let but = ["StatefulSet", "PersistentVolumeClaim", "kind: Service"];
         let text = |which| fixed(&app.name, "labels: {a: b}", which, &but);
         let first = app.commit(&[("all.yaml", Some(&text(0)))])?;
@@ -595,7 +595,7 @@ fn a_sync_that_a_person_forces_creates_again_what_holds_nothing() {
             .push(&lab.agent, &[("all.yaml", Some(&text(1)))])
             .await?;
         app.condition("SyncError", "Force=true").await?;
-        crate::cli::trimtab_ends(lab, &["sync", "by-hand", "--force"], 0, &[]);
+        crate::cli::trimtab_ends(lab, &["sync", "forced-by-hand", "--force"], 0, &[]);
         in_sync(&app, &second).await?;
         are_new(&app, &before).await
     });

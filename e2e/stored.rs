@@ -325,7 +325,7 @@ fn the_namespace_that_an_application_asks_for_stays() {
 #[test]
 fn a_rule_counts_at_once_for_a_difference_that_is_there() {
     story(|lab| async move {
-        let app = lab.given("ruled").await?;
+        let app = lab.given("ruled-difference").await?;
         let mut application = app.application();
         application["spec"]["syncPolicy"] = json!({"automated": {}});
         let first = app.commit(&[("map.yaml", Some(&config_map("map", "git")))])?;
@@ -366,7 +366,7 @@ fn a_rule_counts_at_once_for_a_difference_that_is_there() {
 #[test]
 fn a_hard_refresh_of_large_objects_is_not_cut_short_by_its_own_answer() {
     story(|lab| async move {
-        let app = lab.given("large").await?;
+        let app = lab.given("large-objects").await?;
         let large = |wave: u32| {
             let map = json!({
                 "apiVersion": "v1", "kind": "ConfigMap",

@@ -88,7 +88,7 @@ fn a_null_arrives_where_it_means_something() {
 #[test]
 fn a_custom_resource_keeps_the_shape_of_its_own_ports() {
     story(|lab| async move {
-        let app = lab.given("ports").await?;
+        let app = lab.given("own-ports").await?;
         let port = json!({"type": "object", "properties": {
             "number": {"type": "integer"}, "name": {"type": "string"},
         }});
@@ -104,7 +104,7 @@ fn a_custom_resource_keeps_the_shape_of_its_own_ports() {
         let commit_id = app.commit(&[("w.yaml", Some(workload))])?;
         app.create(&app.application()).await?;
         app.synced(&commit_id).await?;
-        let path = "/apis/ports.example.com/v1/namespaces/ports/workloads/api";
+        let path = "/apis/ports.example.com/v1/namespaces/own-ports/workloads/api";
         let port = app.cluster.get(path).await?["spec"]["containers"][0]["ports"][0].take();
         assert_eq!(port, json!({"number": 8080, "name": "http"}));
         Ok(())

@@ -62,6 +62,11 @@ mod tests {
             (json!([true]), 422),
             (json!({"resources": [[]]}), 422),
             (json!({"prune": "yes"}), 422),
+            (json!({"syncStrategy": {"hook": {"force": true}}}), 200),
+            (json!({"syncStrategy": null}), 200),
+            (json!({"syncStrategy": []}), 422),
+            (json!({"syncStrategy": [null, null]}), 422),
+            (json!({"syncStrategy": {"apply": [true]}}), 422),
             (json!(null), 422),
         ] {
             let request = Request::post("/")

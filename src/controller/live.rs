@@ -190,7 +190,7 @@ impl LiveTable {
             health,
             suspect: false,
         };
-        state.objects.insert(name, seen);
+        state.objects.record(name, seen);
     }
 
     /// Wakes the application at every write to this object until it is applied again.

@@ -89,6 +89,9 @@ pub(super) struct SeenObjects {
     unconfirmed: Option<HashSet<Name>>,
     /// What came to its end before it was removed.
     ended: HashMap<Name, Ended>,
+    /// The newest resourceVersion that the watch showed since its last list began. All that is older
+    /// was shown as well: what was and is not here is gone.
+    shown: Option<u128>,
 }
 
 /// Objects at most that are remembered as ended and gone.
@@ -120,7 +123,26 @@ impl SeenObjects {
     }
 
     /// Remembers what a watch showed unless something newer is known. Returns whom it matters to.
-    pub(super) fn insert(&mut self, name: Name, mut seen: Seen) -> Vec<ApplicationKey> {
+    pub(super) fn insert(&mut self, name: Name, seen: Seen) -> Vec<ApplicationKey> {
+        self.note_shown(&seen.observation.resource_version);
+        self.take_in(name, seen)
+    }
+
+    /// Remembers what the answer to an apply of ours showed, unless the watch is ahead of it: of an
+    /// object that was deleted meanwhile no further event would come.
+    pub(super) fn record(&mut self, name: Name, seen: Seen) {
+        let version = seen.observation.resource_version.parse::<u128>().ok();
+        let is_gone = version.is_some() && version <= self.shown;
+        if !is_gone || self.packed.contains_key(&name) {
+            self.take_in(name, seen);
+        }
+    }
+
+    fn note_shown(&mut self, version: &str) {
+        self.shown = self.shown.max(version.parse().ok());
+    }
+
+    fn take_in(&mut self, name: Name, mut seen: Seen) -> Vec<ApplicationKey> {
         if let Some(unconfirmed) = &mut self.unconfirmed {
             unconfirmed.remove(&name);
         }
@@ -158,6 +180,7 @@ impl SeenObjects {
     /// Forgets an object that a watch showed as deleted, unless something newer is known. Returns
     /// whom it matters to.
     pub(super) fn remove(&mut self, name: Name, version: &str) -> Option<ApplicationKey> {
+        self.note_shown(version);
         let seen = self.get(name)?;
         if is_newer(&seen.observation, version) {
             return None;
@@ -169,6 +192,8 @@ impl SeenObjects {
 
     /// A list begins: what it does not show is gone.
     pub(super) fn begin_list(&mut self) {
+        // After a restore of an older state all versions begin again lower.
+        self.shown = None;
         self.unconfirmed = Some(self.packed.keys().copied().collect());
     }
 
@@ -381,6 +406,26 @@ mod tests {
         assert_eq!(insert(&mut objects, seen("10", healthy())), 2, "suspect");
         assert_eq!(objects.remove(name, "9"), None, "deleted before");
         assert!(objects.remove(name, "11").is_some() && objects.len() == 0);
+    }
+
+    #[test]
+    fn what_was_deleted_before_our_answer_came_is_not_remembered() {
+        let mut objects = SeenObjects::default();
+        let (gone, other) = (Name::new("shop", "a"), Name::new("shop", "b"));
+        objects.insert(gone, seen("5", None));
+        objects.remove(gone, "8");
+        objects.record(gone, seen("7", None));
+        assert!(objects.get(gone).is_none(), "deleted after it was applied");
+        objects.insert(other, seen("20", None));
+        objects.record(gone, seen("12", None));
+        assert!(objects.get(gone).is_none(), "the watch is past it");
+        objects.record(gone, seen("21", None));
+        assert!(objects.get(gone).is_some(), "the watch is not there yet");
+        objects.begin_list();
+        objects.record(other, seen("3", None));
+        objects.end_list();
+        objects.record(Name::new("shop", "c"), seen("4", None));
+        assert_eq!(objects.len(), 2, "versions begin again with a list");
     }
 
     #[test]

@@ -257,6 +257,9 @@ pub(super) fn resume(state: &mut State, application: &Application) {
         .as_ref()
         .is_some_and(|by| by.automated);
     if !by_itself && asked::waits(operation, state.next_attempt, application) {
+        if let Some(at) = state.next_attempt {
+            state.look_again_in(at.saturating_duration_since(Instant::now()));
+        }
         return;
     }
     match operation.operation.sync.clone().filter(|_| !by_itself) {

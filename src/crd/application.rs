@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::object::{IgnoreDifferences, ResourceKey, duration};
@@ -404,7 +405,7 @@ pub(crate) struct SyncOperation {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) sync_options: Vec<String>,
     /// `apply` for a sync without hooks; `hook`, as without it, with them.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "fields", skip_serializing_if = "Option::is_none")]
     pub(crate) sync_strategy: Option<SyncStrategy>,
 }
 
@@ -412,10 +413,22 @@ pub(crate) struct SyncOperation {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct SyncStrategy {
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "fields", skip_serializing_if = "Option::is_none")]
     pub(crate) apply: Option<Strategy>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "fields", skip_serializing_if = "Option::is_none")]
     pub(crate) hook: Option<Strategy>,
+}
+
+/// Reads fields by their names only: of a list the values would be taken for the fields in the order
+/// in which they are written here.
+fn fields<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let given = Option::<Map<String, Value>>::deserialize(deserializer)?;
+    let read = |fields| serde_json::from_value(Value::Object(fields));
+    given.map(read).transpose().map_err(D::Error::custom)
 }
 
 /// One way to sync.
