@@ -84,6 +84,32 @@ fn a_definition_gains_a_field_with_the_object_that_has_it() {
 }
 
 #[test]
+fn a_hook_has_a_field_that_its_definition_gains_with_it() {
+    story(|lab| async move {
+        let app = lab.given("gains-hook").await?;
+        let group = "gains-hook.example.com";
+        let first = app.commit(&[
+            ("crd.yaml", Some(&sails(group, "{area: {type: integer}}"))),
+            ("a.yaml", Some(&config_map("a", "1"))),
+        ])?;
+        app.create(&app.application()).await?;
+        in_sync(&app, &first).await?;
+        let grown = sails(group, "{area: {type: integer}, colour: {type: string}}");
+        let hook = sail(group, "{area: 4, colour: red}").replace(
+            "{name: main}",
+            "{name: main, annotations: {argocd.argoproj.io/hook: PostSync}}",
+        );
+        let files = [("crd.yaml", Some(&*grown)), ("hook.yaml", Some(&*hook))];
+        let second = app.push(&lab.agent, &files).await?;
+        in_sync(&app, &second).await?;
+        let path = format!("/apis/{group}/v1/namespaces/gains-hook/sails/main");
+        let live = app.cluster.get(&path).await?;
+        assert_eq!(live["spec"], json!({"area": 4, "colour": "red"}));
+        Ok(())
+    });
+}
+
+#[test]
 fn a_pod_comes_with_its_account_and_its_classes() {
     story(|lab| async move {
         let app = lab.given("classes").await?;

@@ -334,7 +334,8 @@ fn a_field_that_a_write_at_an_older_version_lost_comes_back() {
         let first = app.commit(&[("gate.yaml", Some(&main))])?;
         app.create(&app.application()).await?;
         in_sync(&app, &first).await?;
-        let path = |version: &str| format!("/apis/{group}/{version}/namespaces/lost-field/gates/main");
+        let path =
+            |version: &str| format!("/apis/{group}/{version}/namespaces/lost-field/gates/main");
         let status = format!("{}/status?fieldManager=prober", path("v1beta1"));
         let last = json!({"status": {"last": "t"}});
         app.cluster.patch(&status, &last).await?;

@@ -138,7 +138,7 @@ async fn ask(
         };
         let seconds = jiff::Timestamp::now().as_second();
         let key = key_of_run(hook, phase, &execution.desired.commit_id, seconds);
-        let fault = match check_hook(engine, &execution, index, &key).await {
+        let fault = match check_hook(engine, &execution, index, &key, pending).await {
             Err(error) => Some(error.to_string()),
             Ok(()) => {
                 let manifest = execution.manifests.hooks.get(index);

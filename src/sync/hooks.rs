@@ -1,5 +1,6 @@
 //! Starts hooks: the object of an earlier run goes first where it asks for that.
 
+use super::later::waits_for;
 use super::refused::PRECIOUS;
 use super::write::delete_until_gone;
 use super::{DesiredHook, Engine, Execution};
@@ -134,6 +135,7 @@ pub(crate) async fn check_hook(
     execution: &Execution<'_>,
     index: usize,
     key: &ResourceKey,
+    pending: &[ResourceKey],
 ) -> Result<(), Error> {
     let (Some(hook), Some(manifest)) = (
         execution.desired.hooks.get(index),
@@ -150,7 +152,12 @@ pub(crate) async fn check_hook(
     };
     match asked.await {
         Err(error) if error.is_immutable() && (goes_first(hook) || may_go(hook)) => Ok(()),
-        Err(error) if error.is_invalid() => Err(error),
+        // What the same sync changes, its definition for instance, may make it valid at its place.
+        Err(error)
+            if error.is_invalid() && waits_for(execution, key, &error, pending).is_none() =>
+        {
+            Err(error)
+        }
         Err(_) | Ok(_) => Ok(()),
     }
 }
