@@ -246,25 +246,30 @@ fn a_hook_s_job_that_another_tool_left_makes_room() {
 
 /// Waits for a pod of a Job that did not end yet, and ends it.
 pub(crate) async fn end_pod_of(app: &Story, name: &str, phase: &str) -> Result<()> {
-    let pods = format!(
-        "/api/v1/namespaces/{}/pods?labelSelector=job-name={name}",
-        app.name
-    );
+    let job = format!("{}/{name}", jobs(app));
     let pod = eventually(&format!("a pod of {name}"), SOON, || async {
+        // A Job of that name that was deleted leaves pods for a while.
+        let uid = app
+            .cluster
+            .find(&job)
+            .await?
+            .map(|job| job["metadata"]["uid"].clone());
+        let pods = format!(
+            "/api/v1/namespaces/{}/pods?labelSelector=batch.kubernetes.io/controller-uid={}",
+            app.name,
+            uid.as_ref().and_then(Value::as_str).unwrap_or("none")
+        );
         let list = app.cluster.get(&pods).await?;
         let mut items = list["items"].as_array().into_iter().flatten();
         let open = items.find(|pod| {
             pod["status"]["phase"] == "Pending" && pod["metadata"]["deletionTimestamp"].is_null()
         });
-        Ok(match open {
-            Some(pod) => Expectation::Met(
-                pod["metadata"]["name"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned(),
-            ),
-            None => Expectation::Pending(app.status().await?["operationState"].to_string()),
-        })
+        Ok(
+            match open.and_then(|pod| pod["metadata"]["name"].as_str()) {
+                Some(pod) => Expectation::Met(pod.to_owned()),
+                None => Expectation::Pending(app.status().await?["operationState"].to_string()),
+            },
+        )
     })
     .await?;
     end_saying(app, &pod, phase, "as the test says")

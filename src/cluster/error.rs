@@ -87,8 +87,8 @@ impl Error {
         }
     }
 
-    /// As [`Error::new`], for a request about a managed object. The texts that the API server
-    /// sends about a Secret can quote its values, so they are reduced to the fields they are about and the kind of fault.
+    /// As [`Error::new`], for a request about a managed object. What the API server says about a
+    /// Secret can quote its values: of that only the fields and the kind of fault are kept.
     pub(super) fn of_object(doing: String, secret: bool, error: kube::Error) -> Self {
         let kube::Error::Api(status) = error else {
             return Self::new(doing, error);
@@ -138,8 +138,8 @@ impl Error {
     pub(crate) fn is_invalid(&self) -> bool {
         match self {
             Self::Api {
-                code: 500, message, ..
-            } => message.contains(NOT_TYPED),
+                code: 500, refusal, ..
+            } => refusal.is_untyped(),
             Self::Api { code, .. } => matches!(code, 400 | 422),
             _ => false,
         }
@@ -192,9 +192,6 @@ fn refusal_of(status: &kube::core::Status) -> Refusal {
     });
     Refusal::new(status.code, &status.message, causes)
 }
-
-/// What the API server says of an unknown field in an apply.
-const NOT_TYPED: &str = "failed to create typed patch object";
 
 /// The API server has no code for what can never change, only words.
 const IMMUTABLE: [&str; 3] = ["immutable", "may not be changed", "Forbidden: updates to"];
@@ -269,6 +266,9 @@ mod tests {
         assert!(!refused(500, "failed to create typed patch object (a/b)").is_passing());
         assert!(refused(429, "").is_passing());
         assert!(!refused(422, "").is_passing());
+        let secret = json!({"code": 500, "message": "failed to create typed patch object (a/b): x"});
+        let error = Error::of_object("apply".into(), true, api(secret));
+        assert!(error.is_invalid() && !error.to_string().contains("(a/b)"));
         for (code, message, expected) in [
             (422, "", true),
             (400, "", true),

@@ -112,7 +112,7 @@ impl Refusal {
     }
 
     /// Whether the manifest itself does not fit the schema of its kind.
-    fn is_untyped(&self) -> bool {
+    pub(crate) fn is_untyped(&self) -> bool {
         self.says("failed to create typed patch object")
     }
 
