@@ -266,7 +266,8 @@ mod tests {
         assert!(!refused(500, "failed to create typed patch object (a/b)").is_passing());
         assert!(refused(429, "").is_passing());
         assert!(!refused(422, "").is_passing());
-        let secret = json!({"code": 500, "message": "failed to create typed patch object (a/b): x"});
+        let secret =
+            json!({"code": 500, "message": "failed to create typed patch object (a/b): x"});
         let error = Error::of_object("apply".into(), true, api(secret));
         assert!(error.is_invalid() && !error.to_string().contains("(a/b)"));
         for (code, message, expected) in [
