@@ -9,6 +9,7 @@
     reason = "tests say what they expect, the lab starts programs, and the stories use a part of it"
 )]
 
+mod fenced;
 mod fuzz;
 mod given;
 mod lab;

@@ -39,6 +39,8 @@ pub(crate) enum Fault {
     Cut(usize),
     /// Protocol 1, as servers of before 2018 speak it: all refs come with the greeting.
     OldProtocol,
+    /// Requests of this kind are answered with refs that never end.
+    Endless(&'static str),
     /// 302 to the same request below another base, such as `http://host/team/app.git`.
     Redirect(String),
 }
@@ -242,6 +244,17 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
             let response = run(shared, name, operation, &head, body).await?;
             Ok(response.map(|answer| answer.dripping(interval)))
         }
+        Some(Fault::Endless(wanted)) if kind(operation, &body) == wanted => {
+            let service = match operation {
+                "info/refs" => "advertisement",
+                _ => "result",
+            };
+            let content_type = format!("application/x-git-upload-pack-{service}");
+            Ok(Response::builder()
+                .header(CONTENT_TYPE, content_type)
+                .body(Answer::endless())?)
+        }
+        Some(Fault::Endless(_)) => run(shared, name, operation, &head, body).await,
         Some(Fault::Cut(bytes)) => {
             let response = run(shared, name, operation, &head, body).await?;
             Ok(response.map(|answer| answer.cut(bytes)))
@@ -365,9 +378,16 @@ fn base64(bytes: &[u8]) -> String {
     out
 }
 
-/// A response body: all at once, byte by byte, or broken off.
+/// A thousand refs as a server lists them.
+fn refs() -> Bytes {
+    let line = |n: usize| format!("003f{} refs/heads/{n:06}\n", "a".repeat(40));
+    (0..1000).map(line).collect::<String>().into()
+}
+
+/// A response body: all at once, byte by byte, broken off, or without an end.
 struct Answer {
     rest: Bytes,
+    again: Option<Bytes>,
     pace: Option<(Duration, Pin<Box<tokio::time::Sleep>>)>,
     cut: bool,
 }
@@ -376,8 +396,16 @@ impl Answer {
     fn whole(bytes: impl Into<Bytes>) -> Self {
         Self {
             rest: bytes.into(),
+            again: None,
             pace: None,
             cut: false,
+        }
+    }
+
+    fn endless() -> Self {
+        Self {
+            again: Some(refs()),
+            ..Self::whole("")
         }
     }
 
@@ -401,6 +429,9 @@ impl hyper::body::Body for Answer {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>>>> {
+        if let Some(again) = &self.again {
+            return Poll::Ready(Some(Ok(Frame::data(again.clone()))));
+        }
         if self.rest.is_empty() {
             return Poll::Ready(self.cut.then(|| Err(anyhow::anyhow!("cut on request"))));
         }
@@ -418,11 +449,11 @@ impl hyper::body::Body for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && !self.cut
+        self.rest.is_empty() && !self.cut && self.again.is_none()
     }
 
     fn size_hint(&self) -> hyper::body::SizeHint {
-        if self.cut || self.pace.is_some() {
+        if self.cut || self.pace.is_some() || self.again.is_some() {
             return hyper::body::SizeHint::default();
         }
         hyper::body::SizeHint::with_exact(self.rest.len() as u64)

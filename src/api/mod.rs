@@ -105,8 +105,10 @@ pub(crate) struct About {
     pub(crate) poll_seconds: u64,
     /// Caps and deadlines, each with its name and its value in words.
     pub(crate) limits: Vec<(&'static str, String)>,
-    /// What holds kustomize and helm while they render.
-    pub(crate) sandbox: &'static str,
+    /// What confines kustomize and helm on this node.
+    pub(crate) sandbox: String,
+    /// What the start-up self-test tried, each with whether the sandbox held.
+    pub(crate) sandbox_checks: Vec<(String, bool)>,
 }
 
 /// What the agent does right now.

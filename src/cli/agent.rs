@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -18,6 +18,7 @@ use tokio::{
 
 use super::Outcome;
 use super::hooks::Receivers;
+use super::isolation::{Renders, Verdict, renders};
 use super::provider::{host, provider};
 use crate::api::{self, About, Api};
 use crate::bundle::Bundles;
@@ -30,11 +31,9 @@ use crate::controller::{
 };
 use crate::crd::definition;
 use crate::crd::names::{GROUP, KIND, SECRET_TYPE_LABELS, VERSION};
-use crate::exec;
 use crate::git::Limits;
 use crate::object::{Kind, Object, YamlLimits};
 use crate::reload::{self, Content, Reloaded};
-use crate::render::Tools;
 use crate::server::{ServeLimits, WebhookLimits, operations, serve, webhooks};
 use crate::source::{Credentials, Options, SourceLoop};
 use crate::sync::{Capabilities, Engine};
@@ -52,7 +51,7 @@ Examples:
 pub(crate) struct Args {
     /// Reach the cluster through this kubeconfig instead of the pod's own account
     #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+    pub(super) kubeconfig: Option<PathBuf>,
     /// The context of the kubeconfig
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
@@ -70,16 +69,16 @@ pub(crate) struct Args {
     no_install_crd: bool,
     /// The settings file, trimtab.yaml; re-read when it changes. Defaults when not given
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// Where mirrors and bundles are kept; a cache that may vanish
     #[arg(long, default_value = "/var/cache/trimtab", value_name = "DIR")]
-    work_dir: PathBuf,
+    pub(super) work_dir: PathBuf,
     /// Where sources are staged for a render, best in memory; below the work directory when not given
     #[arg(long, value_name = "DIR")]
-    stage_dir: Option<PathBuf>,
+    pub(super) stage_dir: Option<PathBuf>,
     /// The directory with kustomize and helm; searched in PATH when not given
     #[arg(long, value_name = "DIR")]
-    tools_dir: Option<PathBuf>,
+    pub(super) tools_dir: Option<PathBuf>,
     /// Where webhooks are received
     #[arg(long, default_value = "0.0.0.0:8081", value_name = "ADDRESS")]
     webhook_address: SocketAddr,
@@ -317,8 +316,17 @@ async fn build(
     let (announcer, announcing) = cluster.announcer();
     tokio::spawn(announcing);
     let (mirrors, fetches) = (Arc::clone(&sources), Arc::clone(&sources));
+    let (renders, verdict) = renders(args, settings).await;
+    metrics.sandbox(verdict.holds);
     registry.begin(Arc::new(Context {
-        engine: engine(args, settings, &cluster, metrics, &registry).await?,
+        engine: engine(
+            settings,
+            &cluster,
+            &args.work_dir,
+            metrics,
+            (renders, &registry),
+        )
+        .await?,
         applications: applications.clone(),
         sources: Arc::clone(&sources) as _,
         mirror_of: Box::new(move |application| mirrors.mirror(application)),
@@ -338,7 +346,7 @@ async fn build(
         },
     }));
     let namespaces = namespaces(args);
-    let about = about(args, settings, &cluster, &namespaces).await?;
+    let about = about(args, settings, &cluster, &namespaces, verdict).await?;
     let api = Arc::new(Api::new(
         api::Parts {
             registry: Arc::clone(&registry),
@@ -368,6 +376,7 @@ async fn about(
     settings: &Settings,
     cluster: &Cluster,
     namespaces: &[String],
+    verdict: Verdict,
 ) -> Result<About> {
     Ok(About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -377,7 +386,12 @@ async fn about(
         group: args.application_group.clone(),
         poll_seconds: settings.poll_interval.as_secs(),
         limits: settings.limits.described(),
-        sandbox: exec::SANDBOX,
+        sandbox: verdict.summary,
+        sandbox_checks: verdict
+            .checks
+            .into_iter()
+            .map(|check| (check.what, check.holds))
+            .collect(),
     })
 }
 
@@ -440,32 +454,22 @@ fn namespaces(args: &Args) -> Vec<String> {
 }
 
 async fn engine(
-    args: &Args,
     settings: &Settings,
     cluster: &Cluster,
+    work_dir: &Path,
     metrics: &Arc<Metrics>,
-    registry: &Arc<Registry>,
+    (renders, registry): (Renders, &Arc<Registry>),
 ) -> Result<Engine> {
     let registry = Arc::clone(registry);
     let wake = Box::new(move |application: &_| registry.live_changed(application));
-    let stages = args
-        .stage_dir
-        .clone()
-        .unwrap_or_else(|| args.work_dir.join("stages"));
-    // What an earlier run left behind when it was killed.
-    if let Err(error) = std::fs::remove_dir_all(&stages)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::debug!(%error, "could not empty the stage directory");
-    }
     Ok(Engine {
         cluster: cluster.clone(),
-        tools: Arc::new(Tools::find(args.tools_dir.as_deref())),
-        bundles: Bundles::new(args.work_dir.join("bundles")),
+        tools: Arc::new(renders.tools),
+        bundles: Bundles::new(work_dir.join("bundles")),
         metrics: Arc::clone(metrics),
-        stages,
+        stages: renders.stages,
         capabilities: Capabilities::start(cluster, wake).await?,
-        render_slots: Arc::new(Semaphore::new(2)),
+        render_slots: renders.slots,
         apply_slots: Arc::new(Semaphore::new(16)),
         render_timeout: settings.limits.render_timeout,
         yaml_limits: YamlLimits::default(),

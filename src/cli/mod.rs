@@ -14,6 +14,7 @@ mod health;
 mod history;
 mod hooks;
 mod import;
+mod isolation;
 mod link;
 mod list;
 mod man;

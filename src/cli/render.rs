@@ -11,11 +11,14 @@ use super::output::{complain, print_documents};
 use super::{Outcome, manifests, target};
 use crate::cluster::served_versions;
 use crate::crd::{Application, names, read};
+use crate::exec::Sandbox;
 use crate::object::{Object, Rendered, YamlLimits};
-use crate::render::{Checkout, Request, Tools, inputs, render, source_of};
+use crate::render::{Checkout, Isolation, Request, Tools, inputs, render, source_of};
 
 /// How long kustomize or helm may take.
 const RENDER: Duration = Duration::from_secs(60);
+/// Bytes of memory that they may have.
+const MEMORY: u64 = 2 << 30;
 
 /// Print what a checkout renders to, as the agent does it
 #[derive(Debug, clap::Args)]
@@ -141,7 +144,13 @@ pub(super) async fn of_checkout(
         timeout: RENDER,
         limits: YamlLimits::default(),
     };
-    let rendered = render(&Tools::find(None), &request).await;
+    // As the agent does; a machine without Landlock renders too, and memory is no matter there.
+    let sandbox = Sandbox {
+        memory: MEMORY,
+        lenient: true,
+    };
+    let tools = Tools::find(None).confined(Isolation::Sandbox(sandbox));
+    let rendered = render(&tools, &request).await;
     let Rendered { objects, notes } = rendered.with_context(could_not)?;
     for key in notes.repeated_keys {
         complain(&format!("{key}; the last one counts"));

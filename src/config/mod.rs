@@ -47,6 +47,18 @@ pub(crate) struct Settings {
     pub(crate) oidc: Option<Oidc>,
     /// Proxies that say whom they speak for (`X-Forwarded-For`).
     pub(crate) trusted_proxies: Ranges,
+    pub(crate) sandbox: SandboxMode,
+}
+
+/// What happens where the kernel cannot confine kustomize and helm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SandboxMode {
+    /// They are not run.
+    #[default]
+    Required,
+    /// They run with what the kernel has.
+    Preferred,
 }
 
 /// One webhook address, `/hooks/<name>`, and what it accepts.
@@ -90,6 +102,8 @@ pub(crate) struct Limits {
     pub(crate) fetch_timeout: Duration,
     /// Bytes that one fetch may bring.
     pub(crate) fetch_bytes: u64,
+    /// Bytes of memory of one render; as much as fits when none.
+    pub(crate) render_bytes: Option<u64>,
 }
 
 impl Limits {
@@ -119,6 +133,7 @@ struct File {
     default_service_account_name: String,
     oidc: Option<oidc::OidcFile>,
     trusted_proxies: Vec<String>,
+    sandbox: SandboxMode,
 }
 
 #[derive(Deserialize)]
@@ -139,6 +154,7 @@ struct LimitsFile {
     render_timeout: Option<String>,
     fetch_timeout: Option<String>,
     fetch_mi_b: Option<u64>,
+    render_mi_b: Option<u64>,
 }
 
 impl Default for Settings {
@@ -150,14 +166,16 @@ impl Default for Settings {
             verify_interval: None,
             limits: Limits {
                 webhook_body: 5 << 20,
-                render_timeout: Duration::from_secs(90),
+                render_timeout: Duration::from_secs(20),
                 fetch_timeout: Duration::from_secs(60),
                 fetch_bytes: 512 << 20,
+                render_bytes: None,
             },
             projects: Projects::default(),
             default_service_account_name: String::new(),
             oidc: None,
             trusted_proxies: Ranges::default(),
+            sandbox: SandboxMode::default(),
         }
     }
 }
@@ -202,6 +220,15 @@ impl Settings {
             }
             limits.fetch_bytes = size << 20;
         }
+        if let Some(size) = file.limits.render_mi_b {
+            if !(64..=65_536).contains(&size) {
+                return Err(Error::Wrong(
+                    "limits.renderMiB must be from 64 to 65536".into(),
+                ));
+            }
+            limits.render_bytes = Some(size << 20);
+        }
+        settings.sandbox = file.sandbox;
         settings.ignore_differences = file.ignore_differences;
         settings.projects = Projects::check(file.projects).map_err(Error::Wrong)?;
         let account = file.default_service_account_name;
@@ -287,6 +314,8 @@ mod tests {
             ("pollInterval: soon", "pollInterval"),
             ("pollInterval: 1ms", "pollInterval"),
             ("verifyInterval: often", "verifyInterval"),
+            ("sandbox: maybe", "sandbox"),
+            ("limits: {renderMiB: 8}", "renderMiB"),
             ("limits: {webhookBodyMiB: 26}", "webhookBodyMiB"),
             (
                 "receivers: [{name: a, provider: github}]",

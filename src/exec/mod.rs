@@ -1,10 +1,17 @@
 //! Runs a program as a child that cannot outlive its welcome: empty environment, a deadline, caps
-//! on what it prints, and its whole process group killed at the end.
+//! on what it prints, its whole process group killed at the end, and, where the caller asks for it,
+//! inside a sandbox of the kernel.
+
+mod budget;
+mod confine;
+mod probe;
+mod sandbox;
+mod slots;
 
 use std::{
     ffi::OsString,
     path::PathBuf,
-    process::{ExitStatus, Stdio},
+    process::{ExitCode, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -14,9 +21,20 @@ use nix::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// What holds a child, for people.
-pub(crate) const SANDBOX: &str = "a process group of its own with an empty environment, a folder \
-    of its own, a deadline and a cap on what it prints; no kernel sandbox";
+pub(crate) use budget::{Budget, memory_limit};
+pub(crate) use sandbox::{Check, Confinement, Sandbox};
+pub(crate) use slots::{Shares, Slots};
+
+/// Becomes a confined child where that is what these arguments ask for, the program's name first.
+/// None for an ordinary start.
+pub(crate) fn enter(arguments: &[OsString]) -> Option<ExitCode> {
+    let (word, rest) = arguments.get(1..)?.split_first()?;
+    match word.to_str()? {
+        confine::WORD => Some(confine::become_confined(rest.iter().cloned())),
+        probe::WORD => Some(probe::run(rest)),
+        _ => None,
+    }
+}
 
 /// What to run and how far it may go.
 #[derive(Clone, Debug)]
@@ -31,6 +49,8 @@ pub(crate) struct Command {
     pub(crate) timeout: Duration,
     /// Bytes of standard output.
     pub(crate) output_limit: usize,
+    /// What the kernel keeps it from; none for a child that is trusted.
+    pub(crate) confinement: Option<Confinement>,
 }
 
 /// Why a child did not do its work.
@@ -45,6 +65,13 @@ pub(crate) enum Error {
     TimedOut { program: String, after: Duration },
     #[error("{program} printed more than {limit} bytes and was killed")]
     TooLarge { program: String, limit: usize },
+    #[error("{program} needed more than {} MiB of memory and was stopped; raise limits.renderMiB if \
+             that is expected", limit >> 20)]
+    OutOfMemory { program: String, limit: u64 },
+    #[error("{program} needed more than {} s of processor time and was stopped", limit.as_secs())]
+    OutOfTime { program: String, limit: Duration },
+    #[error("{program} was not started: its sandbox could not be set up: {message}")]
+    Sandbox { program: String, message: String },
     #[error("{program} failed ({status}): {message}")]
     Failed {
         program: String,
@@ -84,12 +111,16 @@ pub(crate) async fn run(command: Command) -> Result<Vec<u8>, Error> {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
+    let (path, arguments) = match &command.confinement {
+        None => (command.program.clone(), command.arguments.clone()),
+        Some(confinement) => confinement.wrap(&command.program, &command.arguments),
+    };
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the one place that starts children"
     )]
-    let mut child = tokio::process::Command::new(&command.program)
-        .args(&command.arguments)
+    let mut child = tokio::process::Command::new(&path)
+        .args(&arguments)
         .env_clear()
         .envs(command.environment)
         .current_dir(&command.directory)
@@ -137,11 +168,18 @@ pub(crate) async fn run(command: Command) -> Result<Vec<u8>, Error> {
     if status.success() {
         return Ok(output);
     }
-    Err(Error::Failed {
+    Err(match &command.confinement {
+        Some(confinement) => confinement.explain(program, status, &message),
+        None => failed(program, status, &message),
+    })
+}
+
+fn failed(program: String, status: ExitStatus, message: &[u8]) -> Error {
+    Error::Failed {
         program,
         status: describe(status),
-        message: readable(&message),
-    })
+        message: readable(message),
+    }
 }
 
 async fn read_all(
@@ -218,6 +256,7 @@ mod tests {
             directory: "/".into(),
             timeout: Duration::from_secs(20),
             output_limit: 1 << 20,
+            confinement: None,
         }
     }
 

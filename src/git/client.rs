@@ -9,17 +9,30 @@ use super::credential::Credential;
 use super::{Error, RepositoryUrl};
 use crate::connect;
 pub(super) use crate::connect::Client;
+use crate::exec::{Shares, Slots};
+
+/// A fetch takes a thread of the blocking pool for as long as its server keeps it waiting. The pool
+/// has 512, and checkouts use it too.
+const FETCHES: Shares = Shares {
+    all: 256,
+    each: 8,
+    slow: 16,
+};
 
 /// Connections to Git servers. A clone shares them. Must be used inside a Tokio runtime.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Transport {
     /// One client for each way to judge certificates; nearly always there is one.
     clients: Arc<Mutex<BTreeMap<[u8; 32], Client>>>,
+    pub(super) slots: Slots,
 }
 
 impl Transport {
     pub(crate) fn new() -> Self {
-        Self::default()
+        Self {
+            clients: Arc::default(),
+            slots: Slots::new(FETCHES),
+        }
     }
 
     pub(super) fn client(

@@ -76,6 +76,7 @@ impl Attempt<'_> {
     }
 
     fn ask(&self, open: &BTreeMap<String, Wanted>, fetched: &mut Fetched) -> Result<(), Error> {
+        self.wire.expect_small();
         let mut connection = self.connect()?;
         let mut handshake = self.handshake(&mut connection)?;
         let refs = self.list(open, &mut connection, &mut handshake)?;
@@ -183,6 +184,7 @@ impl Attempt<'_> {
         connection: &mut Connection,
         handshake: &mut Handshake,
     ) -> Result<(), Error> {
+        self.wire.expect_pack();
         let generation = self.generation;
         let mut haves = generation.tips();
         haves.retain(|id| generation.has(id));

@@ -167,6 +167,10 @@ impl Inner {
             Purpose::Tidy => &self.tidying,
         };
         let turn = Arc::clone(lock).lock_owned().await;
+        let slots = &self.transport.slots;
+        let slot = slots
+            .take(self.url.authority(), &self.url.to_string())
+            .await;
         let deadline = Instant::now() + self.limits.timeout;
         let (gone, cancelled) = watch::channel(());
         let interrupt = Arc::new(AtomicBool::new(false));
@@ -182,6 +186,7 @@ impl Inner {
         let url = self.url.to_string();
         let mut work = tokio::task::spawn_blocking(move || {
             let result = self.run(&task, purpose);
+            slot.end(matches!(result, Err(Error::TimedOut { .. })));
             drop(turn);
             result
         });
@@ -247,6 +252,7 @@ impl Inner {
             deadline: task.deadline,
             cancelled: task.cancelled.clone(),
             budget: Cell::new(self.limits.bytes),
+            expected: Cell::default(),
             requests: Cell::new(0),
             failure: RefCell::new(None),
         });

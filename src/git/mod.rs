@@ -58,7 +58,12 @@ pub(crate) enum Error {
     #[error("{url} does not exist, or the credential may not see it")]
     NotFound { url: String },
     #[error("{url} answered with status {status}")]
-    Status { url: String, status: u16 },
+    Status {
+        url: String,
+        status: u16,
+        /// How long the server wants to be left alone, where it said so.
+        retry_after: Option<Duration>,
+    },
     #[error("{url} answered with {content_type}, not Git")]
     NotGit { url: String, content_type: String },
     #[error("{url}: {} repositories are not supported", named(.format))]
@@ -116,6 +121,14 @@ fn named(format: &str) -> String {
 }
 
 impl Error {
+    /// How long the server asked to be left alone.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }

@@ -73,6 +73,12 @@ impl RepositoryUrl {
         hex::encode(&Sha256::digest(&self.text)[..16])
     }
 
+    /// Host and port.
+    pub(super) fn authority(&self) -> &str {
+        let rest = self.text.split_once("://").map_or("", |(_, rest)| rest);
+        rest.split('/').next().unwrap_or_default()
+    }
+
     pub(super) fn is_https(&self) -> bool {
         self.text.starts_with("https:")
     }

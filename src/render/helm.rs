@@ -24,8 +24,8 @@ pub(super) async fn render(tools: &Tools, request: &Request<'_>) -> Result<Rende
         chart::stand_in(&directory, &files, &absent)?;
     }
     let explain = |text: &str| chart::explain(request, &absent, text);
-    let arguments = arguments(request)?;
-    let mut rendered = run(request, program, arguments, directory, explain).await?;
+    let command = (program, arguments(request)?, directory);
+    let mut rendered = run(tools, request, command, explain).await?;
     rendered.objects.retain(|object| !is_test(object));
     Ok(rendered)
 }

@@ -11,9 +11,9 @@ pub(super) async fn render(tools: &Tools, request: &Request<'_>) -> Result<Rende
         .clone()
         .ok_or(Error::MissingTool("kustomize"))?;
     let directory = request.stage.join(&request.source.path);
-    let arguments = vec!["build".into(), ".".into()];
+    let command = (program, vec!["build".into(), ".".into()], directory);
     let explain = |text: &str| explain(request, text);
-    let mut rendered = run(request, program, arguments, directory, explain).await?;
+    let mut rendered = run(tools, request, command, explain).await?;
     // Of keys that the kustomizations have twice kustomize takes the last without a word.
     let repeated = request.repeated_keys.iter().cloned();
     rendered.notes.repeated_keys.splice(0..0, repeated);

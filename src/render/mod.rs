@@ -24,7 +24,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use crate::crd::{ApplicationSource, DirectorySource, HelmSource, SourceType};
-use crate::exec;
+use crate::exec::{self, Confinement, Sandbox};
 use crate::object::{Rendered, YamlError, YamlLimits};
 use crate::telemetry;
 
@@ -49,6 +49,9 @@ pub(crate) enum Error {
     MissingTool(&'static str),
     #[error("{0}")]
     Tool(String),
+    /// It took longer than it may, by the clock or by processor time.
+    #[error("{0}")]
+    Late(String),
     #[error("{path}: {source}")]
     Io {
         path: String,
@@ -58,11 +61,30 @@ pub(crate) enum Error {
     Repository(String),
 }
 
-/// Where kustomize and helm are.
+impl Error {
+    /// Whether the render ran out of time.
+    pub(crate) fn is_late(&self) -> bool {
+        matches!(self, Self::Late(_))
+    }
+}
+
+/// Where kustomize and helm are, and how they are confined.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tools {
     pub(crate) kustomize: Option<PathBuf>,
     pub(crate) helm: Option<PathBuf>,
+    pub(crate) isolation: Isolation,
+}
+
+/// What the kernel keeps kustomize and helm from.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Isolation {
+    /// Nothing: for tests of what comes out of them.
+    #[default]
+    None,
+    Sandbox(Sandbox),
+    /// They are not run at all, and why.
+    Refused(String),
 }
 
 impl Tools {
@@ -82,6 +104,35 @@ impl Tools {
         Self {
             kustomize: find("kustomize"),
             helm: find("helm"),
+            isolation: Isolation::None,
+        }
+    }
+
+    /// The same tools, confined like this.
+    pub(crate) fn confined(self, isolation: Isolation) -> Self {
+        Self { isolation, ..self }
+    }
+
+    /// The memory that a tool should get along with, as Go reads it: less than it may have.
+    fn memory_goal(&self) -> String {
+        let limit = match &self.isolation {
+            Isolation::Sandbox(sandbox) => sandbox.memory,
+            Isolation::None | Isolation::Refused(_) => 320 << 20,
+        };
+        format!("{}MiB", (limit >> 20) * 4 / 5)
+    }
+
+    /// What one render may reach: its stage to read, its scratch directory to write.
+    fn confinement(&self, request: &Request<'_>) -> Result<Option<Confinement>, Error> {
+        match &self.isolation {
+            Isolation::None => Ok(None),
+            Isolation::Refused(why) => Err(Error::Tool(why.clone())),
+            Isolation::Sandbox(sandbox) => Ok(Some(Confinement {
+                sandbox: sandbox.clone(),
+                read: vec![request.stage.to_owned()],
+                write: vec![request.scratch.to_owned()],
+                processor: request.timeout,
+            })),
         }
     }
 }
@@ -264,10 +315,9 @@ pub(crate) fn digest(
 /// Runs a renderer in a directory with nothing around it, and reads what it printed. `explain` sees
 /// all that a renderer that failed said, before it is made fit for people.
 async fn run(
+    tools: &Tools,
     request: &Request<'_>,
-    program: PathBuf,
-    arguments: Vec<OsString>,
-    directory: PathBuf,
+    (program, arguments, directory): (PathBuf, Vec<OsString>, PathBuf),
     explain: impl Fn(&str) -> Option<Error>,
 ) -> Result<Rendered, Error> {
     let scratch = |name: &str| -> OsString { request.scratch.join(name).into() };
@@ -287,7 +337,9 @@ async fn run(
         ("KUBECONFIG", "/dev/null".into()),
         ("LC_ALL", "C".into()),
         ("GOMAXPROCS", "2".into()),
-        ("GOMEMLIMIT", "256MiB".into()),
+        // It collects its garbage before the sandbox refuses it more.
+        ("GOMEMLIMIT", tools.memory_goal().into()),
+        ("GOTRACEBACK", "none".into()),
     ];
     let command = exec::Command {
         program,
@@ -296,6 +348,7 @@ async fn run(
         directory,
         timeout: request.timeout,
         output_limit: request.limits.bytes,
+        confinement: tools.confinement(request)?,
     };
     let output = exec::run(command)
         .await
@@ -322,13 +375,16 @@ fn tool_error(
     error: exec::Error,
     explain: impl Fn(&str) -> Option<Error>,
 ) -> Error {
-    let exec::Error::Failed {
-        program,
-        status,
-        message,
-    } = error
-    else {
-        return Error::Tool(error.to_string());
+    let (program, status, message) = match error {
+        exec::Error::Failed {
+            program,
+            status,
+            message,
+        } => (program, status, message),
+        late @ (exec::Error::TimedOut { .. } | exec::Error::OutOfTime { .. }) => {
+            return Error::Late(late.to_string());
+        }
+        other => return Error::Tool(other.to_string()),
     };
     let stage = request.stage.display().to_string();
     let scratch = request.scratch.display().to_string();
@@ -346,5 +402,7 @@ fn tool_error(
 mod reading_tests;
 #[cfg(test)]
 mod secret_tests;
+#[cfg(test)]
+mod staged;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 
 use serde_json::{Map, Value, json};
 
-use super::tests::tools;
+use super::staged::{Staged, tools};
 use super::*;
 use crate::object::{Object, read_manifests, to_flow_yaml, to_yaml};
 
@@ -125,34 +125,8 @@ fn config_map(name: &str, data: &Map<String, Value>) -> Value {
 }
 
 async fn render_files(files: &[(&str, &str)], source: Value) -> Vec<Object> {
-    let directory = tempfile::tempdir().unwrap();
-    let (stage, scratch) = (
-        directory.path().join("stage"),
-        directory.path().join("scratch"),
-    );
-    fs::create_dir(&scratch).unwrap();
-    for (path, text) in files {
-        let path = stage.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-    let source = serde_json::from_value(source).unwrap();
-    let reading = inputs(&source, "app", &Checkout::open(&stage).unwrap()).unwrap();
-    let request = Request {
-        stage: &stage,
-        scratch: &scratch,
-        left_out: &[],
-        repeated_keys: &reading.repeated_keys,
-        tool: reading.tool,
-        source: &source,
-        name: "app",
-        namespace: "shop",
-        kube_version: "1.36.3",
-        api_versions: &[],
-        timeout: Duration::from_secs(60),
-        limits: YamlLimits::default(),
-    };
-    render(&tools(), &request).await.unwrap().objects
+    let rendered = Staged::of(files).render(source, &tools()).await;
+    rendered.unwrap().objects
 }
 
 /// What kubectl reads: the objects of a file, or of all files of a directory, as JSON. Files that
@@ -175,6 +149,7 @@ async fn kubectl(path: &Path) -> Vec<Value> {
         directory: "/".into(),
         timeout: Duration::from_secs(60),
         output_limit: 64 << 20,
+        confinement: None,
     });
     let output = output.await.unwrap();
     let values = serde_json::Deserializer::from_slice(&output).into_iter::<Value>();

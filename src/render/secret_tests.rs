@@ -1,49 +1,27 @@
 //! Errors that kustomize and helm make about a Secret: they say where and what, and never a value.
 
-use std::{fs, time::Duration};
-
 use serde_json::{Value, json};
 
-use super::tests::tools;
-use super::*;
+use super::staged::{Staged, tools};
 
 /// What may not be in any message.
 const CANARY: &str = "CANARY7f3a";
 
 async fn message(files: &[(&str, &str)], source: Value) -> String {
-    let directory = tempfile::tempdir().unwrap();
-    let (stage, scratch) = (
-        directory.path().join("stage"),
-        directory.path().join("scratch"),
-    );
-    fs::create_dir(&scratch).unwrap();
-    for (path, text) in files {
-        let path = stage.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text.replace("CANARY", CANARY)).unwrap();
-    }
+    let replaced: Vec<(&str, String)> = files
+        .iter()
+        .map(|(path, text)| (*path, text.replace("CANARY", CANARY)))
+        .collect();
+    let files: Vec<_> = replaced
+        .iter()
+        .map(|(path, text)| (*path, text.as_str()))
+        .collect();
     let source = source.to_string().replace("CANARY", CANARY);
     let source = serde_json::from_str(&source).unwrap();
-    let reading = match inputs(&source, "app", &Checkout::open(&stage).unwrap()) {
-        Ok(reading) => reading,
-        Err(error) => return error.to_string(),
-    };
-    let request = Request {
-        stage: &stage,
-        scratch: &scratch,
-        left_out: &[],
-        repeated_keys: &reading.repeated_keys,
-        tool: reading.tool,
-        source: &source,
-        name: "app",
-        namespace: "shop",
-        kube_version: "1.36.3",
-        api_versions: &[],
-        timeout: Duration::from_secs(60),
-        limits: YamlLimits::default(),
-    };
-    let rendered = render(&tools(), &request).await;
-    rendered.unwrap_err().to_string()
+    Staged::of(&files)
+        .render(source, &tools())
+        .await
+        .unwrap_err()
 }
 
 fn check(message: &str, expected: &[&str]) {

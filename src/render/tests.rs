@@ -1,83 +1,25 @@
 //! Renders of real directories with the real tools.
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::staged::{Staged, tools};
 use super::*;
 
-/// The tools that `hack/tools` built.
-pub(super) fn tools() -> Tools {
-    let directory = std::env::var_os("TRIMTAB_TOOLS_BIN").map(PathBuf::from);
-    let tools = Tools::find(directory.as_deref());
-    assert!(
-        tools.kustomize.is_some() && tools.helm.is_some(),
-        "kustomize and helm are needed: run TRIMTAB_TOOLS_BIN=$(hack/tools) cargo test"
-    );
-    tools
-}
-
+/// The keys of the objects that a source comes to.
 async fn rendered(
     files: &[(&str, &str)],
-    source: serde_json::Value,
+    source: Value,
     tools: &Tools,
 ) -> Result<Vec<String>, String> {
-    let directory = tempfile::tempdir().unwrap();
-    let (stage, scratch) = (
-        directory.path().join("stage"),
-        directory.path().join("scratch"),
-    );
-    fs::create_dir(&scratch).unwrap();
-    for (path, text) in files {
-        let path = stage.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-    rendered_here(directory.path(), source, tools).await
+    keys(&Staged::of(files), source, tools).await
 }
 
-/// Renders what is in the directory `stage`.
-async fn rendered_here(
-    directory: &Path,
-    source: serde_json::Value,
-    tools: &Tools,
-) -> Result<Vec<String>, String> {
-    let (stage, scratch) = (directory.join("stage"), directory.join("scratch"));
-    let source = serde_json::from_value(source).unwrap();
-    let checkout = Checkout::open(&stage).unwrap();
-    let reading = inputs(&source, "app", &checkout).map_err(|error| error.to_string())?;
-    let request = Request {
-        stage: &stage,
-        scratch: &scratch,
-        left_out: &[],
-        repeated_keys: &reading.repeated_keys,
-        tool: reading.tool,
-        source: &source,
-        name: "app",
-        namespace: "shop",
-        kube_version: "1.36.3",
-        api_versions: &[
-            "example.com/v1".to_owned(),
-            "example.com/v1/Thing".to_owned(),
-        ],
-        timeout: Duration::from_secs(20),
-        limits: YamlLimits {
-            bytes: 1 << 20,
-            objects: 100,
-        },
-    };
-    match render(tools, &request).await {
-        Ok(rendered) => Ok(rendered
-            .objects
-            .iter()
-            .map(|object| object.key().to_string())
-            .collect()),
-        Err(error) => {
-            let text = error.to_string();
-            assert!(!text.contains(directory.to_str().unwrap()), "{text}");
-            Err(text)
-        }
-    }
+async fn keys(staged: &Staged, source: Value, tools: &Tools) -> Result<Vec<String>, String> {
+    let rendered = staged.render(source, tools).await?;
+    let objects = rendered.objects.iter();
+    Ok(objects.map(|object| object.key().to_string()).collect())
 }
 
 const MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\n";
@@ -263,7 +205,7 @@ async fn charts() {
         ("c/templates/test.yaml", test),
         ("v/values.yaml", "a: 2\n"),
     ];
-    let check = async |helm: serde_json::Value, expected: &str| {
+    let check = async |helm: Value, expected: &str| {
         let source = json!({"path": "c", "helm": helm});
         assert_eq!(
             rendered(&files, source, &tools()).await.unwrap(),
@@ -427,18 +369,15 @@ async fn a_missing_chart_is_missed_when_it_is_taken_in() {
 #[tokio::test]
 async fn links_of_a_checkout_are_followed_inside_it() {
     use std::os::unix::fs::symlink;
-    let directory = tempfile::tempdir().unwrap();
-    let stage = directory.path().join("stage");
-    for path in ["stage/a", "stage/lib/sub", "stage/a/module/.git", "scratch"] {
-        fs::create_dir_all(directory.path().join(path)).unwrap();
-    }
-    fs::write(stage.join("lib/sub/map.yaml"), MAP).unwrap();
-    fs::write(stage.join("a/module/map.yaml"), MAP).unwrap();
+    let staged = Staged::of(&[
+        ("lib/sub/map.yaml", MAP),
+        ("a/module/map.yaml", MAP),
+        ("a/module/.git/HEAD", ""),
+    ]);
+    let stage = staged.stage();
     symlink("../lib/sub", stage.join("a/sub")).unwrap();
     let all = json!({"path": "a", "directory": {"recurse": true, "exclude": "module/*"}});
-    let render = async |source: &serde_json::Value| {
-        rendered_here(directory.path(), source.clone(), &Tools::default()).await
-    };
+    let render = async |source: &Value| keys(&staged, source.clone(), &Tools::default()).await;
     assert_eq!(render(&all).await.unwrap(), ["ConfigMap/map"]);
     let module = json!({"path": "a", "directory": {"recurse": true}});
     let problem = "a/module is a submodule, which is not supported";
@@ -467,10 +406,11 @@ async fn with_script(script: &str) -> Result<Vec<String>, String> {
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let tools = Tools {
         kustomize: Some(path),
-        helm: None,
+        ..Tools::default()
     };
-    let files = [("a/kustomization.yaml", "resources: []\n")];
-    rendered(&files, json!({"path": "a"}), &tools).await
+    let mut staged = Staged::of(&[("a/kustomization.yaml", "resources: []\n")]);
+    staged.limits.bytes = 1 << 20;
+    keys(&staged, json!({"path": "a"}), &tools).await
 }
 
 #[tokio::test]
@@ -503,8 +443,7 @@ async fn partial_output_is_no_output() {
 
 #[test]
 fn the_digest_names_everything_but_the_revision() {
-    let source =
-        |value: serde_json::Value| -> ApplicationSource { serde_json::from_value(value).unwrap() };
+    let source = |value: Value| -> ApplicationSource { serde_json::from_value(value).unwrap() };
     let base = source(json!({"path": "a", "targetRevision": "main"}));
     let inputs = [("a".to_owned(), Some("1".to_owned()))];
     let first = digest(&base, &inputs, "n", "ns", "1.36", &[]);

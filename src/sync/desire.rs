@@ -161,7 +161,10 @@ async fn render_commit(
     source: &Source<'_>,
     wanted: &Wanted<'_>,
 ) -> Result<Rendered, Error> {
-    let _slot = engine.render_slots.acquire().await;
+    let slots = &engine.render_slots;
+    let slot = slots
+        .take(&wanted.spec.repo_url, &application.key.to_string())
+        .await;
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -223,5 +226,6 @@ async fn render_commit(
     engine
         .metrics
         .render(wanted.reading.tool.label(), counted, started.elapsed());
+    slot.end(result.as_ref().is_err_and(render::Error::is_late));
     Ok(result?)
 }

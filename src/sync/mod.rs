@@ -27,6 +27,7 @@ use tokio::sync::Semaphore;
 
 use crate::bundle::Bundles;
 use crate::cluster::Cluster;
+use crate::exec::Slots;
 use crate::object::{IgnoreDifferences, YamlLimits};
 use crate::render::Tools;
 use crate::telemetry::Metrics;
@@ -58,8 +59,8 @@ pub(crate) struct Engine {
     pub(crate) stages: PathBuf,
     /// What charts are told of the cluster.
     pub(crate) capabilities: Arc<Capabilities>,
-    /// How many renders run at once: each is a child of up to 100 MiB.
-    pub(crate) render_slots: Arc<Semaphore>,
+    /// How many renders run at once, shared by repository.
+    pub(crate) render_slots: Slots,
     /// How many applies are on their way at once.
     pub(crate) apply_slots: Arc<Semaphore>,
     pub(crate) render_timeout: std::time::Duration,

@@ -43,6 +43,7 @@ pub(crate) struct Metrics {
     applications: Family<ApplicationLabels, Gauge>,
     shown_applications: Mutex<BTreeSet<ApplicationLabels>>,
     managed_objects: Gauge,
+    sandbox: Gauge,
 }
 
 impl Metrics {
@@ -63,6 +64,7 @@ impl Metrics {
             applications: Family::default(),
             shown_applications: Mutex::default(),
             managed_objects: Gauge::default(),
+            sandbox: Gauge::default(),
         };
         metrics.register(version);
         metrics
@@ -118,6 +120,11 @@ impl Metrics {
             "applications",
             "Applications by sync and health",
             self.applications.clone(),
+        );
+        names.register(
+            "sandbox_holds",
+            "Whether the start-up self-test of the renderers' sandbox found every way closed",
+            self.sandbox.clone(),
         );
         names.register(
             "managed_objects",
@@ -213,6 +220,11 @@ impl Metrics {
             self.applications.get_or_create(labels).set(*count);
         }
         *shown = counts.into_keys().collect();
+    }
+
+    /// Whether the sandbox of renderers holds on this node.
+    pub(crate) fn sandbox(&self, holds: bool) {
+        self.sandbox.set(i64::from(holds));
     }
 
     pub(crate) fn managed_objects(&self, count: usize) {

@@ -37,6 +37,12 @@ pub(super) async fn page(
             @for (name, value) in &about.limits { dt { (name) } dd { (value) } }
             dt { "Sandbox of kustomize and helm" } dd { (about.sandbox) }
         }
+        h2 { "What a renderer was kept from when the agent started" }
+        dl {
+            @for (what, holds) in &about.sandbox_checks {
+                dt { (what) } dd { @if *holds { "as it should be" } @else { "does not hold" } }
+            }
+        }
         p { "The API is described in " a href="/api/v1/openapi.json" { "openapi.json" } "." }
     };
     let user = identity.name();

@@ -164,6 +164,20 @@ async fn more_bytes_than_allowed_end_the_fetch() {
 }
 
 #[tokio::test]
+async fn answers_without_an_end_are_cut_off_at_a_few_mib() {
+    for kind in ["info/refs", "ls-refs"] {
+        let given = Given::new();
+        let error = error_of(&given, Fault::Endless(kind)).await;
+        assert!(
+            matches!(error, Error::TooLarge { limit, .. } if limit <= 8 << 20),
+            "{kind}: {error}"
+        );
+        given.server.heal("team/app");
+        assert!(given.commit("main").await.is_ok(), "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn a_pack_that_breaks_off_leaves_nothing_behind() {
     let given = Given::new();
     given.commit("main").await.unwrap();
