@@ -4,6 +4,7 @@
 //! A push wakes the task directly; no write to the API server lies between.
 
 mod credentials;
+mod pace;
 mod repository;
 
 use std::{

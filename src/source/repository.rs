@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::Credentials;
+use super::pace::Pace;
 use crate::crd::ApplicationKey;
 use crate::git::{Fetched, Mirror, TreeIds};
 use crate::object::{RepositoryKey, redact_url, rfc3339};
@@ -83,6 +84,16 @@ struct Follower {
     failed: bool,
     /// Somebody asked for a look: its outcome is told, whatever it is.
     asked: bool,
+}
+
+/// What a look came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    /// A ref that somebody follows is at another commit.
+    News,
+    Nothing,
+    /// The repository could not be read, and how long its server wants to be left alone.
+    Failed(Option<Duration>),
 }
 
 impl Repository {
@@ -225,6 +236,10 @@ impl Repository {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_stopped(&self) -> bool {
+        self.state().stopped
+    }
+
     fn wanted(&self) -> BTreeSet<String> {
         self.state()
             .followers
@@ -236,9 +251,11 @@ impl Repository {
     async fn run(self: Arc<Self>) {
         let mut failures = 0_u32;
         let mut last_look = None::<Instant>;
+        let mut pace = Pace::new(Instant::now());
         loop {
             let pause = if failures == 0 {
-                self.interval(last_look)
+                let regular = self.interval(last_look);
+                pace.again().map_or(regular, |again| again.min(regular))
             } else {
                 pause_after(failures)
             };
@@ -246,6 +263,11 @@ impl Repository {
             tokio::select! {
                 () = self.woken.notified() => {}
                 () = tokio::time::sleep(pause) => {}
+            }
+            // What is asked for meanwhile joins the same look.
+            let wait = pace.wait(Instant::now());
+            if !wait.is_zero() && !self.is_stopped() {
+                tokio::time::sleep(wait).await;
             }
             let (asked, joined) = {
                 let mut state = self.state();
@@ -262,12 +284,19 @@ impl Repository {
                     .take_if(|(cause, _)| *cause == Cause::Manual);
             }
             let (cause, received) = asked.unwrap_or((Cause::Poll, Instant::now()));
-            let failed = self.look(&cause, received, &joined).await;
-            failures = if failed {
-                failures.saturating_add(1)
-            } else {
-                0
+            let came = self.look(&cause, received, &joined).await;
+            let by_push = matches!(cause, Cause::Push(_));
+            pace.asked(came == Came::News, by_push && came == Came::Nothing);
+            failures = match came {
+                Came::News | Came::Nothing => 0,
+                Came::Failed(pause) => {
+                    if let Some(pause) = pause {
+                        pace.close(Instant::now(), pause);
+                    }
+                    failures.saturating_add(1)
+                }
             };
+            let failed = failures > 0;
             last_look = Some(Instant::now());
             if !failed && self.mirror.is_crowded() {
                 tokio::spawn(Arc::clone(&self).tidy());
@@ -293,11 +322,11 @@ impl Repository {
         interval - tenth + shift
     }
 
-    /// Looks at the repository once. Returns whether it failed as a whole.
-    async fn look(&self, cause: &Cause, received: Instant, deliveries: &[String]) -> bool {
+    /// Looks at the repository once.
+    async fn look(&self, cause: &Cause, received: Instant, deliveries: &[String]) -> Came {
         let wanted = self.wanted();
         if wanted.is_empty() {
-            return false;
+            return Came::Nothing;
         }
         let credential = self.shared.credentials.for_url(&self.url);
         let started = Instant::now();
@@ -320,13 +349,14 @@ impl Repository {
         match result {
             Ok(fetched) => {
                 self.state().failure = None;
+                let moved = fetched.fetched || self.is_moved(&fetched);
                 let changed = self.tell(&fetched, cause, received);
                 self.judge(deliveries, |application| match changed.get(application) {
                     Some(News::Revision(_)) => Verdict::Changed,
                     Some(News::Failed(_)) => Verdict::Failed,
                     Some(News::Unchanged) | None => Verdict::Unchanged,
                 });
-                false
+                if moved { Came::News } else { Came::Nothing }
             }
             Err(error) => {
                 tracing::warn!(repository = %self.key, %error, "could not read the repository");
@@ -347,9 +377,20 @@ impl Repository {
                         .listener
                         .hear(&application, News::Failed(error.to_string()));
                 }
-                true
+                Came::Failed(error.retry_after())
             }
         }
+    }
+
+    /// Whether a commit is another than the one that a follower was told last.
+    fn is_moved(&self, fetched: &Fetched) -> bool {
+        let state = self.state();
+        state.followers.values().any(|follower| {
+            match fetched.commits.get(&follower.target_revision) {
+                Some(Ok(commit_id)) => follower.told.as_ref() != Some(commit_id),
+                Some(Err(_)) | None => false,
+            }
+        })
     }
 
     /// Notes what deliveries came to for everybody who follows.
