@@ -1,9 +1,13 @@
 //! What a hostile repository can take from the agent and from others: nothing.
 
+use std::sync::Arc;
+
 use anyhow::{Result, ensure};
 use serde_json::json;
 
 use crate::given::{Lab, Story, binary, config_map, story};
+use crate::lab::git_server::Fault;
+use crate::lab::memory_group::MemoryGroup;
 use crate::lab::{Agent, AgentOptions};
 
 #[test]
@@ -55,12 +59,9 @@ fn charts_without_an_end_fail_by_name_and_others_go_on() {
         let endless = other(lab.given("endless-chart").await?);
         let second = other(lab.given("endless-chart-2").await?);
         let good = other(lab.given("beside-endless").await?);
-        // It doubles what it holds until there is no more.
-        let doubling = "{{- $x := \"0123456789\" }}{{- range until 40 }}{{- $x = print $x $x }}\
-                        {{- end }}\nx: {{ len $x }}\n";
         let spinning = "{{- range until 100000 }}{{- range until 100000 }}{{- end }}{{- end }}\n";
         for (app, template) in [
-            (&greedy, doubling),
+            (&greedy, DOUBLING),
             (&endless, spinning),
             (&second, spinning),
         ] {
@@ -140,4 +141,139 @@ fn where_the_sandbox_is_required_and_does_not_hold_no_tool_runs() {
         ensure!(agent.metric("trimtab_sandbox_holds", &[]).await? < 0.5);
         Ok(())
     });
+}
+
+/// An agent and all its children in so many MiB, as a pod's limit says.
+async fn bounded_agent(
+    lab: &'static Lab,
+    home: &str,
+    mib: u64,
+) -> Result<(Agent, Arc<MemoryGroup>)> {
+    let group = Arc::new(MemoryGroup::new(home, mib << 20)?);
+    let options = AgentOptions {
+        name: format!("agent-{home}"),
+        namespace: home.to_owned(),
+        arguments: vec!["--no-install-crd".to_owned()],
+        group: Some(Arc::clone(&group)),
+        ..AgentOptions::new(binary())
+    };
+    let agent = Agent::start(&lab.guardian, &lab.control_plane, &options).await?;
+    Ok((agent, group))
+}
+
+/// A few hundred bytes that come to billions of values.
+fn unfolding() -> String {
+    let rows = (1..12).map(|n| {
+        let below = format!("*a{}", n - 1);
+        format!("a{n}: &a{n} [{}]\n", [below.as_str(); 9].join(", "))
+    });
+    format!("a0: &a0 [x, x, x]\n{}", rows.collect::<String>())
+}
+
+/// Files whose reading would take as much memory as there is, and what is said of each.
+fn unreadable() -> Vec<(&'static str, &'static str, String, &'static str)> {
+    let object = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\n";
+    let few = "it comes to more than";
+    vec![
+        ("unfolds", "kustomization.yaml", unfolding(), few),
+        (
+            "unfolds-plain",
+            "m.yaml",
+            format!("{object}{}", unfolding()),
+            few,
+        ),
+        (
+            "dense-json",
+            "m.json",
+            format!("{{\"a\": [{}1]}}", "1,".repeat(1_500_000)),
+            few,
+        ),
+        (
+            "dense-yaml",
+            "m.yaml",
+            format!("{object}a: [{}a]\n", "a,".repeat(1_500_000)),
+            few,
+        ),
+        (
+            "large-yaml",
+            "m.yaml",
+            format!("{object}data: {{a: {}}}\n", "abcdefg ".repeat(2_200_000)),
+            "passes the limit of",
+        ),
+    ]
+}
+
+/// Several applications each of every file that cannot be read, of a server whose greeting never
+/// ends, and one that is as it should be: the agent lives, says who is at fault, and goes on.
+async fn survives(lab: &'static Lab, home: &str, mib: u64, charts: &[(&str, &str)]) -> Result<()> {
+    let good = lab.given_in(&format!("{home}-good"), home).await?;
+    let (mut agent, group) = bounded_agent(lab, home, mib).await?;
+    let first = good.commit(&[("map.yaml", Some(&*config_map("map", "1")))])?;
+    good.create(&good.application()).await?;
+    good.synced(&first).await?;
+    let mut guilty = Vec::new();
+    let other = async |name: &str| -> Result<Story> {
+        let app = lab.given(&format!("{home}-{name}")).await?;
+        let home = home.to_owned();
+        Ok(Story { home, ..app })
+    };
+    for (name, path, text, said) in unreadable() {
+        let app = other(name).await?;
+        app.commit(&[(path, Some(&*text))])?;
+        guilty.push((app, said));
+    }
+    for (name, template) in charts {
+        let app = other(name).await?;
+        let files = chart(template);
+        let files = files
+            .each_ref()
+            .map(|(path, text)| (*path, Some(text.as_str())));
+        app.commit(&files)?;
+        guilty.push((app, "needed more than"));
+    }
+    let greeting = other("greeting").await?;
+    greeting.commit(&[("map.yaml", Some(&*config_map("map", "1")))])?;
+    lab.git.fail(&greeting.name, Fault::Endless("info/refs"));
+    guilty.push((greeting, "sent more than 4194304 bytes"));
+    for (app, _) in &guilty {
+        for n in 0..4 {
+            let mut application = app.application();
+            application["metadata"]["name"] = json!(format!("{}-more-{n}", app.name));
+            app.create(&application).await?;
+        }
+        app.create(&app.application()).await?;
+    }
+    for n in 2..6 {
+        let value = n.to_string();
+        let map = config_map("map", &value);
+        good.push(&agent, &[("map.yaml", Some(&*map))]).await?;
+        good.value("map", Some(&value)).await?;
+    }
+    for (app, said) in &guilty {
+        let of_source = said.starts_with("sent");
+        let type_ = if of_source {
+            "SourceError"
+        } else {
+            "ComparisonError"
+        };
+        app.condition(type_, said).await?;
+    }
+    ensure!(agent.process.ended().is_none(), "the agent died");
+    ensure!(group.kills()? == 0, "the kernel killed a process");
+    good.value("map", Some("5")).await
+}
+
+/// A template that doubles what it holds until there is no more.
+const DOUBLING: &str = "{{- $x := \"0123456789\" }}{{- range until 40 }}{{- $x = print $x $x }}\
+                        {{- end }}\nx: {{ len $x }}\n";
+
+#[test]
+fn in_the_memory_of_the_chart_nothing_that_is_read_or_rendered_ends_the_agent() {
+    const CHARTS: &[(&str, &str)] = &[("greedy", DOUBLING), ("second-greedy", DOUBLING)];
+    story(|lab| survives(lab, "in-512", 512, CHARTS));
+}
+
+#[test]
+fn in_a_quarter_of_it_nothing_that_is_read_ends_the_agent() {
+    story(|lab| survives(lab, "in-128", 128, &[]));
 }

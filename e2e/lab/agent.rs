@@ -5,7 +5,10 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -18,6 +21,7 @@ use tokio::{
     net::TcpStream,
 };
 
+use super::memory_group::MemoryGroup;
 use super::process::{Guardian, Process};
 use super::{ControlPlane, Expectation, eventually};
 
@@ -28,7 +32,7 @@ pub(crate) const GITLAB_TOKEN: &str = "gitlab-token";
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// How an agent is started.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct AgentOptions {
     pub(crate) binary: PathBuf,
     pub(crate) name: String,
@@ -41,6 +45,8 @@ pub(crate) struct AgentOptions {
     pub(crate) settings: Value,
     pub(crate) arguments: Vec<String>,
     pub(crate) kubeconfig: Option<PathBuf>,
+    /// What bounds the memory of the agent and its children.
+    pub(crate) group: Option<Arc<MemoryGroup>>,
 }
 
 impl AgentOptions {
@@ -54,6 +60,7 @@ impl AgentOptions {
             settings: json!({}),
             arguments: Vec::new(),
             kubeconfig: None,
+            group: None,
         }
     }
 }
@@ -82,7 +89,10 @@ impl Agent {
             .as_ref()
             .unwrap_or(&control_plane.kubeconfig);
         let started = Instant::now();
-        let mut command = Command::new(&options.binary);
+        let mut command = match &options.group {
+            Some(group) => group.inside(&options.binary),
+            None => Command::new(&options.binary),
+        };
         command
             .arg("agent")
             .arg("--kubeconfig")

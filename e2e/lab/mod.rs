@@ -8,6 +8,7 @@ pub(crate) mod control_plane;
 pub(crate) mod gate;
 pub(crate) mod git_server;
 pub(crate) mod issuer;
+pub(crate) mod memory_group;
 pub(crate) mod process;
 pub(crate) mod repository;
 pub(crate) mod visitor;

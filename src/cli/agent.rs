@@ -32,7 +32,7 @@ use crate::controller::{
 use crate::crd::definition;
 use crate::crd::names::{GROUP, KIND, SECRET_TYPE_LABELS, VERSION};
 use crate::git::Limits;
-use crate::object::{Kind, Object, YamlLimits};
+use crate::object::{Kind, Object};
 use crate::reload::{self, Content, Reloaded};
 use crate::server::{ServeLimits, WebhookLimits, operations, serve, webhooks};
 use crate::source::{Credentials, Options, SourceLoop};
@@ -469,10 +469,11 @@ async fn engine(
         metrics: Arc::clone(metrics),
         stages: renders.stages,
         capabilities: Capabilities::start(cluster, wake).await?,
+        reading_slots: renders.reading,
         render_slots: renders.slots,
         apply_slots: Arc::new(Semaphore::new(16)),
         render_timeout: settings.limits.render_timeout,
-        yaml_limits: YamlLimits::default(),
+        yaml_limits: renders.limits,
         verify_interval: settings.verify_interval,
         ignore_differences: settings.ignore_differences.clone().into(),
     })

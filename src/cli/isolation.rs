@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::agent::Args;
 use crate::config::{SandboxMode, Settings};
 use crate::exec::{Budget, Check, Sandbox, Shares, Slots, memory_limit};
+use crate::object::YamlLimits;
 use crate::render::{Isolation, Tools};
 
 /// What renders run with.
@@ -14,7 +15,18 @@ pub(super) struct Renders {
     /// Where sources are staged.
     pub(super) stages: PathBuf,
     pub(super) slots: Slots,
+    /// Places to look through what a revision reads, before it is rendered or found rendered.
+    pub(super) reading: Slots,
+    /// What is taken as manifests of one application.
+    pub(super) limits: YamlLimits,
 }
+
+/// Of what is looked through before a render. One that does not take its time holds no other up.
+const READING: Shares = Shares {
+    all: 4,
+    each: 2,
+    slow: 2,
+};
 
 /// What the start-up self-test came to.
 pub(super) struct Verdict {
@@ -43,6 +55,8 @@ pub(super) async fn renders(args: &Args, settings: &Settings) -> (Renders, Verdi
             each: budget.slots.saturating_sub(1).max(1),
             slow: 1,
         }),
+        reading: Slots::new(READING),
+        limits: YamlLimits::of_bytes(budget.manifests),
     };
     (renders, verdict)
 }

@@ -9,11 +9,19 @@ const USUAL: u64 = 256 << 20;
 /// Less than this is no use to a renderer: rather one child at a time than two that fail.
 const LEAST: u64 = 128 << 20;
 
-/// How many children may run at once, and how many bytes of memory each may have.
+/// The bytes of manifests that one application may come to where nothing is limited, ...
+const MANIFESTS: u64 = 64 << 20;
+/// ... and at least, where memory is short.
+const FEWEST_MANIFESTS: u64 = 4 << 20;
+
+/// How many children may run at once, how many bytes of memory each may have, and how many bytes of
+/// manifests are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Budget {
     pub(crate) slots: usize,
     pub(crate) memory: u64,
+    /// Read, they take some times as much memory.
+    pub(crate) manifests: usize,
 }
 
 impl Budget {
@@ -28,6 +36,7 @@ impl Budget {
             return Self {
                 slots: 2,
                 memory: wanted,
+                manifests: bytes(MANIFESTS),
             };
         };
         // In half of a small limit it has to get along itself.
@@ -37,8 +46,13 @@ impl Budget {
         Self {
             slots,
             memory: wanted.min(free / slots as u64),
+            manifests: bytes((limit / 32).clamp(FEWEST_MANIFESTS, MANIFESTS)),
         }
     }
+}
+
+fn bytes(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// The memory limit of the control group of this process; none when there is none.
@@ -90,21 +104,24 @@ mod tests {
     #[test]
     fn all_together_stay_below_the_limit() {
         let mib = |n: u64| n << 20;
-        for (limit, wanted, slots, memory) in [
-            (None, None, 2, 256),
-            (None, Some(1024), 2, 1024),
-            (Some(512), None, 2, 192),
-            (Some(512), Some(128), 2, 128),
-            (Some(512), Some(1024), 2, 192),
-            (Some(1024), None, 2, 256),
-            (Some(256), None, 1, 128),
-            (Some(256), Some(64), 2, 64),
-            (Some(128), None, 1, 64),
+        for (limit, wanted, slots, memory, manifests) in [
+            (None, None, 2, 256, 64),
+            (None, Some(1024), 2, 1024, 64),
+            (Some(512), None, 2, 192, 16),
+            (Some(512), Some(128), 2, 128, 16),
+            (Some(512), Some(1024), 2, 192, 16),
+            (Some(1024), None, 2, 256, 32),
+            (Some(256), None, 1, 128, 8),
+            (Some(256), Some(64), 2, 64, 8),
+            (Some(128), None, 1, 64, 4),
+            (Some(64), None, 1, 32, 4),
+            (Some(1 << 20), None, 2, 256, 64),
         ] {
             let budget = Budget::new(limit.map(mib), wanted.map(mib));
             let expected = Budget {
                 slots,
                 memory: mib(memory),
+                manifests: manifests << 20,
             };
             assert_eq!(budget, expected, "{limit:?} {wanted:?}");
             if let Some(limit) = limit {

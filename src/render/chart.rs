@@ -102,7 +102,7 @@ pub(super) fn check(request: &Request<'_>) -> Result<(Vec<Found>, Vec<Absent>), 
 }
 
 /// A path as the innermost chart that it is in, and the path below that.
-fn split(below: &str) -> (&str, &str) {
+pub(super) fn split(below: &str) -> (&str, &str) {
     let mut rest = below;
     while let Some((_, deeper)) = rest
         .strip_prefix("charts/")

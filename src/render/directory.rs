@@ -6,7 +6,7 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use super::tree::{Found, Missing, walk};
 use super::{Error, KUSTOMIZATION_FILES, Request, inside};
-use crate::object::{Object, Rendered, YamlError, read_manifests};
+use crate::object::{Object, Rendered, YamlError, YamlLimits, read_manifests};
 use crate::text::is_lfs_pointer;
 
 /// A file that says so in its first lines is left out.
@@ -25,7 +25,8 @@ pub(super) fn render(request: &Request<'_>) -> Result<Rendered, Error> {
     let settings = request.source.directory.clone().unwrap_or_default();
     let globs = Globs::new(&settings.include, &settings.exclude)?;
     let mut rendered = Rendered::default();
-    let mut left = request.limits.bytes;
+    // What may still come.
+    let mut left = request.limits;
     let entries = walk(request, settings.recurse)?;
     if request.source.kustomize.is_some() {
         refuse_kustomizations(request, &entries)?;
@@ -41,14 +42,12 @@ pub(super) fn render(request: &Request<'_>) -> Result<Rendered, Error> {
             path: path.clone(),
             source,
         })?;
-        left = left.checked_sub(bytes.len()).ok_or_else(|| {
+        if bytes.len() > left.bytes {
             let problem = format!("more than {} bytes of manifests", request.limits.bytes);
-            Error::Refused {
-                path: path.clone(),
-                problem,
-            }
-        })?;
-        read(request, &path, bytes, &mut rendered)?;
+            return Err(Error::Refused { path, problem });
+        }
+        left.bytes -= bytes.len();
+        left.nodes -= read(left, request, &path, bytes, &mut rendered)?;
     }
     Ok(rendered)
 }
@@ -56,15 +55,16 @@ pub(super) fn render(request: &Request<'_>) -> Result<Rendered, Error> {
 /// The manifests of a file, none when it is something else: other YAML lies beside manifests in
 /// many repositories, and Argo CD passes it over as well. A key that is there twice is refused, as
 /// is what looks like half a manifest or lies in a file with whole ones.
-fn manifests(text: &str, request: &Request<'_>) -> Result<Option<Vec<Object>>, YamlError> {
-    let documents = read_manifests(text, request.limits)?;
+fn manifests(text: &str, limits: YamlLimits) -> Result<(Option<Vec<Object>>, usize), YamlError> {
+    let documents = read_manifests(text, limits)?;
+    let nodes = documents.nodes;
     if let Some(key) = documents.repeated.into_iter().next() {
         return Err(YamlError::Repeated(key));
     }
     match documents.other {
         Some(other) if other.is_half || !documents.objects.is_empty() => Err(other.error),
-        Some(_) => Ok(None),
-        None => Ok(Some(documents.objects)),
+        Some(_) => Ok((None, nodes)),
+        None => Ok((Some(documents.objects), nodes)),
     }
 }
 
@@ -119,12 +119,14 @@ fn reader(found: &Found, globs: &Globs, recurse: bool) -> Reader {
     }
 }
 
+/// Reads a file. Returns how many values it has; there may be so many as are left.
 fn read(
+    left: YamlLimits,
     request: &Request<'_>,
     path: &str,
     bytes: Vec<u8>,
     rendered: &mut Rendered,
-) -> Result<(), Error> {
+) -> Result<usize, Error> {
     let path = path.to_owned();
     if is_lfs_pointer(&bytes) {
         let problem = super::LFS.to_owned();
@@ -140,15 +142,19 @@ fn read(
         .take(10)
         .any(|line| line.starts_with('#') && line.contains(SKIP))
     {
-        return Ok(());
+        return Ok(0);
     }
-    let read = manifests(text, request).map_err(|source| Error::Yaml {
+    let limits = YamlLimits {
+        bytes: request.limits.bytes,
+        ..left
+    };
+    let (read, nodes) = manifests(text, limits).map_err(|source| Error::Yaml {
         path: path.clone(),
         source,
     })?;
     let Some(read) = read else {
         rendered.notes.skipped_files.push(path);
-        return Ok(());
+        return Ok(nodes);
     };
     rendered.objects.extend(read);
     let objects = &rendered.objects;
@@ -160,7 +166,7 @@ fn read(
         let problem = format!("more than {} objects", request.limits.objects);
         return Err(Error::Refused { path, problem });
     }
-    Ok(())
+    Ok(nodes)
 }
 
 /// Which paths are asked for.

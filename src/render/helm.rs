@@ -3,7 +3,7 @@
 use std::{ffi::OsString, fs, os::unix::fs::OpenOptionsExt, path::Path};
 
 use super::inputs::join;
-use super::{Error, LFS, Request, Tools, chart, run};
+use super::{Error, LFS, Request, Tools, chart, run, schema};
 use crate::crd::HelmParameter;
 use crate::object::{Object, Rendered, to_flow_yaml};
 use crate::text::is_lfs_pointer;
@@ -18,6 +18,7 @@ const HOOK: &str = "helm.sh/hook";
 pub(super) async fn render(tools: &Tools, request: &Request<'_>) -> Result<Rendered, Error> {
     let program = tools.helm.clone().ok_or(Error::MissingTool("helm"))?;
     let (files, absent) = chart::check(request)?;
+    schema::check(&request.source.path, &files)?;
     let mut directory = request.stage.join(&request.source.path);
     if !absent.is_empty() {
         directory = request.scratch.join("chart");

@@ -7,9 +7,10 @@ use std::collections::{BTreeSet, VecDeque};
 
 use serde_json::Value;
 
+use super::kustomization::{Entry, Role, entries, folded, plugin_entries, refuse_remote, refused};
 use super::{Error, KUSTOMIZATION_FILES, LFS, Tool, detect};
 use crate::crd::ApplicationSource;
-use crate::object::{parse_first, redact_url};
+use crate::object::{parse_first, read_values};
 use crate::text::is_lfs_pointer;
 
 /// A commit of a repository, or a checkout of one. Links are followed; what a path that cannot be
@@ -46,19 +47,8 @@ const KUSTOMIZATIONS: usize = 256;
 /// Bytes of one kustomization.
 const KUSTOMIZATION_BYTES: usize = 1 << 20;
 
-/// Lists of paths in a kustomization: files and, where kustomize takes one, directories.
-const PATHS: [&str; 10] = [
-    "resources",
-    "bases",
-    "components",
-    "crds",
-    "configurations",
-    "transformers",
-    "generators",
-    "validators",
-    "patchesstrategicmerge",
-    "replacements",
-];
+/// Bytes of all kustomizations and configurations of one application together.
+const SCANNED: usize = 8 << 20;
 
 /// The paths that a render of this source reads.
 pub(crate) fn inputs(
@@ -83,9 +73,15 @@ pub(crate) fn inputs(
     if let Some(error) = failure {
         return Err(error);
     }
-    let mut paths = BTreeSet::from([own.clone()]);
-    let mut through = BTreeSet::new();
-    let mut repeated_keys = Vec::new();
+    let mut walk = Walk {
+        repository,
+        paths: BTreeSet::from([own.clone()]),
+        through: BTreeSet::new(),
+        repeated_keys: Vec::new(),
+        queue: VecDeque::new(),
+        seen: BTreeSet::new(),
+        left: SCANNED,
+    };
     match tool {
         Tool::Directory => {}
         Tool::Helm => {
@@ -93,19 +89,16 @@ pub(crate) fn inputs(
                 refuse_remote("spec.source.helm.valueFiles", file)?;
                 let path = join(&own, file)?;
                 repository.place(&path)?;
-                paths.insert(path);
+                walk.paths.insert(path);
             }
         }
-        Tool::Kustomize => {
-            let found = (&mut paths, &mut through, &mut repeated_keys);
-            follow(&own, repository, found)?;
-        }
+        Tool::Kustomize => walk.follow(&own)?,
     }
     Ok(Reading {
         tool,
-        paths: outermost(&paths),
-        through: through.into_iter().collect(),
-        repeated_keys,
+        paths: outermost(&walk.paths),
+        through: walk.through.into_iter().collect(),
+        repeated_keys: walk.repeated_keys,
     })
 }
 
@@ -132,180 +125,127 @@ fn refuse_overrides(
     Ok(())
 }
 
-/// Follows the kustomizations from one directory on. As in kustomize, paths of a directory that a
-/// link leads to begin where it really is.
-fn follow(
-    own: &str,
-    repository: &dyn Repository,
-    (paths, through, repeated_keys): (
-        &mut BTreeSet<String>,
-        &mut BTreeSet<String>,
-        &mut Vec<String>,
-    ),
-) -> Result<(), Error> {
-    let Some(own) = repository.place(own)?.map(|place| place.path) else {
-        return Ok(());
-    };
-    let mut seen = BTreeSet::from([own.clone()]);
-    let mut queue = VecDeque::from([own.clone()]);
-    while let Some(directory) = queue.pop_front() {
-        if seen.len() > KUSTOMIZATIONS {
-            let problem = format!("more than {KUSTOMIZATIONS} kustomizations");
-            return Err(Error::Refused { path: own, problem });
-        }
-        let Some((file, kustomization)) = read(&directory, repository, repeated_keys)? else {
-            continue;
-        };
-        for entry in entries(&file, &kustomization)? {
-            let path = join(&directory, &entry)
-                .map_err(|_| refused(&file, format!("\"{entry}\" leaves the repository")))?;
-            if let Some(place) = repository.place(&path)? {
-                let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                let real = repository.place(parent)?;
-                if real.is_some_and(|real| real.path != parent) {
-                    through.insert(path.clone());
-                }
-                if place.is_directory && seen.insert(place.path.clone()) {
-                    queue.push_back(place.path);
-                }
-            }
-            paths.insert(path);
-        }
-    }
-    Ok(())
+/// Follows what kustomizations name, from one to the next.
+struct Walk<'a> {
+    repository: &'a dyn Repository,
+    paths: BTreeSet<String>,
+    through: BTreeSet<String>,
+    repeated_keys: Vec<String>,
+    /// Directories that are still to be read.
+    queue: VecDeque<(String, Role)>,
+    seen: BTreeSet<(String, Role)>,
+    /// Bytes that may still be read.
+    left: usize,
 }
 
-/// The kustomization of a directory, with the path of its file; notes keys that it has twice.
-fn read(
-    directory: &str,
-    repository: &dyn Repository,
-    repeated_keys: &mut Vec<String>,
-) -> Result<Option<(String, Value)>, Error> {
-    for name in KUSTOMIZATION_FILES {
-        let path = join(directory, name)?;
-        let Some(bytes) = repository.read(&path)? else {
-            continue;
+impl Walk<'_> {
+    fn follow(&mut self, own: &str) -> Result<(), Error> {
+        let Some(own) = self.repository.place(own)?.map(|place| place.path) else {
+            return Ok(());
         };
-        if is_lfs_pointer(&bytes) {
-            let problem = LFS.to_owned();
-            return Err(Error::LeftOut { path, problem });
+        self.enter(own.clone(), Role::Input);
+        while let Some((directory, role)) = self.queue.pop_front() {
+            if self.seen.len() > KUSTOMIZATIONS {
+                let problem = format!("more than {KUSTOMIZATIONS} kustomizations");
+                return Err(Error::Refused { path: own, problem });
+            }
+            if let Some((file, kustomization)) = self.kustomization(&directory)? {
+                for entry in entries(&file, &kustomization, role)? {
+                    self.take(&directory, &file, entry)?;
+                }
+            }
         }
-        if bytes.len() > KUSTOMIZATION_BYTES {
-            return Err(refused(&path, "larger than 1 MiB".to_owned()));
+        Ok(())
+    }
+
+    fn enter(&mut self, directory: String, role: Role) {
+        if self.seen.insert((directory.clone(), role)) {
+            self.queue.push_back((directory, role));
         }
-        let text = String::from_utf8(bytes).map_err(|_| refused(&path, "not UTF-8".to_owned()))?;
-        // What comes after the first document is nothing to kustomize.
-        let (value, repeated) = parse_first(&text).map_err(|source| Error::Yaml {
-            path: path.clone(),
+    }
+
+    /// Notes an entry of a file in a directory, and reads it where it says what is read.
+    fn take(&mut self, directory: &str, file: &str, entry: Entry) -> Result<(), Error> {
+        let (entry, role) = match entry {
+            Entry::Inline(text) => return self.plugins(directory, file, &text),
+            Entry::Path(path, role) => (path, role),
+        };
+        let path = join(directory, &entry)
+            .map_err(|_| refused(file, format!("\"{entry}\" leaves the repository")))?;
+        if let Some(place) = self.repository.place(&path)? {
+            let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+            let real = self.repository.place(parent)?;
+            if real.is_some_and(|real| real.path != parent) {
+                self.through.insert(path.clone());
+            }
+            if place.is_directory {
+                self.enter(place.path, role);
+            } else if role == Role::Plugin
+                && let Some(text) = self.text(&path)?
+            {
+                self.plugins(directory, &path, &text)?;
+            }
+        }
+        self.paths.insert(path);
+        Ok(())
+    }
+
+    /// Notes what the configuration of plugins names, from the directory of the kustomization.
+    fn plugins(&mut self, directory: &str, file: &str, text: &str) -> Result<(), Error> {
+        let documents = read_values(text).map_err(|source| Error::Yaml {
+            path: file.to_owned(),
             source,
         })?;
-        repeated_keys.extend(repeated.iter().map(|key| format!("{path}: {key}")));
-        return Ok(Some((path, folded(value))));
-    }
-    Ok(None)
-}
-
-/// The same with field names in lower case: kustomize takes them in any case, as Go's JSON decoder
-/// does, which also folds two letters from outside ASCII.
-fn folded(value: Value) -> Value {
-    let fold = |name: &str| -> String {
-        let plain = name.chars().map(|c| match c {
-            '\u{17f}' => 's',
-            '\u{212a}' => 'k',
-            c => c.to_ascii_lowercase(),
-        });
-        plain.collect()
-    };
-    match value {
-        Value::Object(map) => map
-            .into_iter()
-            .map(|(name, value)| (fold(&name), folded(value)))
-            .collect(),
-        Value::Array(items) => items.into_iter().map(folded).collect(),
-        value => value,
-    }
-}
-
-/// Every path that a kustomization names. Its field names are in lower case.
-fn entries(file: &str, kustomization: &Value) -> Result<Vec<String>, Error> {
-    for field in ["helmcharts", "helmglobals", "helmchartinflationgenerator"] {
-        if !kustomization[field].is_null() {
-            let problem =
-                format!("{field} is not supported: use a Helm application, or vendor the output");
-            return Err(refused(file, problem));
-        }
-    }
-    let mut found: Vec<(bool, String)> = Vec::new();
-    // Some fields take manifests inline where others give a path: a text with a line end is one.
-    let mut take = |required: bool, value: &Value| {
-        if let Some(text) = value.as_str()
-            && !text.is_empty()
-            && !text.contains('\n')
-        {
-            found.push((required, text.to_owned()));
-        }
-    };
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    for field in PATHS {
-        for entry in list(&kustomization[field]) {
-            take(true, &entry);
-            take(true, &entry["path"]);
-        }
-    }
-    for field in ["patches", "patchesjson6902"] {
-        for entry in list(&kustomization[field]) {
-            take(true, &entry["path"]);
-        }
-    }
-    take(true, &kustomization["openapi"]["path"]);
-    for field in ["configmapgenerator", "secretgenerator"] {
-        for generator in list(&kustomization[field]) {
-            for entry in list(&generator["files"]) {
-                let text = entry.as_str().unwrap_or_default();
-                take(
-                    true,
-                    &text.split_once('=').map_or(text, |(_, path)| path).into(),
-                );
+        for document in documents {
+            let document = folded(file, document)?;
+            for entry in plugin_entries(file, &document)? {
+                self.take(directory, file, entry)?;
             }
-            for entry in list(&generator["envs"]) {
-                take(true, &entry);
-            }
-            take(true, &generator["env"]);
         }
+        Ok(())
     }
-    found
-        .into_iter()
-        .map(|(_, entry)| refuse_remote(file, &entry).map(|()| entry))
-        .collect()
-}
 
-/// Refuses what kustomize or helm would fetch from elsewhere.
-fn refuse_remote(file: &str, entry: &str) -> Result<(), Error> {
-    let host_like = entry.split('/').next().is_some_and(|first| {
-        let known = ["github.com", "gitlab.com", "bitbucket.org", "dev.azure.com"];
-        known.iter().any(|host| first.eq_ignore_ascii_case(host))
-    });
-    let remote = entry.contains("://")
-        || entry.contains("::")
-        || entry.starts_with("git@")
-        || entry.contains("?ref=")
-        || entry.contains("//")
-        || (entry.contains('@') && entry.contains(':'))
-        || host_like;
-    if remote {
-        let entry = redact_url(entry);
-        let problem = format!(
-            "\"{entry}\" is a remote base, which is not fetched: vendor it into the repository"
-        );
-        return Err(refused(file, problem));
+    /// The kustomization of a directory, with the path of its file; notes keys that it has twice.
+    fn kustomization(&mut self, directory: &str) -> Result<Option<(String, Value)>, Error> {
+        for name in KUSTOMIZATION_FILES {
+            let path = join(directory, name)?;
+            let Some(text) = self.text(&path)? else {
+                continue;
+            };
+            // What comes after the first document is nothing to kustomize.
+            let (value, repeated) = parse_first(&text).map_err(|source| Error::Yaml {
+                path: path.clone(),
+                source,
+            })?;
+            let repeated = repeated.iter().map(|key| format!("{path}: {key}"));
+            self.repeated_keys.extend(repeated);
+            let value = folded(&path, value)?;
+            return Ok(Some((path, value)));
+        }
+        Ok(None)
     }
-    Ok(())
-}
 
-fn refused(path: &str, problem: String) -> Error {
-    Error::Refused {
-        path: path.to_owned(),
-        problem,
+    fn text(&mut self, path: &str) -> Result<Option<String>, Error> {
+        let Some(bytes) = self.repository.read(path)? else {
+            return Ok(None);
+        };
+        if is_lfs_pointer(&bytes) {
+            return Err(Error::LeftOut {
+                path: path.to_owned(),
+                problem: LFS.to_owned(),
+            });
+        }
+        if bytes.len() > KUSTOMIZATION_BYTES {
+            return Err(refused(path, "larger than 1 MiB".to_owned()));
+        }
+        let left = self.left.checked_sub(bytes.len());
+        self.left = left.ok_or_else(|| {
+            let problem = format!("all kustomizations are larger than {} MiB", SCANNED >> 20);
+            refused(path, problem)
+        })?;
+        let text = String::from_utf8(bytes);
+        text.map(Some)
+            .map_err(|_| refused(path, "not UTF-8".to_owned()))
     }
 }
 

@@ -8,10 +8,12 @@ mod directory;
 mod environment;
 mod helm;
 mod inputs;
+mod kustomization;
 mod kustomize;
 mod message;
 mod output;
 mod public;
+mod schema;
 mod tree;
 
 use std::{

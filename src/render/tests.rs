@@ -459,3 +459,54 @@ fn the_digest_names_everything_but_the_revision() {
     ];
     assert!(others.iter().all(|other| *other != first));
 }
+
+/// What reaches elsewhere is refused before the tool starts, wherever it is written.
+#[tokio::test]
+async fn what_plugins_and_schemas_fetch_is_refused() {
+    let far = "https://example.com/x";
+    let generator = format!(
+        "apiVersion: builtin\nkind: ConfigMapGenerator\nmetadata: {{name: g}}\nfiles: ['{far}']\n"
+    );
+    let inline = format!("generators:\n- |-\n  {}\n", generator.replace('\n', "\n  "));
+    let schema = format!("{{\"properties\": {{\"a\": {{\"$ref\": \"{far}\"}}}}}}");
+    let chart = ("k/Chart.yaml", "apiVersion: v2\nname: c\nversion: 1.0.0\n");
+    let sub = (
+        "k/charts/s/Chart.yaml",
+        "apiVersion: v2\nname: s\nversion: 1.0.0\n",
+    );
+    let kustomization = "k/kustomization.yaml";
+    for files in [
+        &[
+            (kustomization, "generators: [g.yaml]\n"),
+            ("k/g.yaml", &*generator),
+        ][..],
+        &[(kustomization, &*inline)],
+        &[
+            (kustomization, "transformers: [t]\n"),
+            ("k/t/kustomization.yaml", "resources: [g.yaml]\n"),
+            ("k/t/g.yaml", &generator),
+        ],
+        &[chart, ("k/values.schema.json", &schema)],
+        &[chart, sub, ("k/charts/s/values.schema.json", &schema)],
+    ] {
+        let error = rendered(files, json!({"path": "k"}), &tools()).await;
+        let error = error.unwrap_err();
+        assert!(
+            error.contains(far) && error.contains("not fetched"),
+            "{error}"
+        );
+    }
+    // What they name in the repository is there for them, wherever it is.
+    let files = [
+        (kustomization, "generators: [g/g.yaml]\n"),
+        (
+            "k/g/g.yaml",
+            "apiVersion: builtin\nkind: ConfigMapGenerator\nmetadata: {name: g}\nfiles: [f.txt]\n",
+        ),
+        ("k/f.txt", "text\n"),
+    ];
+    let keys = rendered(&files, json!({"path": "k"}), &tools())
+        .await
+        .unwrap();
+    assert!(keys[0].starts_with("ConfigMap/g-"), "{keys:?}");
+}

@@ -30,9 +30,13 @@ pub(crate) async fn desire(
     let (mirror, commit_id) = (source.mirror.clone(), source.commit_id.to_owned());
     let (of, name) = (spec.clone(), application.key.name.clone());
     let read = move || read_inputs(&mirror, &commit_id, &of, &name);
-    let (reading, inputs, asks) = tokio::task::spawn_blocking(read)
-        .await
-        .map_err(|error| Error::Stage(io::Error::other(error)))??;
+    let slots = &engine.reading_slots;
+    let slot = slots
+        .take(&spec.repo_url, &application.key.to_string())
+        .await;
+    let read = tokio::task::spawn_blocking(read).await;
+    slot.end(false);
+    let (reading, inputs, asks) = read.map_err(|error| Error::Stage(io::Error::other(error)))??;
     let offered = engine.capabilities.offer(&application.key, asks).await?;
     let namespace = application.spec.destination.namespace.as_str();
     let digest = render::digest(

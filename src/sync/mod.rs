@@ -59,6 +59,8 @@ pub(crate) struct Engine {
     pub(crate) stages: PathBuf,
     /// What charts are told of the cluster.
     pub(crate) capabilities: Arc<Capabilities>,
+    /// How many look through what a revision reads at once, shared by repository.
+    pub(crate) reading_slots: Slots,
     /// How many renders run at once, shared by repository.
     pub(crate) render_slots: Slots,
     /// How many applies are on their way at once.

@@ -12,12 +12,16 @@ use super::scalar::{self, Scalar};
 
 /// Collections in each other. What is kept as JSON may be 128 deep, with what is put around it.
 const DEEPEST: usize = 120;
-/// Values of one text, those that aliases repeat included.
-const MOST_NODES: usize = 2_000_000;
+/// Values that a text may come to beside one for each of its bytes, those that aliases repeat and
+/// anchors keep included. Without aliases no text comes to more.
+const FREE_NODES: usize = 10_000;
 /// Documents of one text.
 const MOST_DOCUMENTS: usize = 20_000;
-/// Bytes of texts that aliases may repeat.
-const MOST_REPEATED: usize = 64 << 20;
+/// Bytes of texts that aliases may repeat and anchors keep, ...
+const FREE_REPEATED: usize = 1 << 20;
+/// ... and so many more for each byte of the text: values that a chart's author shares by merge
+/// keys come to a few times the text, a text that unfolds to thousands of times.
+const REPEATED_EACH: usize = 8;
 
 /// Why a document cannot be read; never quotes it.
 #[derive(Debug)]
@@ -64,10 +68,14 @@ struct Anchored {
 /// Reads the documents of a text one by one.
 pub(super) struct Composer<'t> {
     parser: Parser<BufReader<&'t [u8]>>,
+    /// Values, and bytes of texts that are repeated, that are taken.
+    most_nodes: usize,
+    most_repeated: usize,
     anchors: HashMap<String, Anchored>,
     /// Values and bytes of texts so far.
     nodes: usize,
     bytes: usize,
+    kept_nodes: usize,
     repeated_bytes: usize,
     documents: usize,
     repeated: Vec<Repeated>,
@@ -77,26 +85,36 @@ pub(super) struct Composer<'t> {
 }
 
 impl<'t> Composer<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
-        let mut composer = Self::of(text);
+    /// What is read may cost as much as a text of this length can come to, and never more than
+    /// `nodes` values.
+    pub(super) fn new(text: &'t str, nodes: usize) -> Self {
+        let mut composer = Self::of(text, nodes);
         // The parser takes it for granted that something follows a backslash between quotes.
         if text.ends_with('\\') {
             let more = format!("{text}\n");
-            composer.fault = Composer::of(&more).find_map(Result::err);
+            composer.fault = Composer::of(&more, nodes).find_map(Result::err);
         }
         composer
     }
 
-    fn of(text: &'t str) -> Self {
+    /// Values that were read so far, keys included.
+    pub(super) fn nodes(&self) -> usize {
+        self.nodes
+    }
+
+    fn of(text: &'t str, nodes: usize) -> Self {
         let mut parser = Parser::new();
         parser.set_encoding(Encoding::Utf8);
         // In pieces: the parser keeps what it is given as characters.
         parser.set_input(BufReader::with_capacity(16 << 10, text.as_bytes()));
         Self {
             parser,
+            most_nodes: nodes.min(FREE_NODES + text.len()),
+            most_repeated: FREE_REPEATED + text.len().saturating_mul(REPEATED_EACH),
             anchors: HashMap::new(),
             nodes: 0,
             bytes: 0,
+            kept_nodes: 0,
             repeated_bytes: 0,
             documents: 0,
             repeated: Vec::new(),
@@ -167,8 +185,7 @@ impl<'t> Composer<'t> {
                 plain_implicit,
                 ..
             } => {
-                self.count(mark, 0, value.len())?;
-                let scalar = scalar::resolve(tag.as_deref(), plain_implicit, value);
+                let scalar = self.scalar(mark, tag.as_deref(), plain_implicit, value)?;
                 let value = scalar.and_then(Scalar::into_value);
                 (anchor, value.map_err(|what| Fault::new(mark, what))?)
             }
@@ -178,15 +195,42 @@ impl<'t> Composer<'t> {
             _ => return Err(Fault::new(mark, "a value is missing")),
         };
         if let Some(anchor) = anchor {
-            let anchored = Anchored {
-                value: value.clone(),
-                nodes: self.nodes - nodes,
-                bytes: self.bytes - bytes,
-            };
-            self.repeat(mark, anchored.bytes)?;
-            self.anchors.insert(anchor, anchored);
+            let cost = (self.nodes - nodes, self.bytes - bytes);
+            self.anchor(mark, anchor, &value, cost)?;
         }
         Ok(value)
+    }
+
+    /// What a scalar means; the outer result is the budget's.
+    fn scalar(
+        &mut self,
+        mark: Mark,
+        tag: Option<&str>,
+        plain: bool,
+        value: String,
+    ) -> Result<Result<Scalar, &'static str>, Fault> {
+        self.count(mark, 0, value.len())?;
+        Ok(scalar::resolve(tag, plain, value))
+    }
+
+    /// Keeps a value for the aliases to come. It is counted as one that is repeated: anchors inside
+    /// of each other would keep the same many times.
+    fn anchor(
+        &mut self,
+        mark: Mark,
+        name: String,
+        value: &Value,
+        (nodes, bytes): (usize, usize),
+    ) -> Result<(), Fault> {
+        self.spend(mark, nodes, bytes)?;
+        let value = value.clone();
+        let anchored = Anchored {
+            value,
+            nodes,
+            bytes,
+        };
+        self.anchors.insert(name, anchored);
+        Ok(())
     }
 
     fn sequence(&mut self, depth: usize) -> Result<Value, Fault> {
@@ -237,19 +281,12 @@ impl<'t> Composer<'t> {
                 plain_implicit,
                 ..
             } => {
-                self.count(mark, 0, value.len())?;
-                let scalar = scalar::resolve(tag.as_deref(), plain_implicit, value);
+                let bytes = value.len();
+                let scalar = self.scalar(mark, tag.as_deref(), plain_implicit, value)?;
                 if let (Some(anchor), Ok(scalar)) = (anchor, &scalar)
                     && let Ok(value) = scalar.clone().into_value()
                 {
-                    let bytes = value.as_str().map_or(0, str::len);
-                    let nodes = 1;
-                    let anchored = Anchored {
-                        value,
-                        nodes,
-                        bytes,
-                    };
-                    self.anchors.insert(anchor, anchored);
+                    self.anchor(mark, anchor, &value, (1, bytes))?;
                 }
                 scalar
             }
@@ -270,23 +307,27 @@ impl<'t> Composer<'t> {
         };
         let (nodes, bytes) = (anchored.nodes, anchored.bytes);
         self.count(mark, nodes, bytes)?;
-        self.repeat(mark, bytes)?;
+        self.spend(mark, 0, bytes)?;
         Ok(self.anchors[anchor].value.clone())
     }
 
+    /// Values and bytes that are part of what is read.
     fn count(&mut self, mark: Mark, nodes: usize, bytes: usize) -> Result<(), Fault> {
         self.nodes = self.nodes.saturating_add(nodes);
         self.bytes = self.bytes.saturating_add(bytes);
-        if self.nodes > MOST_NODES {
-            return Err(Fault::new(mark, format!("more than {MOST_NODES} values")));
-        }
-        Ok(())
+        self.spend(mark, 0, 0)
     }
 
-    fn repeat(&mut self, mark: Mark, bytes: usize) -> Result<(), Fault> {
+    /// Values that anchors keep, and bytes that are there more than once.
+    fn spend(&mut self, mark: Mark, nodes: usize, bytes: usize) -> Result<(), Fault> {
+        self.kept_nodes = self.kept_nodes.saturating_add(nodes);
         self.repeated_bytes = self.repeated_bytes.saturating_add(bytes);
-        if self.repeated_bytes > MOST_REPEATED {
-            let what = format!("aliases repeat more than {MOST_REPEATED} bytes");
+        if self.nodes.saturating_add(self.kept_nodes) > self.most_nodes {
+            let what = format!("it comes to more than {} values", self.most_nodes);
+            return Err(Fault::new(mark, what));
+        }
+        if self.repeated_bytes > self.most_repeated {
+            let what = format!("aliases repeat more than {} bytes", self.most_repeated);
             return Err(Fault::new(mark, what));
         }
         Ok(())

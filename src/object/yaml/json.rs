@@ -5,14 +5,43 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use super::YamlError;
 use super::compose::{Document, Repeated};
 use super::scalar::number_of;
 
-/// The values of a text of JSON, none when it is something else.
-pub(super) fn documents(text: &str) -> Option<Vec<Document>> {
+/// The values of a text of JSON and how many there are, keys included; none when it is something
+/// else. Of more than `nodes` values none is read.
+pub(super) fn documents(
+    text: &str,
+    nodes: usize,
+) -> Result<Option<(Vec<Document>, usize)>, YamlError> {
     if !text.trim_start().starts_with('{') {
-        return None;
+        return Ok(None);
     }
+    let count = count(text);
+    if count > nodes {
+        return Err(YamlError::TooDense { limit: nodes });
+    }
+    Ok(all(text).map(|documents| (documents, count)))
+}
+
+/// The values and keys of a text of JSON. They are counted by what stands before each: a comma, a
+/// colon or an opening bracket outside of texts.
+fn count(text: &str) -> usize {
+    let (mut count, mut is_text, mut is_escaped) = (0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_text => is_escaped = true,
+            b'"' => is_text = !is_text,
+            b',' | b':' | b'{' | b'[' if !is_text => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
+fn all(text: &str) -> Option<Vec<Document>> {
     let values = serde_json::Deserializer::from_str(text).into_iter::<Noted>();
     let documents = values.map(|noted| {
         let Noted { value, repeated } = noted.ok()?;

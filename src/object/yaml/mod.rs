@@ -23,17 +23,30 @@ pub(crate) struct YamlLimits {
     pub(crate) bytes: usize,
     /// Objects of one text, after Lists are opened.
     pub(crate) objects: usize,
+    /// Values of one text, keys included: each takes about 100 bytes of memory.
+    pub(crate) nodes: usize,
 }
 
 impl Default for YamlLimits {
-    /// 64 MiB as for a child's output, and 10,000 objects.
+    /// Where memory is not limited: 64 MiB as for a child's output, and 10,000 objects.
     fn default() -> Self {
+        Self::of_bytes(64 << 20)
+    }
+}
+
+impl YamlLimits {
+    /// What belongs to texts of this length: an ordinary manifest has a value in 20 to 30 bytes.
+    pub(crate) fn of_bytes(bytes: usize) -> Self {
         Self {
-            bytes: 64 << 20,
+            bytes,
             objects: 10_000,
+            nodes: bytes / 32,
         }
     }
 }
+
+/// Values of a text that is no list of manifests: settings, a kustomization, values of a chart.
+const SINGLE_NODES: usize = 200_000;
 
 /// Why a text is no list of manifests. Never quotes a value: it may be a Secret's.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +55,8 @@ pub(crate) enum YamlError {
     TooLarge { size: usize, limit: usize },
     #[error("more than {limit} objects")]
     TooMany { limit: usize },
+    #[error("it comes to more than {limit} values")]
+    TooDense { limit: usize },
     #[error("document {document} does not parse: {what} at line {line}, column {column}")]
     Syntax {
         document: usize,
@@ -114,6 +129,8 @@ pub(crate) struct Documents {
     pub(crate) repeated: Vec<RepeatedKey>,
     /// The first document that is no manifest.
     pub(crate) other: Option<Other>,
+    /// Values of all documents, keys included.
+    pub(crate) nodes: usize,
 }
 
 /// Reads every document of a text, skips empty ones and opens Lists one level deep. Of several
@@ -127,17 +144,20 @@ pub(crate) fn read_manifests(text: &str, limits: YamlLimits) -> Result<Documents
         });
     }
     let mut documents = Documents::default();
-    match json::documents(text) {
-        Some(values) => {
+    match json::documents(text, limits.nodes)? {
+        Some((values, nodes)) => {
+            documents.nodes = nodes;
             for (number, document) in (1..).zip(values) {
                 take(&mut documents, number, document, limits)?;
             }
         }
         None => {
-            for (number, document) in (1..).zip(Composer::new(text)) {
+            let mut composer = Composer::new(text, limits.nodes);
+            for (number, document) in (1..).zip(composer.by_ref()) {
                 let document = document.map_err(|fault| syntax(number, fault))?;
                 take(&mut documents, number, document, limits)?;
             }
+            documents.nodes = composer.nodes();
         }
     }
     Ok(documents)
@@ -157,7 +177,7 @@ pub(crate) fn parse_manifests(text: &str, limits: YamlLimits) -> Result<Vec<Obje
 
 /// Reads a text of exactly one document, such as a settings or values file.
 pub(crate) fn parse_document(text: &str) -> Result<Value, YamlError> {
-    let mut documents = Composer::new(text);
+    let mut documents = Composer::new(text, SINGLE_NODES);
     let first = documents.next().transpose();
     let Some(first) = first.map_err(|fault| syntax(1, fault))? else {
         return Ok(Value::Null);
@@ -176,7 +196,7 @@ pub(crate) fn parse_document(text: &str) -> Result<Value, YamlError> {
 /// Reads the first document of a text, whatever comes after it, with the keys that are there
 /// twice: what kustomize takes as a kustomization.
 pub(crate) fn parse_first(text: &str) -> Result<(Value, Vec<RepeatedKey>), YamlError> {
-    let first = Composer::new(text).next().transpose();
+    let first = Composer::new(text, SINGLE_NODES).next().transpose();
     let Some(first) = first.map_err(|fault| syntax(1, fault))? else {
         return Ok((Value::Null, Vec::new()));
     };
@@ -186,9 +206,10 @@ pub(crate) fn parse_first(text: &str) -> Result<(Value, Vec<RepeatedKey>), YamlE
 
 /// Reads every document of a text, whatever it is.
 pub(crate) fn read_values(text: &str) -> Result<Vec<Value>, YamlError> {
-    let documents = match json::documents(text) {
-        Some(documents) => return Ok(documents.into_iter().map(|it| it.value).collect()),
-        None => Composer::new(text),
+    let nodes = YamlLimits::default().nodes;
+    let documents = match json::documents(text, nodes)? {
+        Some((documents, _)) => return Ok(documents.into_iter().map(|it| it.value).collect()),
+        None => Composer::new(text, nodes),
     };
     let values = (1..)
         .zip(documents)

@@ -216,11 +216,57 @@ fn an_alias_bomb_is_refused() {
     assert!(matches!(parse(&text), Err(YamlError::Syntax { .. })));
 }
 
+/// What a read may cost follows the size of its text: a small one comes to little, whatever its
+/// anchors hold and its aliases repeat.
+#[test]
+fn a_small_text_does_not_unfold() {
+    let doubled = |rows: usize| {
+        let rows = (1..rows).map(|n| format!("a{n}: &a{n} [*a{0}, *a{0}]\n", n - 1));
+        format!("a0: &a0 [x, x]\n{}", rows.collect::<String>())
+    };
+    let nested = |depth: usize, text: &str| {
+        let open: String = (0..depth).map(|n| format!("&n{n} [")).collect();
+        format!("a: {open}{text}{}\n", "]".repeat(depth))
+    };
+    let long = "x".repeat(40_000);
+    let merged = (0..300).map(|n| format!("m{n}: {{<<: *long, a{n}: b}}\n"));
+    for (text, is_read) in [
+        (doubled(9), true),
+        (doubled(12), false),
+        // Each anchor keeps all that is below it.
+        (nested(100, &"x,".repeat(50)), true),
+        (nested(100, &"x,".repeat(500)), false),
+        (nested(30, &long), true),
+        (nested(60, &long), false),
+        (
+            format!("long: &long {{text: {long}}}\nonce: *long\nagain: *long\n"),
+            true,
+        ),
+        (
+            format!(
+                "long: &long {{text: {long}}}\n{}",
+                merged.collect::<String>()
+            ),
+            false,
+        ),
+    ] {
+        let read = parse_first(&text);
+        assert_eq!(read.is_ok(), is_read, "{}: {:?}", &text[..40], read.err());
+    }
+    // What a chart's author shares by merge keys grows with the text.
+    let shared: String = (0..2000)
+        .map(|n| format!("service{n}:\n  <<: *shared\n  name: service{n}\n  port: {n}\n"))
+        .collect();
+    let text = format!("shared: &shared {{a: b, c: d, e: f, g: h, i: j, k: l}}\n{shared}");
+    assert!(parse_first(&text).is_ok());
+}
+
 #[test]
 fn caps_hold() {
     let limits = YamlLimits {
         bytes: 40,
         objects: 1,
+        nodes: 100,
     };
     let two = "{apiVersion: v, kind: A}\n---\n{apiVersion: v, kind: B}";
     assert!(matches!(
@@ -230,9 +276,34 @@ fn caps_hold() {
     let limits = YamlLimits {
         bytes: 400,
         objects: 1,
+        nodes: 100,
     };
     assert!(matches!(
         parse_manifests(two, limits),
         Err(YamlError::TooMany { .. })
     ));
+    let limits = YamlLimits {
+        bytes: 1 << 20,
+        objects: 10,
+        nodes: 1000,
+    };
+    let texts = ["a,".repeat(600), "\"a,:[{\\\"\",".repeat(600)];
+    for (many, items) in texts
+        .iter()
+        .flat_map(|text| [(true, text.repeat(2)), (false, text.clone())])
+    {
+        let items = items.trim_end_matches(',');
+        let json = format!(
+            "{{\"apiVersion\": \"v\", \"kind\": \"A\", \"metadata\": {{\"name\": \"a\"}}, \"x\": [{items}]}}"
+        );
+        let yaml = format!("apiVersion: v\nkind: A\nmetadata: {{name: a}}\nx: [{items}]\n");
+        for text in [json, yaml] {
+            assert_eq!(
+                parse_manifests(&text, limits).is_err(),
+                many,
+                "{}",
+                &text[..80]
+            );
+        }
+    }
 }
