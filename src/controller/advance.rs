@@ -181,10 +181,10 @@ async fn run(hands: &Hands<'_>, state: &mut State, begun: &[&Task]) -> Result<()
         .running
         .as_ref()
         .is_some_and(|it| !it.failed.is_empty());
-    if !failed && !left {
-        for (index, phase) in starts {
-            hooks::run_hook(hands, state, index, phase).await?;
-        }
+    // Those for a sync that failed run because of that.
+    let may_run = |phase: HookPhase| !left && (!failed || phase == HookPhase::SyncFail);
+    for (index, phase) in starts.into_iter().filter(|(_, phase)| may_run(*phase)) {
+        hooks::run_hook(hands, state, index, phase).await?;
     }
     if let Some(running) = &mut state.running {
         running.moved = Instant::now();
