@@ -23,6 +23,7 @@ mod chart;
 mod cli;
 mod control;
 mod counts;
+mod crowds;
 mod deletion;
 mod deliveries;
 mod drift;

@@ -170,6 +170,7 @@ async fn run(args: Args) -> Result<()> {
         hooks_port,
         router,
         ServeLimits {
+            connections: 256,
             proxies,
             ..ServeLimits::default()
         },

@@ -53,6 +53,7 @@ label!(
         TooLarge = "too_large",
         Unsupported = "unsupported",
         TimedOut = "timed_out",
+        CutOff = "cut_off",
         Overloaded = "overloaded",
         Unknown = "unknown",
     }
