@@ -56,6 +56,7 @@ mod restart;
 mod rights;
 mod rollback;
 mod scale;
+mod setback;
 mod shapes;
 mod sharing;
 mod stored;

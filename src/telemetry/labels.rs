@@ -59,6 +59,14 @@ label!(
     }
 );
 label!(
+    Task {
+        Application = "application",
+        Repository = "repository",
+        Watch = "watch",
+        Keeper = "keeper",
+    }
+);
+label!(
     GitRequest {
         List = "list",
         Fetch = "fetch",
@@ -122,6 +130,11 @@ pub(super) struct PushLabels {
 pub(super) struct DeliveryLabels {
     pub(super) receiver: String,
     pub(super) result: Delivery,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct TaskLabels {
+    pub(super) task: Task,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
