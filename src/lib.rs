@@ -23,7 +23,7 @@
 //! | characters | [`text`]· |
 //! | words | [`object`]· [`telemetry`] |
 //! | the resource | [`crd`]· [`config`]· |
-//! | decisions and tools | [`webhook`]· [`diff`]· [`health`]· [`exec`] [`reload`] [`connect`] |
+//! | decisions and tools | [`webhook`]· [`diff`]· [`health`]· [`exec`] [`reload`] [`connect`] [`supervise`] |
 //! | plans and hands | [`trigger`]· [`plan`]· [`git`] [`render`] [`cluster`] [`bundle`] [`oidc`] |
 //! | the engine | [`sync`] |
 //! | drivers | [`source`] [`controller`] [`server`] |
@@ -73,6 +73,7 @@ mod reload;
 mod render;
 mod server;
 mod source;
+mod supervise;
 mod sync;
 mod telemetry;
 mod text;

@@ -10,7 +10,15 @@ const FLOORS: &[&[&str]] = &[
     &["text"],
     &["object", "telemetry"],
     &["crd", "config"],
-    &["webhook", "diff", "health", "exec", "reload", "connect"],
+    &[
+        "webhook",
+        "diff",
+        "health",
+        "exec",
+        "reload",
+        "connect",
+        "supervise",
+    ],
     &[
         "trigger", "plan", "git", "render", "cluster", "bundle", "oidc",
     ],

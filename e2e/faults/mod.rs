@@ -2,6 +2,7 @@
 //! story has an agent of its own behind a gate, and checks the same at its end: the cluster is at
 //! the last good commit, nothing else was touched, and the agent is at rest.
 
+mod away;
 mod definitions;
 mod killed;
 mod offered;

@@ -25,6 +25,8 @@ pub(crate) struct ControlPlane {
     pub(crate) tools: PathBuf,
     /// Where a port-forward to port 8080 of any pod leads: kept for the pages of an agent.
     pub(crate) forwarded: u16,
+    /// Of etcd for clients and for peers, and of the API server.
+    ports: [u16; 3],
     // Ended in this order: clients first.
     pub(crate) kwok: Process,
     pub(crate) scheduler: Process,
@@ -56,10 +58,10 @@ impl ControlPlane {
             path("tokens.csv"),
             "admin-token,admin,admin,system:masters\n",
         )?;
-        let (etcd, etcd_url) = start_etcd(guardian, tools)?;
-        let port = free_port()?;
-        let api_server = start_api_server(guardian, tools, &etcd_url, port)?;
-        let server = format!("https://127.0.0.1:{port}");
+        let ports = [free_port()?, free_port()?, free_port()?];
+        let etcd = start_etcd(guardian, tools, ports)?;
+        let api_server = start_api_server(guardian, tools, ports)?;
+        let server = format!("https://127.0.0.1:{}", ports[2]);
         let certificate = directory.join("certificates/apiserver.crt");
         eventually("the certificate of kube-apiserver", START, || async {
             Ok(match fs::metadata(&certificate) {
@@ -107,6 +109,7 @@ impl ControlPlane {
             server,
             tools: tools.to_owned(),
             forwarded,
+            ports,
             kwok,
             scheduler,
             controller_manager,
@@ -115,6 +118,35 @@ impl ControlPlane {
         };
         control_plane.add_node("node-1").await?;
         Ok(control_plane)
+    }
+
+    /// Copies all that etcd holds now.
+    pub(crate) fn back_up(&self, guardian: &Guardian) -> Result<PathBuf> {
+        let copy = guardian.directory().join("etcd-backup");
+        self.etcd.signal("STOP")?;
+        let copied = copy_directory(&guardian.directory().join("etcd"), &copy);
+        self.etcd.signal("CONT")?;
+        copied?;
+        Ok(copy)
+    }
+
+    /// Ends etcd and the API server at once, and starts them with what was copied.
+    pub(crate) async fn set_back(&mut self, guardian: &Guardian, copy: &Path) -> Result<()> {
+        self.api_server.kill();
+        self.etcd.kill();
+        let data = guardian.directory().join("etcd");
+        fs::remove_dir_all(&data)?;
+        copy_directory(copy, &data)?;
+        self.etcd = start_etcd(guardian, &self.tools, self.ports)?;
+        self.api_server = start_api_server(guardian, &self.tools, self.ports)?;
+        let api_server = &self.api_server;
+        eventually("kube-apiserver once more", START, || async {
+            Ok(match self.cluster.text("/readyz").await {
+                Ok(_) => Expectation::Met(()),
+                Err(error) => Expectation::Pending(format!("{error:#}\n{}", api_server.tail(5))),
+            })
+        })
+        .await
     }
 
     /// Adds a node and waits until pods can be scheduled on it.
@@ -153,11 +185,25 @@ impl ControlPlane {
     }
 }
 
-fn start_etcd(guardian: &Guardian, tools: &Path) -> Result<(Process, String)> {
+fn copy_directory(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type()?.is_dir() {
+            copy_directory(&source, &target)?;
+        } else {
+            fs::copy(&source, &target)?;
+        }
+    }
+    Ok(())
+}
+
+fn start_etcd(guardian: &Guardian, tools: &Path, ports: [u16; 3]) -> Result<Process> {
     let data = guardian.directory().join("etcd");
-    let etcd_url = format!("http://127.0.0.1:{}", free_port()?);
-    let peer_url = format!("http://127.0.0.1:{}", free_port()?);
-    let etcd = guardian.spawn(
+    let etcd_url = format!("http://127.0.0.1:{}", ports[0]);
+    let peer_url = format!("http://127.0.0.1:{}", ports[1]);
+    guardian.spawn(
         "etcd",
         Command::new(tools.join("etcd"))
             .arg(format!("--data-dir={}", data.display()))
@@ -167,21 +213,16 @@ fn start_etcd(guardian: &Guardian, tools: &Path) -> Result<(Process, String)> {
             .arg(format!("--initial-advertise-peer-urls={peer_url}"))
             .arg(format!("--initial-cluster=default={peer_url}"))
             .args(["--unsafe-no-fsync", "--log-level=warn"]),
-    )?;
-    Ok((etcd, etcd_url))
+    )
 }
 
-fn start_api_server(
-    guardian: &Guardian,
-    tools: &Path,
-    etcd_url: &str,
-    port: u16,
-) -> Result<Process> {
+fn start_api_server(guardian: &Guardian, tools: &Path, ports: [u16; 3]) -> Result<Process> {
+    let [etcd, _, port] = ports;
     let path = |name: &str| guardian.directory().join(name).display().to_string();
     guardian.spawn(
         "kube-apiserver",
         Command::new(tools.join("kube-apiserver"))
-            .arg(format!("--etcd-servers={etcd_url}"))
+            .arg(format!("--etcd-servers=http://127.0.0.1:{etcd}"))
             .arg(format!("--secure-port={port}"))
             .arg(format!("--cert-dir={}", path("certificates")))
             .arg(format!("--token-auth-file={}", path("tokens.csv")))

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::filter::{Filter, health_name};
 use super::{About, Api, Counts, Explanation, Identity, Problem, explain};
+use crate::cluster::AsOf;
 use crate::controller::{Against, Fate, Inspection, Summary};
 use crate::crd::{Application, ApplicationKey};
 use crate::object::{Object, ResourceKey, redact_url, rfc3339};
@@ -61,6 +62,9 @@ pub(super) struct AboutAnswer {
     user: String,
     agent: About,
     now: Counts,
+    /// Set while the cluster does not answer: what is known of it is as of then.
+    #[serde(rename = "asOf", skip_serializing_if = "Option::is_none")]
+    as_of: Option<AsOf>,
 }
 
 /// What differs, as far as the caller may see it.
@@ -122,6 +126,7 @@ pub(super) async fn about(
         user: identity.name().to_owned(),
         agent: api.about.clone(),
         now: api.counts(),
+        as_of: api.as_of(),
     })
 }
 

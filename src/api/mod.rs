@@ -25,7 +25,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use tokio::sync::watch;
 
-use crate::cluster::{Applications, Cluster};
+use crate::cluster::{Applications, AsOf, Cluster};
 use crate::controller::Registry;
 use crate::crd::{Application, ApplicationKey};
 use crate::oidc::Provider;
@@ -186,6 +186,11 @@ impl Api {
 
     pub(crate) fn about(&self) -> &About {
         &self.about
+    }
+
+    /// As of when the cluster is known; none while it answers.
+    pub(crate) fn as_of(&self) -> Option<AsOf> {
+        self.cluster.as_of()
     }
 
     pub(crate) fn counts(&self) -> Counts {

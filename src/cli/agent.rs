@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -17,20 +17,17 @@ use tokio::{
 };
 
 use super::Outcome;
+use super::going::{keep, watch_all, watch_secrets};
 use super::hooks::Receivers;
 use super::isolation::{Renders, Verdict, renders};
 use super::provider::{host, provider};
 use crate::api::{self, About, Api};
 use crate::bundle::Bundles;
-use crate::cluster::{
-    Applications, ClientOptions, Cluster, Mode, Selection, Served, WatchEvent, connect,
-};
+use crate::cluster::{Applications, ClientOptions, Cluster, Mode, connect};
 use crate::config::{Ranges, Settings};
-use crate::controller::{
-    Claims, Context, Dependencies, LiveTable, ProjectsInForce, Registry, watch_applications,
-};
+use crate::controller::{Claims, Context, Dependencies, LiveTable, ProjectsInForce, Registry};
 use crate::crd::definition;
-use crate::crd::names::{GROUP, KIND, SECRET_TYPE_LABELS, VERSION};
+use crate::crd::names::{GROUP, KIND, VERSION};
 use crate::git::Limits;
 use crate::object::{Kind, Object};
 use crate::reload::{self, Content, Reloaded};
@@ -170,6 +167,7 @@ async fn run(args: Args) -> Result<()> {
         hooks_port,
         router,
         ServeLimits {
+            connections: 256,
             proxies,
             ..ServeLimits::default()
         },
@@ -232,24 +230,6 @@ async fn take_settings(
     }
 }
 
-/// How often the gauges are brought up to date.
-const GAUGES: Duration = Duration::from_secs(10);
-
-/// Counts applications and objects now and then, for the metrics.
-async fn count(registry: Arc<Registry>, live: Arc<LiveTable>, metrics: Arc<Metrics>) {
-    loop {
-        let codes = registry.codes();
-        metrics.applications(codes.iter().map(|(sync, health)| {
-            (
-                sync,
-                health.map_or_else(|| "Unknown".to_owned(), |health| health.to_string()),
-            )
-        }));
-        metrics.managed_objects(live.len());
-        tokio::time::sleep(GAUGES).await;
-    }
-}
-
 /// Follows the settings file; all defaults when none is named.
 fn follow_settings(args: &Args) -> Result<Reloaded<Settings>> {
     let paths: Vec<PathBuf> = args.config.iter().cloned().collect();
@@ -303,11 +283,13 @@ async fn build(
             registry.live_changed(application);
         })
     };
-    tokio::spawn(count(
-        Arc::clone(&registry),
-        Arc::clone(&live),
-        Arc::clone(metrics),
-    ));
+    keep(
+        metrics,
+        &registry,
+        &live,
+        (&cluster, &applications),
+        &args.namespace,
+    );
     let projects = Arc::new(ProjectsInForce::new(
         &args.namespace,
         settings.projects.clone(),
@@ -419,31 +401,6 @@ fn source_loop(
     ))
 }
 
-/// Watches the Applications of every namespace; `pending` counts the lists that are missing.
-fn watch_all(
-    registry: &Arc<Registry>,
-    cluster: &Cluster,
-    served: &Served,
-    namespaces: Vec<String>,
-    pending: &Arc<AtomicUsize>,
-) {
-    pending.store(namespaces.len(), Ordering::Relaxed);
-    for namespace in namespaces {
-        let pending = Arc::clone(pending);
-        let listed = OnceLock::new();
-        let ready = move || {
-            listed.get_or_init(|| pending.fetch_sub(1, Ordering::Relaxed));
-        };
-        tokio::spawn(watch_applications(
-            Arc::clone(registry),
-            cluster.clone(),
-            served.clone(),
-            namespace,
-            ready,
-        ));
-    }
-}
-
 /// Every namespace with Applications, once.
 fn namespaces(args: &Args) -> Vec<String> {
     let mut namespaces = args.application_namespaces.clone();
@@ -508,50 +465,6 @@ async fn prepare_definition(args: &Args, cluster: &Cluster) -> Result<()> {
             return Err(error.into());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
-}
-
-/// Follows the labelled Secrets; returns when the first lists are complete, so that no source is
-/// tried without its credential.
-async fn watch_secrets(
-    cluster: &Cluster,
-    namespace: &str,
-    credentials: &Arc<Credentials>,
-) -> Result<()> {
-    let kind = Kind {
-        group: String::new(),
-        version: "v1".to_owned(),
-        kind: "Secret".to_owned(),
-    };
-    let served = cluster.served(&kind).await?;
-    for label in SECRET_TYPE_LABELS {
-        let (listed, first) = tokio::sync::oneshot::channel();
-        let mut listed = Some(listed);
-        let (cluster, served) = (cluster.clone(), served.clone());
-        let credentials = Arc::clone(credentials);
-        let selection = Selection {
-            namespace: Some(namespace.to_owned()),
-            labels: Some(label.to_owned()),
-        };
-        tokio::spawn(async move {
-            let handle = |event| match event {
-                WatchEvent::Applied(secret) => credentials.set(&secret),
-                WatchEvent::Deleted(secret) => credentials.remove(&secret),
-                WatchEvent::Listed => drop(listed.take().map(|listed| listed.send(()))),
-                WatchEvent::Listing => {}
-                WatchEvent::Failed(message) => {
-                    tracing::warn!(message, "the watch of repository Secrets failed");
-                }
-            };
-            cluster.watch(&served, selection, handle).await;
-        });
-        if tokio::time::timeout(Duration::from_secs(30), first)
-            .await
-            .is_err()
-        {
-            bail!("could not list the Secrets of namespace {namespace} within 30 s");
-        }
     }
     Ok(())
 }

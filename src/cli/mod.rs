@@ -10,6 +10,7 @@ mod diff;
 mod explain;
 mod follow;
 mod get;
+mod going;
 mod health;
 mod history;
 mod hooks;

@@ -46,7 +46,7 @@ impl Served {
 #[derive(Default)]
 pub(super) struct Discovery {
     /// Kinds by API version.
-    kinds: Mutex<HashMap<String, Arc<Vec<Served>>>>,
+    pub(super) kinds: Mutex<HashMap<String, Arc<Vec<Served>>>>,
     /// A watch was cut.
     interrupted: Notify,
 }

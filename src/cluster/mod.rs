@@ -11,6 +11,7 @@ mod objects;
 mod patch;
 mod reach;
 mod secret_text;
+mod setback;
 mod shown;
 mod versions;
 mod watch;
@@ -28,6 +29,7 @@ pub(crate) use error::Error;
 pub(crate) use events::{Announcer, Notice};
 pub(crate) use objects::{Deletion, Mode};
 pub(crate) use reach::{find_agent, forward, request_token};
+pub(crate) use setback::AsOf;
 pub(crate) use shown::LogRequest;
 pub(crate) use versions::{KindNews, served_versions};
 pub(crate) use watch::{Selection, WatchEvent};
@@ -40,6 +42,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) struct Cluster {
     client: kube::Client,
     discovery: Arc<discovery::Discovery>,
+    course: Arc<setback::Course>,
     metrics: Arc<Metrics>,
     /// Who writes and reads single objects; the agent itself when none.
     acting_as: Option<Arc<str>>,
@@ -50,6 +53,7 @@ impl Cluster {
         Self {
             client,
             discovery: Arc::default(),
+            course: Arc::default(),
             metrics,
             acting_as: None,
         }
@@ -63,6 +67,10 @@ impl Cluster {
             acting_as: Some(format!("system:serviceaccount:{namespace}:{account}").into()),
             ..self.clone()
         }
+    }
+
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
     }
 
     pub(crate) fn client(&self) -> kube::Client {

@@ -73,9 +73,21 @@ impl Cluster {
         let api: Api<PartialObjectMeta<DynamicObject>> =
             Api::all_with(self.client.clone(), &resource);
         let config = watcher::Config::default().page_size(100);
+        let mut setbacks = self.course.setbacks();
         let mut delay = Duration::from_millis(500);
-        let mut events = pin!(watcher(api, config));
-        while let Some(event) = events.next().await {
+        let mut events = pin!(watcher(api.clone(), config.clone()));
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                _ = setbacks.changed() => {
+                    events.set(watcher(api.clone(), config.clone()));
+                    handle(KindNews::Changed);
+                    continue;
+                }
+            };
+            let Some(event) = event else {
+                return;
+            };
             match event {
                 Ok(watcher::Event::Init) => self.metrics.kube_request(KubeVerb::List, Answer::Ok),
                 Ok(watcher::Event::InitApply(_)) => {}

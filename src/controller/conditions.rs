@@ -5,6 +5,9 @@ use crate::crd::{ApplicationKey, Condition, Pin};
 use crate::object::ResourceKey;
 use crate::plan::some_of;
 
+/// The condition after a panic of an application's task.
+pub(super) const FAULT: &str = "InternalError";
+
 /// The only condition of an Application that is being deleted: how far that came.
 pub(super) fn deletion_condition(
     before: &[Condition],
@@ -30,6 +33,7 @@ pub(super) fn conditions(view: &View<'_>) -> Vec<Condition> {
     let remarks = view.desired.map(|desired| desired.remarks.as_slice());
     let remarks = remarks.filter(|remarks| !remarks.is_empty()).map(some_of);
     [
+        (FAULT, said(view.fault)),
         ("InvalidSpecError", faults),
         ("SourceError", said(view.source_error)),
         ("ComparisonError", said(view.compare_error)),

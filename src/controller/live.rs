@@ -15,7 +15,9 @@ use crate::crd::names::TRACKING_LABEL;
 use crate::crd::{ApplicationKey, Ended, Health};
 use crate::diff::Observation;
 use crate::object::{Kind, ResourceKey};
+use crate::supervise::supervise;
 use crate::sync::Lookup;
+use crate::telemetry::Task;
 
 /// How long the first list of a kind may take before a sync goes on without it.
 const FIRST_LIST: Duration = Duration::from_secs(15);
@@ -239,14 +241,21 @@ impl LiveTable {
         });
         tables.insert(served.kind.clone(), Arc::clone(&table));
         let (this, own) = (Arc::clone(self), Arc::clone(&table));
-        let task = tokio::spawn(async move {
-            let selection = Selection {
-                namespace: None,
-                labels: Some(TRACKING_LABEL.to_owned()),
-            };
-            let kind = served.kind.clone();
-            let handle = |event| this.handle(&kind, &own, event);
-            this.cluster.watch(&served, selection, handle).await;
+        let (metrics, name) = (self.cluster.metrics(), served.kind.clone());
+        let task = supervise(&metrics, Task::Watch, name, move |panics| {
+            let (this, own, served) = (Arc::clone(&this), Arc::clone(&own), served.clone());
+            async move {
+                let selection = Selection {
+                    namespace: None,
+                    labels: Some(TRACKING_LABEL.to_owned()),
+                };
+                let kind = served.kind.clone();
+                let handle = |event| this.handle(&kind, &own, event);
+                if panics > 0 {
+                    handle(WatchEvent::Failed("its task panicked".to_owned()));
+                }
+                this.cluster.watch(&served, selection, handle).await;
+            }
         });
         *lock(&table.task) = Some(task);
         table
@@ -259,6 +268,10 @@ impl LiveTable {
                 WatchEvent::Listing => {
                     state.failed = false;
                     state.objects.begin_list();
+                    Vec::new()
+                }
+                WatchEvent::SetBack => {
+                    state.objects.forget_versions();
                     Vec::new()
                 }
                 WatchEvent::Applied(object) => {
@@ -279,6 +292,16 @@ impl LiveTable {
                     }
                     table.listed.notify_waiters();
                     owners
+                }
+                WatchEvent::Refused(message) => {
+                    tracing::warn!(%kind, message, "a watch is refused: each object is read");
+                    state.failed = true;
+                    table.listed.notify_waiters();
+                    // What they take for live is of the past.
+                    match std::mem::take(&mut state.listed) {
+                        true => state.users.iter().cloned().collect(),
+                        false => Vec::new(),
+                    }
                 }
                 WatchEvent::Failed(message) => {
                     tracing::warn!(%kind, message, "a watch failed and is tried again");

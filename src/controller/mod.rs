@@ -3,6 +3,7 @@
 
 mod advance;
 mod ahead;
+mod anew;
 mod asked;
 mod claims;
 mod comparing;

@@ -15,7 +15,8 @@ use super::registry::Mailbox;
 use super::state::{State, rendered_spec};
 use super::syncing::End;
 use super::{
-    Context, fights, gates, hooks, newest, project, report, requests, rollback, suspicion, syncing,
+    Context, anew, fights, gates, hooks, newest, project, report, requests, rollback, suspicion,
+    syncing,
 };
 use crate::cluster::{Cluster, Error as ClusterError};
 use crate::crd::names::REFRESH;
@@ -34,10 +35,18 @@ static TURNS_OF_PUSHES: Semaphore = Semaphore::const_new(16);
 /// How long one look holds its turn: one that waits for something slow keeps no other waiting.
 const TURN: Duration = Duration::from_secs(5);
 
-/// Runs until the Application is gone.
-pub(super) async fn run(context: Arc<Context>, key: ApplicationKey, mailbox: Arc<Mailbox>) {
+/// Runs until the Application is gone. After panics nothing is left of what it remembered.
+pub(super) async fn run(
+    context: Arc<Context>,
+    key: ApplicationKey,
+    mailbox: Arc<Mailbox>,
+    panics: u32,
+) {
     // Boxed: a task that waits is small, and there are thousands.
     let mut state = Box::new(State::default());
+    if panics > 0 {
+        state.fault = Box::pin(anew::after_panics(&context, &key, &mailbox, panics)).await;
+    }
     loop {
         let due = state.due.take();
         let timer = async {
@@ -71,11 +80,17 @@ async fn turn(
         let_go(context, state, key).await;
         return false;
     }
+    if inbox.anew {
+        // The source is told again as to one that is new.
+        context.sources.forget(key);
+        *state = State::default();
+    }
     let pushed = matches!(&inbox.revision, Some(it) if matches!(it.cause, Cause::Push(_)));
     state.absorb(inbox);
     let Some(application) = state.application.clone() else {
         return true;
     };
+    anew::expire(state);
     let looking = Box::pin(look(context, state, &application, mailbox));
     let turns = if pushed { &TURNS_OF_PUSHES } else { &TURNS };
     let looked = in_turn(turns, looking).await;

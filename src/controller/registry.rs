@@ -11,6 +11,8 @@ use tokio::sync::{Notify, broadcast};
 use super::{Context, Summary, reconcile};
 use crate::cluster::{Cluster, Selection, Served, WatchEvent};
 use crate::crd::{Application, ApplicationKey, HealthCode, SyncCode, read};
+use crate::supervise::supervise;
+use crate::telemetry::Task;
 use crate::trigger::{Listener, News, Revision};
 
 /// What arrived for an application since it was last looked at. The newest of each counts.
@@ -18,6 +20,8 @@ use crate::trigger::{Listener, News, Revision};
 pub(super) struct Inbox {
     pub(super) application: Option<Box<Application>>,
     pub(super) gone: bool,
+    /// All that is remembered is out of date: it begins as at a start.
+    pub(super) anew: bool,
     pub(super) revision: Option<Revision>,
     /// The last word about the source: none when it was not looked at, an error or all well.
     pub(super) source: Option<Result<(), String>>,
@@ -53,6 +57,15 @@ impl Mailbox {
         let told = inbox.revision.as_ref();
         let newer = told.is_some_and(|told| Some(told.commit_id.as_str()) != commit_id);
         newer || inbox.gone
+    }
+
+    /// Brings the Application as it is stored, unless a newer one has arrived.
+    pub(super) fn bring(&self, stored: Application) {
+        let version = |it: &Application| it.resource_version.parse::<u128>().ok();
+        self.put(|inbox| match &inbox.application {
+            Some(known) if version(known) > version(&stored) => {}
+            _ => inbox.application = Some(Box::new(stored)),
+        });
     }
 
     fn put(&self, change: impl FnOnce(&mut Inbox)) {
@@ -167,7 +180,11 @@ impl Registry {
         let mailbox = mailboxes.entry(key.clone()).or_insert_with(|| {
             let mailbox = Arc::new(Mailbox::default());
             let (context, own) = (Arc::clone(context), Arc::clone(&mailbox));
-            tokio::spawn(reconcile::run(context, key, own));
+            let metrics = Arc::clone(&context.engine.metrics);
+            supervise(&metrics, Task::Application, key.clone(), move |panics| {
+                let (context, own) = (Arc::clone(&context), Arc::clone(&own));
+                reconcile::run(context, key.clone(), own, panics)
+            });
             mailbox
         });
         self.show(mailbox, &application);
@@ -234,6 +251,11 @@ pub(crate) async fn watch_applications(
             let here = known.keys().filter(|key| key.namespace == namespace);
             unconfirmed = Some(here.cloned().collect());
         }
+        WatchEvent::SetBack => {
+            let known = lock(&registry.mailboxes);
+            let here = known.iter().filter(|(key, _)| key.namespace == namespace);
+            here.for_each(|(_, mailbox)| mailbox.put(|inbox| inbox.anew = true));
+        }
         WatchEvent::Applied(object) => {
             let application = read(object);
             if let Some(unconfirmed) = &mut unconfirmed {
@@ -249,7 +271,7 @@ pub(crate) async fn watch_applications(
             tracing::debug!(namespace, elapsed = ?started.elapsed(), "Applications are listed");
             ready();
         }
-        WatchEvent::Failed(message) => {
+        WatchEvent::Failed(message) | WatchEvent::Refused(message) => {
             tracing::warn!(namespace, message, "the watch of Applications failed");
         }
     };

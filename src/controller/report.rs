@@ -84,7 +84,7 @@ pub(super) async fn write(
     Ok(())
 }
 
-async fn write_status(
+pub(super) async fn write_status(
     context: &Context,
     application: &Application,
     patch: &serde_json::Value,
@@ -168,6 +168,7 @@ fn view<'a>(
     comparison: Option<&'a Comparison>,
 ) -> View<'a> {
     View {
+        fault: state.fault.as_ref().map(|fault| fault.message.as_str()),
         faults: &application.faults,
         source_error: state.source_error.as_deref(),
         compare_error: state.compare_error.as_deref(),

@@ -190,6 +190,17 @@ impl SeenObjects {
         seen.owner
     }
 
+    /// Whatever the next list shows is newer than all that is known.
+    pub(super) fn forget_versions(&mut self) {
+        self.shown = None;
+        for packed in self.packed.values_mut() {
+            packed.version = 0;
+            if let Some(texts) = packed.rare.as_mut().and_then(|rare| rare.texts.as_mut()) {
+                texts.1.clear();
+            }
+        }
+    }
+
     /// A list begins: what it does not show is gone.
     pub(super) fn begin_list(&mut self) {
         // After a restore of an older state all versions begin again lower.

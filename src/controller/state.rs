@@ -8,6 +8,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use jiff::Timestamp;
 
+use super::anew::Fault;
 use super::fights::Fights;
 use super::newest::Asked;
 use super::registry::Inbox;
@@ -110,6 +111,8 @@ pub(super) struct State {
     pub(super) source_answered: bool,
     /// Wishes to refresh on Applications before this resourceVersion were answered already.
     pub(super) refreshed: Option<u128>,
+    /// Its task panicked, as people are told until it went well for a while.
+    pub(super) fault: Option<Fault>,
     /// When to look again without being woken.
     pub(super) due: Option<Instant>,
 }
@@ -147,7 +150,9 @@ impl State {
         let known = self.application.as_deref();
         let repaired = known.is_some_and(repaired) && !application.inventory_unknown;
         if repaired || known.is_none_or(|known| known.uid != application.uid) {
+            let fault = self.fault.take();
             *self = Self::from_status(&application.status);
+            self.fault = fault;
             self.go_on_waiting(&application, Timestamp::now());
         }
         // From here on `written` is what counts.

@@ -18,6 +18,8 @@ use crate::sync::{Comparison, Desired, Live};
 /// What is known of an application.
 #[derive(Default)]
 pub(super) struct View<'a> {
+    /// After a panic of its task.
+    pub(super) fault: Option<&'a str>,
     pub(super) faults: &'a [String],
     pub(super) source_error: Option<&'a str>,
     pub(super) compare_error: Option<&'a str>,
@@ -290,6 +292,7 @@ mod tests {
     #[test]
     fn an_unchanged_status_is_not_written() {
         let view = || View {
+            fault: None,
             faults: &[],
             ..View::default()
         };
@@ -313,6 +316,7 @@ mod tests {
     fn a_condition_keeps_its_time_until_it_changes() {
         let fault = ["spec is missing".to_owned()];
         let view = || View {
+            fault: None,
             faults: &fault,
             ..View::default()
         };

@@ -1,10 +1,12 @@
 //! HTTP/1 connections: accepting, bounding and ending them. What is answered is in the routers.
 //!
-//! Guarantees: a slow or silent peer is cut off, a panic costs one request and not the process,
-//! every response carries the headers that keep browsers out of trouble, and stopping takes no
+//! Guarantees: a slow or silent peer is cut off, and makes room for another one when there are as many
+//! as there may be; a panic costs one request and not the process; every response carries the headers that keep browsers out of trouble, and stopping takes no
 //! longer than the grace period.
 
+mod budget;
 mod client;
+mod crowd;
 mod deadline;
 mod guests;
 mod harden;
@@ -14,14 +16,10 @@ mod rates;
 mod seen;
 mod webhook;
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
+use futures::TryFutureExt as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -29,15 +27,15 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{sleep, timeout},
 };
 
 use crate::config::Ranges;
 pub(crate) use client::Client;
-use client::{is_by_https, origin};
-use deadline::Timely;
+use client::is_by_https;
+use crowd::{Crowd, Seat};
+use deadline::{Answer, Timely};
 pub(crate) use guests::{Crowded, Guest, Guests};
 pub(crate) use operations::operations;
 use patience::Patient;
@@ -47,7 +45,7 @@ pub(crate) use webhook::{Full, Hooks, Refused, Verified, WebhookLimits, webhooks
 /// What one listener grants its peers.
 #[derive(Clone, Debug)]
 pub(crate) struct ServeLimits {
-    /// Connections at a time; further ones wait in the kernel's queue.
+    /// Connections at a time; for one more a slow peer makes room, else it waits.
     pub(crate) connections: usize,
     /// Of these, what one address may have; a trusted proxy may have all.
     pub(crate) per_address: usize,
@@ -90,29 +88,32 @@ pub(crate) async fn serve(
     limits: ServeLimits,
     shutdown: impl Future<Output = ()>,
 ) {
-    let slots = Arc::new(Semaphore::new(limits.connections));
-    let guests = Guests::default();
+    let crowd = Crowd::new(limits.connections);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
-    let mut shutdown = std::pin::pin!(shutdown);
-    loop {
-        let (stream, peer, slot) = tokio::select! {
-            () = &mut shutdown => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &slots) => accepted,
-        };
-        let Ok(guest) = admit(&guests, peer, &limits) else {
-            tracing::debug!(%peer, "too many connections of one address");
-            continue;
-        };
-        let connection = connection(stream, peer, router.clone(), &limits);
-        let connection = graceful.watch(connection);
-        connections.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
+    let mut shutdown = pin!(shutdown);
+    {
+        // Goes on while connections end: it may have one at hand that waits for room.
+        let mut admitting = pin!(next(&listener, &crowd, &limits));
+        loop {
+            let (stream, seat) = tokio::select! {
+                () = &mut shutdown => break,
+                Some(_) = connections.join_next() => continue,
+                admitted = &mut admitting => admitted,
+            };
+            admitting.set(next(&listener, &crowd, &limits));
+            let connection = graceful.watch(connection(stream, &seat, router.clone(), &limits));
+            connections.spawn(async move {
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended early");
+                },
+                () = seat.must_leave() => {
+                    tracing::debug!(peer = %seat.address(), "a slow peer made room for another");
+                }
             }
-            drop((slot, guest));
         });
+        }
     }
     drop(listener);
     if timeout(limits.grace, graceful.shutdown()).await.is_err() {
@@ -121,36 +122,25 @@ pub(crate) async fn serve(
     connections.shutdown().await;
 }
 
-/// Refused when the address has too many connections. A trusted proxy has those of many people, and
-/// so does this machine, where port-forwards end.
-fn admit(
-    guests: &Guests<IpAddr>,
-    peer: IpAddr,
-    limits: &ServeLimits,
-) -> Result<Guest<IpAddr>, Crowded> {
-    let many = peer == Ipv4Addr::LOCALHOST || peer == Ipv6Addr::LOCALHOST;
-    let most = match many || limits.proxies.contains(peer) {
-        true => limits.connections,
-        false => limits.per_address,
-    };
-    guests.admit(origin(peer), most, limits.connections)
-}
-
 /// One connection, not yet running.
 fn connection(
     stream: TcpStream,
-    peer: IpAddr,
+    seat: &Seat,
     router: Router,
     limits: &ServeLimits,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send + use<> {
     let proxies = Arc::clone(&limits.proxies);
     let body_timeout = limits.body_timeout;
+    let (address, peer) = (seat.address(), Arc::clone(seat.peer()));
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        let client = Client::of(peer, request.headers(), &proxies);
-        let secure = is_by_https(peer, request.headers(), &proxies);
+        let client = Client::of(address, request.headers(), &proxies);
+        let secure = is_by_https(address, request.headers(), &proxies);
         request.extensions_mut().insert(client);
-        let request = request.map(|body| Body::new(Timely::new(body, body_timeout)));
-        harden::answer(router.clone(), request, secure)
+        let peer = Arc::clone(&peer);
+        let timely = Arc::clone(&peer);
+        let request = request.map(|body| Body::new(Timely::new(body, body_timeout, timely)));
+        let answer = harden::answer(router.clone(), request, secure);
+        answer.map_ok(|response| response.map(|body| Answer::new(body, peer)))
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -163,15 +153,24 @@ fn connection(
         )
 }
 
-/// Waits for a free slot, then for a connection. An error of the listener never ends the server.
-async fn accept(
+/// Waits for a connection that may come in.
+async fn next(
     listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> (TcpStream, IpAddr, OwnedSemaphorePermit) {
-    let slot = Arc::clone(slots)
-        .acquire_owned()
-        .await
-        .expect("the semaphore is never closed");
+    crowd: &Arc<Crowd>,
+    limits: &ServeLimits,
+) -> (TcpStream, Seat) {
+    loop {
+        let (stream, address) = accept(listener).await;
+        let trusted = limits.proxies.contains(address);
+        match crowd.admit(address, trusted, limits.per_address).await {
+            Some(seat) => return (stream, seat),
+            None => tracing::debug!(%address, "too many connections of one address"),
+        }
+    }
+}
+
+/// Waits for a connection. An error of the listener never ends the server.
+async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -179,7 +178,7 @@ async fn accept(
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "could not set TCP_NODELAY");
                 }
-                return (stream, peer.ip().to_canonical(), slot);
+                return (stream, peer.ip().to_canonical());
             }
             Err(error) if is_of_the_peer(&error) => {}
             Err(error) => {

@@ -1,5 +1,6 @@
 //! The port for forges, the one that the internet reaches. A delivery is read within bounds,
-//! verified over the bytes as they came, and handed on; nothing waits for what comes of it.
+//! verified over the bytes as they came, and handed on; nothing waits for what comes of it. While a
+//! body is on its way it takes nothing but the memory of what has arrived.
 //!
 //! Never parses a body that is not verified, and never says more than a constant text.
 
@@ -27,6 +28,7 @@ use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
 use crate::telemetry::{Delivery, Metrics};
 
+use super::budget::{Budget, GivesWay, Share};
 use super::seen::Seen;
 use super::{Client, Rates};
 
@@ -82,9 +84,11 @@ pub(crate) struct WebhookLimits {
     pub(crate) body: usize,
     /// From the first byte of a body to its last. Forges give up after 10 s themselves.
     pub(crate) body_timeout: Duration,
-    /// Bodies in memory at a time; times `body` it must fit the memory of the agent.
+    /// Bytes of all bodies in memory at a time, at least those of one.
     pub(crate) bodies: usize,
-    /// How long a delivery waits for one of the places for bodies.
+    /// Whole bodies that are verified at a time.
+    pub(crate) places: usize,
+    /// How long a whole body waits for one of these places.
     pub(crate) place_timeout: Duration,
     /// Deliveries without proof that one address may send in a second, ten times as many at once;
     /// after that it is not listened to.
@@ -102,7 +106,8 @@ impl Default for WebhookLimits {
         Self {
             body: 5 << 20,
             body_timeout: Duration::from_secs(10),
-            bodies: 8,
+            bodies: 20 << 20,
+            places: 8,
             place_timeout: Duration::from_secs(2),
             refusals_per_second: 10,
             deliveries_per_second: 100,
@@ -116,6 +121,7 @@ struct Port<H> {
     hooks: Arc<H>,
     metrics: Arc<Metrics>,
     limits: WebhookLimits,
+    bodies: Arc<Budget>,
     places: Semaphore,
     /// Deliveries without proof, by where they come from.
     refusals: Rates<IpAddr>,
@@ -133,7 +139,8 @@ pub(crate) fn webhooks<H: Hooks>(
     let port = Port {
         hooks,
         metrics,
-        places: Semaphore::new(limits.bodies),
+        bodies: Budget::new(limits.bodies.max(2 * limits.body)),
+        places: Semaphore::new(limits.places),
         refusals: tenfold(limits.refusals_per_second),
         deliveries: tenfold(limits.deliveries_per_second),
         seen: Mutex::new(Seen::new(limits.remembered, limits.memory)),
@@ -158,28 +165,71 @@ async fn receive<H: Hooks>(State(port): State<Arc<Port<H>>>, request: Request) -
     // A test may have no client.
     let client = head.extensions.get::<Client>().map(|it| it.0);
     let listens = client.is_none_or(|it| port.refusals.has(&it, received));
-    let result = if !listens {
+    let mut noted = Noted {
+        port: &port,
+        receiver,
+        client,
+        received,
+        // As long as nothing else is known: dropped half way, its peer is gone or made room.
+        result: Delivery::CutOff,
+    };
+    noted.result = if !listens {
         Delivery::Overloaded
     } else if port.hooks.knows(receiver) {
-        let delivery = port.deliver(receiver, head.headers, body, received);
+        let delivery = port.deliver(receiver, head.headers, body, client, received);
         delivery.await.unwrap_or_else(|refused| refused)
     } else {
         Delivery::Unknown
     };
-    if let (Some(client), Delivery::Unknown | Delivery::Unauthorized) = (client, result) {
-        port.refusals.take(client, received);
+    response(noted.result)
+}
+
+/// Notes what a delivery came to when it ends, however it ends.
+struct Noted<'a, H: Hooks> {
+    port: &'a Port<H>,
+    receiver: &'a str,
+    client: Option<IpAddr>,
+    received: Instant,
+    result: Delivery,
+}
+
+impl<H: Hooks> Drop for Noted<'_, H> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let (receiver, result) = (self.receiver, self.result);
+        if let Some(client) = self.client.filter(|_| is_refusal(result)) {
+            self.port.refusals.take(client, self.received);
+        }
+        // A name from outside must not become a label.
+        let known = result != Delivery::Unknown;
+        self.port
+            .metrics
+            .delivery(if known { receiver } else { "" }, result);
+        match result {
+            Delivery::Unknown | Delivery::Accepted => {}
+            // The others without proof are logged where their proof is judged.
+            Delivery::CutOff | Delivery::TimedOut | Delivery::TooLarge | Delivery::Unsupported => {
+                let result = result.as_str();
+                tracing::warn!(receiver, result, "a delivery was refused");
+            }
+            _ => tracing::debug!(receiver, result = result.as_str(), "answered a delivery"),
+        }
     }
-    // A name from outside must not become a label.
-    let label = if result == Delivery::Unknown {
-        ""
-    } else {
-        receiver
-    };
-    port.metrics.delivery(label, result);
-    if !matches!(result, Delivery::Unknown | Delivery::Accepted) {
-        tracing::debug!(receiver, result = result.as_str(), "answered a delivery");
-    }
-    response(result)
+}
+
+/// Whether this came of a delivery without proof of who sent it.
+fn is_refusal(result: Delivery) -> bool {
+    matches!(
+        result,
+        Delivery::Unknown
+            | Delivery::Unauthorized
+            | Delivery::CutOff
+            | Delivery::TimedOut
+            | Delivery::TooLarge
+            | Delivery::Unsupported
+    )
 }
 
 impl<H: Hooks> Port<H> {
@@ -188,19 +238,28 @@ impl<H: Hooks> Port<H> {
         receiver: &str,
         headers: HeaderMap,
         body: Body,
+        client: Option<IpAddr>,
         received: Instant,
     ) -> Result<Delivery, Delivery> {
         check_type(&headers)?;
         if body.size_hint().lower() > self.limits.body as u64 {
             return Err(Delivery::TooLarge);
         }
-        // Held until the body is out of memory.
+        // Both are there until the body is out of memory.
+        let share = self.bodies.share(client);
+        let arriving = async {
+            tokio::select! {
+                body = read(body, self.limits.body, &share) => body,
+                () = share.must_leave() => Err(Delivery::Overloaded),
+            }
+        };
+        let body = timeout(self.limits.body_timeout, arriving)
+            .await
+            .map_err(|_| Delivery::TimedOut)??;
+        share.is_whole();
         let _place = timeout(self.limits.place_timeout, self.places.acquire())
             .await
             .map_err(|_| Delivery::Overloaded)?;
-        let body = timeout(self.limits.body_timeout, read(body, self.limits.body))
-            .await
-            .map_err(|_| Delivery::TimedOut)??;
         let verified = self.verify(receiver, headers, body).await;
         let (id, work) = match verified.map_err(refusal)? {
             Verified::Ping => return Ok(Delivery::Ping),
@@ -261,15 +320,27 @@ fn check_type(headers: &HeaderMap) -> Result<(), Delivery> {
     }
 }
 
-/// The whole body, if it is not larger than `cap`.
-async fn read(mut body: Body, cap: usize) -> Result<Bytes, Delivery> {
+/// What a body has at least once something of it is there.
+const FIRST: usize = 4 << 10;
+
+/// The whole body, if it is not larger than `cap`. Its memory grows with what arrives, and is taken
+/// out of its share before.
+async fn read(mut body: Body, cap: usize, share: &Share) -> Result<Bytes, Delivery> {
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Delivery::Malformed)?.into_data() else {
+        let Ok(data) = frame.map_err(|_| Delivery::CutOff)?.into_data() else {
             continue;
         };
         if data.len() > cap - bytes.len() {
             return Err(Delivery::TooLarge);
+        }
+        let needed = bytes.len() + data.len();
+        if needed > bytes.capacity() {
+            let capacity = needed.max(2 * bytes.capacity()).max(FIRST).min(cap);
+            let more = capacity - bytes.capacity();
+            let grown = share.grow(more).await;
+            grown.map_err(|GivesWay| Delivery::Overloaded)?;
+            bytes.reserve_exact(capacity - bytes.len());
         }
         bytes.extend_from_slice(&data);
     }
@@ -295,7 +366,7 @@ fn response(result: Delivery) -> Response {
         Delivery::Ignored => (StatusCode::ACCEPTED, "ignored\n"),
         Delivery::Replayed => (StatusCode::ACCEPTED, "seen before\n"),
         Delivery::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized\n"),
-        Delivery::Malformed => (StatusCode::BAD_REQUEST, "malformed\n"),
+        Delivery::Malformed | Delivery::CutOff => (StatusCode::BAD_REQUEST, "malformed\n"),
         Delivery::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too large\n"),
         Delivery::Unsupported => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported type\n"),
         Delivery::TimedOut => (StatusCode::REQUEST_TIMEOUT, "too slow\n"),
@@ -307,7 +378,7 @@ fn response(result: Delivery) -> Response {
     match result {
         Delivery::Overloaded => headers.insert(RETRY_AFTER, HeaderValue::from_static("5")),
         // The rest of the body is not read.
-        Delivery::TooLarge | Delivery::TimedOut => {
+        Delivery::TooLarge | Delivery::TimedOut | Delivery::CutOff => {
             headers.insert(CONNECTION, HeaderValue::from_static("close"))
         }
         _ => None,

@@ -271,3 +271,70 @@ impl Sources for SourceLoop {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+    use super::*;
+
+    /// Panics at the first news, and passes on the others.
+    struct Nervous {
+        calm: std::sync::atomic::AtomicBool,
+        heard: UnboundedSender<(ApplicationKey, News)>,
+    }
+
+    impl Listener for Nervous {
+        fn hear(&self, application: &ApplicationKey, news: News) {
+            assert!(self.calm.swap(true, Ordering::Relaxed), "canary");
+            self.heard.send((application.clone(), news)).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_repository_whose_task_panics_is_told_of_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let (heard, mut news) = unbounded_channel();
+        let metrics = Arc::new(Metrics::new("1"));
+        let sources = SourceLoop::new(
+            Options {
+                mirrors: directory.path().to_owned(),
+                poll_interval: Duration::from_secs(180),
+                limits: Limits {
+                    timeout: Duration::from_secs(10),
+                    bytes: 1 << 20,
+                },
+            },
+            Arc::default(),
+            Arc::new(Nervous {
+                calm: false.into(),
+                heard,
+            }),
+            Arc::clone(&metrics),
+            Arc::default(),
+        );
+        let application = ApplicationKey {
+            namespace: "shop".to_owned(),
+            name: "web".to_owned(),
+        };
+        // Nobody listens there: the first look tells of it, and panics.
+        let following = Following {
+            repo_url: "http://127.0.0.1:1/web.git".to_owned(),
+            target_revision: "main".to_owned(),
+        };
+        sources.follow(&application, following);
+        for by_us in [true, false] {
+            let next = tokio::time::timeout(Duration::from_secs(20), news.recv()).await;
+            let (told, news) = next.unwrap().unwrap();
+            assert_eq!(told, application);
+            // First why it is told, then that it looked again.
+            let News::Failed(why) = news else {
+                panic!("{news:?}");
+            };
+            assert_eq!(why.contains("the agent's own work"), by_us, "{why}");
+        }
+        let line = "trimtab_task_panics_total{task=\"repository\"} 1";
+        let text = metrics.encode();
+        assert!(text.lines().any(|found| found == line), "{text}");
+    }
+}

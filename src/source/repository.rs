@@ -17,7 +17,8 @@ use super::pace::Pace;
 use crate::crd::ApplicationKey;
 use crate::git::{Fetched, Mirror, TreeIds};
 use crate::object::{RepositoryKey, redact_url, rfc3339};
-use crate::telemetry::{Answer, GitRequest, Metrics};
+use crate::supervise::supervise;
+use crate::telemetry::{Answer, GitRequest, Metrics, Task};
 use crate::trigger::{Cause, Inputs, Journal, Listener, News, Revision, Verdict, concerns};
 
 /// Deliveries that wait for one look, besides the one that asked for it.
@@ -111,7 +112,13 @@ impl Repository {
             state: Mutex::default(),
             woken: Notify::new(),
         });
-        tokio::spawn(Arc::clone(&repository).run());
+        let supervised = Arc::clone(&repository);
+        supervise(
+            &repository.shared.metrics,
+            Task::Repository,
+            repository.key.clone(),
+            move |panics| Arc::clone(&supervised).run(panics),
+        );
         repository
     }
 
@@ -248,7 +255,34 @@ impl Repository {
             .collect()
     }
 
-    async fn run(self: Arc<Self>) {
+    /// Tells everybody anew, as at a start: who was told what before a panic is not known.
+    fn begin_anew(&self) {
+        const WHY: &str =
+            "the agent's own work on the repository ended in a fault, and begins again";
+        let followers: Vec<_> = {
+            let mut state = self.state();
+            let since = state.failure.take().map(|(since, _)| since);
+            let since = since.unwrap_or_else(|| rfc3339(Timestamp::now()));
+            state.failure = Some((since, WHY.to_owned()));
+            for follower in state.followers.values_mut() {
+                follower.told = None;
+                follower.inputs = None;
+                follower.failed = true;
+            }
+            state.followers.keys().cloned().collect()
+        };
+        // First, so that one that panics here is not looked past.
+        self.wake(Cause::Manual, Instant::now());
+        for application in followers {
+            let news = News::Failed(WHY.to_owned());
+            self.shared.listener.hear(&application, news);
+        }
+    }
+
+    async fn run(self: Arc<Self>, panics: u32) {
+        if panics > 0 {
+            self.begin_anew();
+        }
         let mut failures = 0_u32;
         let mut last_look = None::<Instant>;
         let mut pace = Pace::new(Instant::now());

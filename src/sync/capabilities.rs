@@ -17,6 +17,8 @@ use tokio::sync::Notify;
 use crate::cluster::{Cluster, Error, KindNews};
 use crate::crd::ApplicationKey;
 use crate::render::Asks;
+use crate::supervise::supervise;
+use crate::telemetry::Task;
 
 /// When to ask after an event: a kind is served a moment after its definition says so.
 const MOMENTS: [Duration; 3] = [
@@ -75,7 +77,13 @@ impl Capabilities {
             }),
             changed: Notify::new(),
         });
-        tokio::spawn(Arc::clone(&this).keep());
+        let keeper = Arc::clone(&this);
+        supervise(
+            &cluster.metrics(),
+            Task::Keeper,
+            "what the API server serves",
+            move |_| Arc::clone(&keeper).keep(),
+        );
         Ok(this)
     }
 
@@ -93,9 +101,16 @@ impl Capabilities {
             }
             if asks == Asks::Versions && !std::mem::replace(&mut state.is_watched, true) {
                 let this = Arc::clone(self);
-                tokio::spawn(async move {
-                    this.cluster.watch_kinds(|news| this.hear(news)).await;
-                });
+                let metrics = self.cluster.metrics();
+                supervise(
+                    &metrics,
+                    Task::Watch,
+                    "the kinds that are served",
+                    move |_| {
+                        let this = Arc::clone(&this);
+                        async move { this.cluster.watch_kinds(|news| this.hear(news)).await }
+                    },
+                );
             }
             asks == Asks::Versions && (state.versions.is_none() || state.is_blind)
         };

@@ -53,8 +53,17 @@ label!(
         TooLarge = "too_large",
         Unsupported = "unsupported",
         TimedOut = "timed_out",
+        CutOff = "cut_off",
         Overloaded = "overloaded",
         Unknown = "unknown",
+    }
+);
+label!(
+    Task {
+        Application = "application",
+        Repository = "repository",
+        Watch = "watch",
+        Keeper = "keeper",
     }
 );
 label!(
@@ -121,6 +130,11 @@ pub(super) struct PushLabels {
 pub(super) struct DeliveryLabels {
     pub(super) receiver: String,
     pub(super) result: Delivery,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct TaskLabels {
+    pub(super) task: Task,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -16,7 +16,7 @@ use prometheus_client::{
 use super::labels::{
     Answer, ApplicationLabels, BuildLabels, Delivery, DeliveryLabels, GitLabels, GitRequest,
     GitSecondsLabels, KubeLabels, KubeVerb, Outcome, PushLabels, RenderLabels, RenderResult,
-    RenderSecondsLabels, Stage, SyncLabels, Tool, Trigger,
+    RenderSecondsLabels, Stage, SyncLabels, Task, TaskLabels, Tool, Trigger,
 };
 
 /// Seconds, from a warm apply to a slow roll-out.
@@ -44,6 +44,8 @@ pub(crate) struct Metrics {
     shown_applications: Mutex<BTreeSet<ApplicationLabels>>,
     managed_objects: Gauge,
     sandbox: Gauge,
+    cluster_answers: Gauge,
+    task_panics: Family<TaskLabels, Counter>,
 }
 
 impl Metrics {
@@ -65,6 +67,8 @@ impl Metrics {
             shown_applications: Mutex::default(),
             managed_objects: Gauge::default(),
             sandbox: Gauge::default(),
+            cluster_answers: Gauge::default(),
+            task_panics: Family::default(),
         };
         metrics.register(version);
         metrics
@@ -132,6 +136,16 @@ impl Metrics {
             self.managed_objects.clone(),
         );
         names.register(
+            "cluster_answers",
+            "Whether the API server answered the last question whether it is there",
+            self.cluster_answers.clone(),
+        );
+        names.register(
+            "task_panics",
+            "Panics of tasks, each of which begins again",
+            self.task_panics.clone(),
+        );
+        names.register(
             "build",
             "The version that runs",
             Info::new(BuildLabels { version }),
@@ -155,6 +169,16 @@ impl Metrics {
         let receiver = receiver.to_owned();
         let labels = DeliveryLabels { receiver, result };
         self.deliveries.get_or_create(&labels).inc();
+    }
+
+    /// Whether the API server answers.
+    pub(crate) fn cluster_answers(&self, answers: bool) {
+        self.cluster_answers.set(i64::from(answers));
+    }
+
+    /// A task panicked, and begins again.
+    pub(crate) fn task_panicked(&self, task: Task) {
+        self.task_panics.get_or_create(&TaskLabels { task }).inc();
     }
 
     /// How many deliveries to a receiver were answered so.

@@ -15,6 +15,7 @@ pub(super) async fn page(
     let about = api.about();
     let counts = api.counts();
     let content = html! {
+        (layout::as_of(api.as_of().as_ref()))
         h1 { "About" }
         dl {
             dt { "Trimtab" } dd { (about.version) }

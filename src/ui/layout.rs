@@ -3,6 +3,7 @@
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets;
+use crate::cluster::AsOf;
 
 /// A page for somebody who is logged in. `live` names what its stream is about: one application,
 /// or all with an empty text.
@@ -29,6 +30,17 @@ pub(super) fn page(title: &str, user: &str, live: Option<&str>, content: &Markup
                 }
                 main #content tabindex="-1" { (content) }
                 div #notice .notice role="alert" hidden {}
+            }
+        }
+    }
+}
+
+/// What stands above what is known of a cluster that does not answer.
+pub(super) fn as_of(as_of: Option<&AsOf>) -> Markup {
+    html! {
+        @if let Some(AsOf { at, why }) = as_of {
+            p .as-of role="status" {
+                "What is shown is as of " time datetime=(at) { (at) } ": " (why)
             }
         }
     }

@@ -59,6 +59,7 @@ async fn show(
     let list = api.list(&identity, &filter).await?;
     let creates = !api.creatable(&identity).await?.is_empty();
     let content = html! {
+        (layout::as_of(api.as_of().as_ref()))
         div .title { h1 { "Applications" }
             @if creates { a .button href="/new" { "New application" } } }
         (content(&list, &filter, limit, view))

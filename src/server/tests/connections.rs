@@ -76,16 +76,45 @@ async fn a_connection_kept_alive_ends_when_it_is_idle() {
 }
 
 #[tokio::test]
-async fn further_connections_wait_for_a_slot() {
+async fn a_slow_peer_makes_room_for_another() {
     let limits = ServeLimits {
         connections: 2,
-        ..quick()
+        ..ServeLimits::default()
     };
     let server = start(hello(), limits).await;
     let started = Instant::now();
-    let _silent = (say(&server, "").await, say(&server, "").await);
+    let (oldest, _other) = (say(&server, "G").await, say(&server, "G").await);
     assert_eq!(status(&get(&server, "/").await), 200);
-    assert!(started.elapsed() >= SOON, "it did not wait");
+    assert_eq!(hear(oldest).await, "");
+    for _ in 0..50 {
+        let _slow = say(&server, "GET / HTTP/1.1\r\nX").await;
+        assert_eq!(status(&get(&server, "/").await), 200);
+    }
+    assert!(started.elapsed() < server_patience(), "it waited");
+}
+
+/// How long a slow peer may be slow when nobody waits for its place.
+fn server_patience() -> Duration {
+    ServeLimits::default().header_timeout
+}
+
+#[tokio::test]
+async fn further_connections_wait_while_all_others_are_answered() {
+    let (router, entered, release) = slow();
+    let limits = ServeLimits {
+        connections: 1,
+        ..ServeLimits::default()
+    };
+    let server = start(router, limits).await;
+    let first = say(&server, request("GET", "/slow", &[], "")).await;
+    entered.notified().await;
+    let second = say(&server, request("GET", "/", &[], "")).await;
+    let mut byte = [0];
+    let early = timeout(SOON, second.peek(&mut byte)).await;
+    assert!(early.is_err(), "one too many is served");
+    release.notify_one();
+    assert_eq!(body(&hear(first).await), "slow\n");
+    assert_eq!(body(&hear(second).await), "hello\n");
 }
 
 #[tokio::test]

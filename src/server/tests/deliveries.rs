@@ -93,6 +93,24 @@ impl Port {
         work.iter().map(|(_, size, _)| *size).collect()
     }
 
+    /// Waits until so many deliveries came to this.
+    async fn comes_to(&self, result: &str, count: u64) {
+        let name =
+            format!("trimtab_webhook_deliveries_total{{receiver=\"forge\",result=\"{result}\"}} ");
+        let waiting = async {
+            loop {
+                let text = self.metrics.encode();
+                let found = text.lines().find_map(|line| line.strip_prefix(&name));
+                if found.is_some_and(|found| found.parse::<u64>().unwrap() >= count) {
+                    return;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = timeout(PATIENCE, waiting).await;
+        assert!(waited.is_ok(), "{}", self.metrics.encode());
+    }
+
     fn counted(&self, receiver: &str, result: &str, count: u32) {
         let line = format!(
             "trimtab_webhook_deliveries_total{{receiver=\"{receiver}\",result=\"{result}\"}} {count}"
@@ -279,33 +297,82 @@ async fn a_body_cut_short_is_not_verified() {
     assert!(port.handed().is_empty());
 }
 
+/// A head that announces so many bytes.
+fn announce(bytes: usize) -> String {
+    let length = format!("Content-Length: {bytes}");
+    request("POST", "/hooks/forge", &[RIGHT, &length], "")
+}
+
 #[tokio::test]
-async fn bodies_beyond_the_places_are_sent_away_until_one_is_free() {
+async fn half_bodies_keep_no_delivery_out() {
     let limits = WebhookLimits {
-        bodies: 1,
+        places: 1,
         place_timeout: Duration::from_millis(20),
         ..WebhookLimits::default()
     };
     let port = Port::start(limits).await;
-    let head = request("POST", "/hooks/forge", &[RIGHT, "Content-Length: 10"], "");
-    let mut slow = say(&port.server, head + "12345").await;
-    let sent_away = async {
-        loop {
-            let heard = port.deliver(&[RIGHT], "{}").await;
-            match status(&heard) {
-                202 => sleep(Duration::from_millis(5)).await,
-                _ => return heard,
-            }
-        }
-    };
-    let heard = timeout(PATIENCE, sent_away).await.unwrap();
-    assert_eq!(
-        (status(&heard), header(&heard, "retry-after")),
-        (503, Some("5"))
-    );
-    slow.write_all(b"67890").await.unwrap();
-    assert_eq!(status(&hear(slow).await), 202);
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        slow.push(say(&port.server, announce(10) + "12345").await);
+    }
     assert_eq!(status(&port.deliver(&[RIGHT], "{}").await), 202);
+    for mut stream in slow {
+        stream.write_all(b"67890").await.unwrap();
+        assert_eq!(status(&hear(stream).await), 202);
+    }
+}
+
+#[tokio::test]
+async fn the_largest_half_gives_way_when_the_memory_for_bodies_is_used_up() {
+    let limits = WebhookLimits {
+        bodies: 300 << 10,
+        ..small(128 << 10)
+    };
+    let port = Port::start(limits).await;
+    let mut halves = Vec::new();
+    for _ in 0..3 {
+        let half = "x".repeat(120 << 10);
+        halves.push(say(&port.server, announce(128 << 10) + &half).await);
+    }
+    // Two of the three fit.
+    port.comes_to("overloaded", 1).await;
+    for _ in 0..50 {
+        assert_eq!(status(&port.deliver(&[RIGHT], "{}").await), 202);
+    }
+    let large = "x".repeat(50 << 10);
+    assert_eq!(status(&port.deliver(&[RIGHT], &large).await), 202);
+    port.counted("forge", "overloaded", 2);
+    let mut sent_away = 0;
+    for mut half in halves {
+        half.write_all("x".repeat(8 << 10).as_bytes()).await.ok();
+        let heard = hear(half).await;
+        match status(&heard) {
+            503 => assert_eq!(header(&heard, "retry-after"), Some("5")),
+            found => assert!(matches!(found, 202 | 0), "{found}"),
+        }
+        sent_away += usize::from(status(&heard) != 202);
+    }
+    assert_eq!(sent_away, 2);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_counts_as_refused() {
+    let limits = WebhookLimits {
+        refusals_per_second: 1,
+        body_timeout: SOON / 4,
+        ..WebhookLimits::default()
+    };
+    let port = Port::start(limits).await;
+    assert_eq!(status(&ask(&port.server, announce(10) + "1").await), 408);
+    port.counted("forge", "timed_out", 1);
+    for _ in 0..9 {
+        drop(say(&port.server, announce(10) + "12345").await);
+    }
+    port.comes_to("cut_off", 9).await;
+    // Ten at once, one a second: this address is not listened to.
+    let heard = port.deliver(&[RIGHT], "{}").await;
+    assert_eq!((status(&heard), body(&heard)), (503, "busy\n"));
+    assert_eq!(port.handed(), [0_usize; 0]);
 }
 
 #[tokio::test]
