@@ -35,6 +35,7 @@ mod hostile;
 mod ignoring;
 mod installation;
 mod jobs;
+mod large;
 mod limits;
 mod looking;
 mod moving;

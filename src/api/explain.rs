@@ -95,6 +95,13 @@ pub(crate) fn explain(application: &Application) -> Explanation {
         };
         say(text, "");
     }
+    if status.left_out.differing > 0 {
+        let more = status.left_out.differing;
+        say(
+            format!("{more} more differ, which the status has no room for"),
+            "",
+        );
+    }
     for row in rows {
         let Some(health) = &row.health else { continue };
         if matches!(health.status, HealthCode::Healthy | HealthCode::Missing) {
@@ -157,11 +164,11 @@ fn named(row: &ResourceStatus) -> String {
 /// `Out of sync: 2 of 14 objects differ. Degraded: Deployment shop/web: no progress.`
 fn headline(application: &Application) -> String {
     let status = &application.status;
-    let all = status.resources.len();
-    let differing = status.resources.iter();
-    let differing = differing
-        .filter(|row| row.status == SyncCode::OutOfSync)
-        .count();
+    let all = status.objects();
+    let listed = status.resources.iter();
+    let listed = listed.filter(|row| row.status == SyncCode::OutOfSync);
+    let unlisted = usize::try_from(status.left_out.differing).unwrap_or_default();
+    let differing = listed.count() + unlisted;
     let sync = match status.sync.status {
         SyncCode::Synced => format!("In sync, {all} objects."),
         SyncCode::OutOfSync if differing == 0 => "Out of sync.".to_owned(),

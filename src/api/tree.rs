@@ -23,11 +23,15 @@ const MOST: usize = 5000;
 
 /// The objects of an application.
 #[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Tree {
     /// Parents before their children.
     pub(crate) nodes: Vec<Node>,
     /// Kinds of children that the caller may not list, or the agent cannot.
     pub(crate) hidden: Vec<String>,
+    /// How many objects of its own are not among the nodes, as the status of a large application does
+    /// not list all. What differs or does badly is listed first.
+    pub(crate) left_out: usize,
 }
 
 /// One object.
@@ -120,6 +124,7 @@ impl Api {
         Ok(Tree {
             nodes,
             hidden: hidden.into_iter().collect(),
+            left_out: application.status.unlisted(),
         })
     }
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::output::{print, style};
 use super::table::{Cell, Table};
+use super::view::unlisted;
 use super::words::kind_words;
 use super::{Outcome, target};
 use crate::crd::{Application, approval, names, read};
@@ -38,8 +39,9 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
     let objects = goes(&application);
     if !args.yes {
         let table = objects.render(style());
+        let more = unlisted(&application);
         print(&format!(
-            "{table}\nto delete this: trimtab approve {name} --yes\n"
+            "{table}{more}\nto delete this: trimtab approve {name} --yes\n"
         ))?;
         return Ok(Outcome::Differs);
     }

@@ -47,7 +47,7 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
         Some(cascade) => cascade != Cascade::Orphan,
         None => application.cascades(),
     };
-    let count = application.status.resources.len();
+    let count = application.status.objects();
     let objects = match goes {
         true => format!("its {count} objects go first"),
         false => format!("its {count} objects stay"),

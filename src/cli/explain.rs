@@ -70,7 +70,9 @@ async fn explain_object(args: &Args, resource: &str) -> Result<Outcome> {
         .iter()
         .filter(is_meant)
         .collect();
-    if rows.is_empty() {
+    // The status of a large application does not list all.
+    let unlisted = application.status.unlisted() > 0 && rows.is_empty();
+    if rows.is_empty() && !unlisted {
         bail!(
             "\"{}\" has no object {resource}; `trimtab get {}` shows all",
             args.application,
@@ -84,8 +86,24 @@ async fn explain_object(args: &Args, resource: &str) -> Result<Outcome> {
         key.namespace, key.name
     );
     let found = link.ask("GET", &path, &Value::Null).await?;
-    let objects = found["objects"].as_array().cloned().unwrap_or_default();
+    let mut objects = found["objects"].as_array().cloned().unwrap_or_default();
+    if unlisted {
+        let is_meant = |it: &Value| {
+            let of_kind = it["kind"].as_str().unwrap_or_default();
+            kind.is_empty() || of_kind.eq_ignore_ascii_case(kind)
+        };
+        objects.retain(is_meant);
+    }
     let mut text = String::new();
+    if unlisted {
+        if objects.is_empty() {
+            bail!("\"{}\" has no object {resource}", args.application);
+        }
+        text.push_str("The status has no room for its row; what differs is listed first.\n");
+        for object in &objects {
+            text.push_str(&fields(Some(object)));
+        }
+    }
     for row in &rows {
         let health = health_words(row.health.as_ref());
         text.push_str(&one_line(&format!(
@@ -107,7 +125,9 @@ async fn explain_object(args: &Args, resource: &str) -> Result<Outcome> {
         true => print_data(&found, format)?,
         false => print(&text)?,
     }
-    let synced = rows.iter().all(|row| row.status == SyncCode::Synced);
+    let unchanged = |it: &Value| it["fate"] == "unchanged";
+    let synced = rows.iter().all(|row| row.status == SyncCode::Synced)
+        && (!unlisted || objects.iter().all(unchanged));
     Ok(if synced {
         Outcome::Done
     } else {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::output::Progress;
 use super::target::Target;
 use super::text::span;
-use crate::crd::{Application, Info, OperationPhase, OperationState, names, read};
+use crate::crd::{Application, Info, OperationPhase, OperationState, SyncResult, names, read};
 use crate::object::Object;
 
 /// How far a request is.
@@ -46,7 +46,7 @@ pub(super) fn operation_stage(application: &Application, mark: &Info, began: boo
     match state_of(application, mark) {
         Some(state) if state.phase == OperationPhase::Running => {
             let results = state.sync_result.as_ref();
-            let done = results.map_or(0, |result| result.resources.len());
+            let done = results.map_or(0, SyncResult::rows);
             Stage::Running(match (state.message.as_str(), done) {
                 ("", 0) => "running".to_owned(),
                 ("", 1) => "running, 1 object changed".to_owned(),

@@ -13,7 +13,9 @@ use super::text::{one_line, short_revision};
 use super::words::{health_words, results, verdict};
 use super::{Interrupted, Outcome};
 use crate::cluster::{Error, who_am_i};
-use crate::crd::{Application, InitiatedBy, Operation, OperationPhase, OperationState, read};
+use crate::crd::{
+    Application, InitiatedBy, Operation, OperationPhase, OperationState, SyncResult, read,
+};
 
 /// Who asked, where the API server does not say.
 const NOBODY: &str = "trimtab CLI";
@@ -104,13 +106,10 @@ fn outcome(application: &Application, state: &OperationState, dry_run: bool) -> 
             state.message
         );
     }
-    let changes = state
-        .sync_result
-        .iter()
-        .flat_map(|result| &result.resources);
+    let changes = state.sync_result.as_ref().map_or(0, SyncResult::rows);
     Ok(match dry_run {
         false => verdict(application),
-        true if changes.count() > 0 => Outcome::Differs,
+        true if changes > 0 => Outcome::Differs,
         true => Outcome::Done,
     })
 }
@@ -124,7 +123,10 @@ fn report(application: &Application, state: &OperationState, dry_run: bool) -> S
         text.push_str(&table.render(style()));
         text.push('\n');
     }
-    let count = match (result.resources.len(), dry_run) {
+    if result.left_out > 0 {
+        text.push_str(&format!("and {} more\n", result.left_out));
+    }
+    let count = match (result.rows(), dry_run) {
         (0, false) => "nothing changed".to_owned(),
         (0, true) => "nothing would change".to_owned(),
         (1, false) => "1 object changed".to_owned(),

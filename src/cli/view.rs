@@ -151,8 +151,24 @@ pub(super) fn overview(
     if !resources.is_empty() {
         text.push('\n');
         text.push_str(&resources.render(style));
+        text.push_str(&unlisted(application));
     }
     text
+}
+
+/// How many objects are not in the table of a large application.
+pub(super) fn unlisted(application: &Application) -> String {
+    let status = &application.status;
+    match (status.unlisted(), status.left_out.differing) {
+        (0, _) => String::new(),
+        (more, 0) => {
+            format!("and {more} more, all Synced: the status has no room for their rows\n")
+        }
+        (more, differing) => format!(
+            "and {more} more, of which {differing} are not Synced: the status has no room for their \
+             rows\n"
+        ),
+    }
 }
 
 fn destination(application: &Application) -> String {

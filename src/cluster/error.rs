@@ -56,6 +56,9 @@ pub(crate) enum Error {
         error: Box<Self>,
         remedy: &'static str,
     },
+    /// What was to be written is larger than what can be stored.
+    #[error("could not {doing}: {reason}")]
+    TooLarge { doing: String, reason: String },
     #[error("could not {doing}: the answer makes no sense: {reason}")]
     Unreadable { doing: String, reason: String },
     #[error("the cluster has no kind {0}; is its CustomResourceDefinition installed?")]
@@ -150,6 +153,17 @@ impl Error {
         matches!(self, Self::Conflict { .. } | Self::Api { code: 409, .. })
     }
 
+    /// Whether what was to be written is too large to be stored: for us, the API server or etcd.
+    pub(crate) fn is_too_large(&self) -> bool {
+        match self {
+            Self::TooLarge { .. } => true,
+            Self::Api { code, message, .. } => {
+                *code == 413 || TOO_LARGE.iter().any(|words| message.contains(words))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the same call may succeed a little later without anybody doing anything.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
@@ -195,6 +209,9 @@ fn refusal_of(status: &kube::core::Status) -> Refusal {
 
 /// The API server has no code for what can never change, only words.
 const IMMUTABLE: [&str; 3] = ["immutable", "may not be changed", "Forbidden: updates to"];
+
+/// What etcd, and the API server's connection to it, say about an object that is too large.
+const TOO_LARGE: [&str; 2] = ["request is too large", "message larger than max"];
 
 /// At most 1 KiB, in one line: messages end up in conditions.
 fn bounded(text: &str) -> String {
@@ -243,6 +260,22 @@ mod tests {
         let status = json!({"code": 403, "reason": "Forbidden", "message": refused});
         let error = Error::of_object("apply Secret/a/b".into(), true, api(status));
         assert!(error.to_string().contains(refused));
+    }
+
+    #[test]
+    fn what_is_too_large_is_known_by_code_or_words() {
+        let said = |code: u16, message: &str| {
+            let status = json!({"code": code, "message": message, "reason": ""});
+            Error::new("write the status", api(status)).is_too_large()
+        };
+        assert!(said(413, "Request entity too large: limit is 3145728"));
+        assert!(said(500, "etcdserver: request is too large"));
+        assert!(said(
+            500,
+            "rpc error: trying to send message larger than max (3 vs. 2)"
+        ));
+        assert!(!said(500, "etcdserver: leader changed"));
+        assert!(!said(422, "spec.a: Too long"));
     }
 
     #[test]

@@ -53,7 +53,14 @@ pub(super) async fn advance(
     state: &mut State,
     comparison: Comparison,
 ) -> Result<Comparison, ClusterError> {
-    let mut comparison = go_on(hands, state, comparison).await?;
+    let mut comparison = match go_on(hands, state, comparison).await {
+        Err(error) if error.is_too_large() => {
+            // What the status cannot name is not created: trying again brings nothing soon.
+            syncing::end(hands, state, End::Failed(error.to_string())).await?;
+            compare_and_settle(hands.context, state, hands.application).await
+        }
+        gone_on => gone_on?,
+    };
     // It was made before the last of them was seen to end.
     comparison.hooks = state.open_hooks();
     Ok(comparison)

@@ -248,6 +248,7 @@ async fn write_ahead(
     state: &mut State,
     pending: &[ResourceKey],
 ) -> Result<(), ClusterError> {
+    let mut before = Vec::new();
     for key in pending {
         let desired = state.desired.as_ref();
         let Some(object) = desired.and_then(|desired| desired.objects.get(key)) else {
@@ -261,7 +262,8 @@ async fn write_ahead(
             ended: None,
             counted: false,
         };
-        state.inventory.insert(key.clone(), held);
+        let known = state.inventory.insert(key.clone(), held);
+        before.push((key.clone(), known));
     }
     // Against what was really written: an earlier write may have failed.
     let (now, written) = (state.inventory_status(), &state.written.inventory);
@@ -269,14 +271,33 @@ async fn write_ahead(
         || now
             .entries
             .iter()
-            .zip(&written.entries)
+            .zip(written.entries.iter())
             .any(|(now, written)| !now.is_same(written));
     // What a person asked for must survive a restart before it is taken off the Application.
     let asked = requests::is_to_take_up(state, hands.application);
-    if grew && !asked {
-        report::write_ahead(hands.context, state, hands.application).await?;
+    let written = match grew && !asked {
+        true => report::write_ahead(hands.context, state, hands.application).await,
+        false => Ok(()),
+    };
+    let written = match written {
+        Ok(()) => begin_waiting(hands, state).await,
+        failed => failed,
+    };
+    if written.as_ref().is_err_and(ClusterError::is_too_large) {
+        // None of it is created, so that it need not be known.
+        restore(state, before);
     }
-    begin_waiting(hands, state).await
+    written
+}
+
+/// Takes the inventory back to what it was before something was to be created.
+pub(super) fn restore(state: &mut State, before: Vec<(ResourceKey, Option<Held>)>) {
+    for (key, known) in before {
+        match known {
+            Some(held) => drop(state.inventory.insert(key, held)),
+            None => state.forget(&key),
+        }
+    }
 }
 
 /// Takes what a person asked for off the Application, unless that is done: it is begun, and may

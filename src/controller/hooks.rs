@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::advance::{Hands, hook_row};
+use super::ahead::restore;
 use super::report;
 use super::running::hook_outcome;
 use super::state::{Held, State};
@@ -39,7 +40,7 @@ pub(super) async fn run_hook(
         ended: None,
         counted: false,
     };
-    state.inventory.insert(key.clone(), held);
+    let before = state.inventory.insert(key.clone(), held);
     let mut result = HookResult {
         id: key.id(),
         phase,
@@ -52,8 +53,11 @@ pub(super) async fn run_hook(
     // Known as started before it is: after a crash it does not run twice.
     state.set_hook_result(&hook, result.clone());
     let written = report::write_ahead(hands.context, state, hands.application).await;
-    if written.is_err() {
+    if let Err(error) = &written {
         state.hooks.retain(|known| *known != result);
+        if error.is_too_large() {
+            restore(state, vec![(key.clone(), before)]);
+        }
     }
     written?;
     let kinds = state.kinds();

@@ -163,13 +163,24 @@ pub(super) async fn inspect(
         .filter(|row| row.status != SyncCode::Synced)
         .map(crate::crd::ResourceStatus::key)
         .collect();
+    // What differs and has no row could be any that has none.
+    let unlisted = application.status.left_out.differing > 0;
+    let listed: BTreeSet<ResourceKey> = application
+        .status
+        .resources
+        .iter()
+        .filter(|_| unlisted)
+        .map(crate::crd::ResourceStatus::key)
+        .collect();
+    let differs =
+        |key: &ResourceKey| differing.contains(key) || (unlisted && !listed.contains(key));
     let applied = |key: &ResourceKey, digest| {
         let baseline = known.baselines.get(key);
         baseline.is_some_and(|baseline| baseline.desired == digest)
     };
     let mut keys: BTreeMap<ResourceKey, Kind> = BTreeMap::new();
     for (key, object) in &desired.objects {
-        if all || differing.contains(key) || !applied(key, object.digest) {
+        if all || differs(key) || !applied(key, object.digest) {
             keys.insert(key.clone(), object.kind.clone());
         }
     }

@@ -27,6 +27,7 @@ mod report;
 mod requests;
 mod rest;
 mod rollback;
+mod room;
 mod running;
 mod seen;
 mod state;

@@ -102,7 +102,12 @@ async fn turn(
     };
     if let Err(error) = done {
         tracing::warn!(app = %key, %error, "tried again in a moment");
-        state.look_again_in(super::PAUSE);
+        let mut pause = super::PAUSE;
+        if error.is_too_large() {
+            report::write_refusal(context, state, &application, &error).await;
+            pause = syncing::after_failure(state, &application);
+        }
+        state.look_again_in(pause);
     }
     true
 }

@@ -8,13 +8,16 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use super::Context;
 use super::conditions::deletion_condition;
 use super::reasons::pending_hooks;
+use super::room::{self, Room};
 use super::running::Running;
 use super::state::State;
 use super::status::{View, fold, patch};
 use super::syncing::{look_up, millis};
 use crate::cluster::{Error, Notice};
 use crate::crd::names::{KIND, VERSION};
-use crate::crd::{Application, Attempt, Deployment, HealthCode, OperationPhase};
+use crate::crd::{
+    Application, ApplicationStatus, Attempt, Condition, Deployment, HealthCode, OperationPhase,
+};
 use crate::object::{rfc3339, rfc3339_before};
 use crate::plan::Reason;
 use crate::sync::Comparison;
@@ -56,14 +59,9 @@ pub(super) async fn write(
         state.moving = None;
         state.timing.clone_from(&next.timing);
     }
-    let Some(mut patch) = patch(&state.written, &next) else {
+    if !put(context, state, application, &mut next, comparison.is_some()).await? {
         return Ok(());
-    };
-    if comparison.is_some() {
-        next.reconciled_at = rfc3339(Timestamp::now());
-        patch["reconciledAt"] = next.reconciled_at.as_str().into();
     }
-    write_status(context, application, &patch).await?;
     if let Some(timing) = next
         .timing
         .as_ref()
@@ -82,6 +80,83 @@ pub(super) async fn write(
     }
     *state.written = next;
     Ok(())
+}
+
+/// Writes what there is room for of a status, if that is another one than was written. Where the API
+/// server refuses it as too large, the rows go first. Returns whether something was written.
+async fn put(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+    next: &mut ApplicationStatus,
+    compared: bool,
+) -> Result<bool, Error> {
+    loop {
+        let now = rfc3339(Timestamp::now());
+        room::fit(next, &state.written, state.room, &now);
+        let written = match patch(&state.written, next) {
+            Ok(None) => return Ok(false),
+            Ok(Some(mut patch)) => {
+                if compared {
+                    patch["reconciledAt"] = now.as_str().into();
+                }
+                write_status(context, application, &patch).await
+            }
+            Err(error) => Err(Error::TooLarge {
+                doing: format!("write the status of application {}", application.key),
+                reason: error.to_string(),
+            }),
+        };
+        match written {
+            Ok(()) => {
+                if compared {
+                    next.reconciled_at = now;
+                }
+                return Ok(true);
+            }
+            Err(error) if error.is_too_large() && state.room == Room::Ample => {
+                tracing::warn!(app = %application.key, %error, "the status is cut");
+                state.room = Room::Scarce;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Says that not even a short status could be written: in one condition, if that fits, and as an
+/// Event.
+pub(super) async fn write_refusal(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+    error: &Error,
+) {
+    let message = format!("nothing is reported or applied: {error}");
+    announce(
+        context,
+        application,
+        true,
+        "StatusTooLarge",
+        message.clone(),
+    );
+    let mut next = state.written.clone();
+    next.conditions = vec![Condition {
+        type_: room::LARGE.to_owned(),
+        message,
+        last_transition_time: rfc3339(Timestamp::now()),
+    }];
+    let known = &state.written.conditions;
+    if known
+        .iter()
+        .any(|it| it.message == next.conditions[0].message)
+    {
+        return;
+    }
+    if let Ok(Some(patch)) = patch(&state.written, &next)
+        && write_status(context, application, &patch).await.is_ok()
+    {
+        state.written = next;
+    }
 }
 
 pub(super) async fn write_status(
@@ -105,9 +180,7 @@ pub(super) async fn write_status(
     written.map(drop)
 }
 
-pub(super) fn codes(
-    status: &crate::crd::ApplicationStatus,
-) -> (crate::crd::SyncCode, Option<HealthCode>) {
+pub(super) fn codes(status: &ApplicationStatus) -> (crate::crd::SyncCode, Option<HealthCode>) {
     (
         status.sync.status,
         status.health.as_ref().map(|health| health.status),
@@ -128,8 +201,7 @@ pub(super) async fn write_ahead(
     next.hooks.clone_from(&state.hooks);
     next.operation_state.clone_from(&state.operation);
     next.pin.clone_from(&state.pin);
-    if let Some(patch) = patch(&state.written, &next) {
-        write_status(context, application, &patch).await?;
+    if put(context, state, application, &mut next, false).await? {
         state.written = next;
     }
     Ok(())
@@ -139,7 +211,7 @@ pub(super) async fn write_ahead(
 fn tell_progress(state: &mut State) {
     if let (Some(running), Some(operation)) = (&state.running, &mut state.operation) {
         let result = operation.sync_result.get_or_insert_default();
-        result.resources = running.results();
+        (result.resources, result.left_out) = running.results();
     }
 }
 
@@ -155,8 +227,7 @@ pub(super) async fn write_deletion(
     next.hooks.clone_from(&state.hooks);
     let since = rfc3339(Timestamp::now());
     next.conditions = deletion_condition(&state.written.conditions, message, since);
-    if let Some(patch) = patch(&state.written, &next) {
-        write_status(context, application, &patch).await?;
+    if put(context, state, application, &mut next, false).await? {
         state.written = next;
     }
     Ok(())

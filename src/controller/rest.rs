@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::state::State;
 use crate::crd::{
-    Application, ApplicationStatus, Attempt, Inventory, Operation, OperationState, read,
+    Application, ApplicationStatus, Attempt, Inventory, InventoryEntry, Operation, OperationState,
+    read,
 };
 use crate::object::Object;
 use crate::sync::Desired;
@@ -25,13 +26,15 @@ struct Packed {
     operation: Option<Operation>,
     faults: Vec<String>,
     inventory_unknown: bool,
+    /// Without its inventory, which is packed with all else.
     written: ApplicationStatus,
+    written_inventory: Vec<InventoryEntry>,
     /// Whether the two below are as they were written, and left out.
     as_written: bool,
     operation_state: Option<OperationState>,
     attempts: Vec<Attempt>,
     /// None where it is as it was written.
-    inventory: Option<Inventory>,
+    inventory: Option<Vec<InventoryEntry>>,
     desired: Option<Desired>,
 }
 
@@ -44,7 +47,8 @@ impl State {
         let Some(application) = self.application.take() else {
             return;
         };
-        let written = *std::mem::take(&mut self.written);
+        let mut written = *std::mem::take(&mut self.written);
+        let written_inventory = std::mem::take(&mut written.inventory).into_entries();
         let mut operation_state = self.operation.take();
         let mut attempts = std::mem::take(&mut self.attempts);
         let as_written = operation_state == written.operation_state && attempts == written.attempts;
@@ -52,8 +56,8 @@ impl State {
             operation_state = None;
             attempts.clear();
         }
-        let inventory = self.inventory_status();
-        let inventory = (inventory != written.inventory).then_some(inventory);
+        let inventory = self.inventory_status().into_entries();
+        let inventory = (inventory != written_inventory).then_some(inventory);
         (self.inventory, self.baselines) = Default::default();
         let packed = Packed {
             object: application.object.into_value(),
@@ -66,6 +70,7 @@ impl State {
             inventory,
             desired: self.desired.take(),
             written,
+            written_inventory,
         };
         let json = serde_json::to_vec(&packed).expect("names are texts and numbers are finite");
         let level = encoding::CompressionLevel::Fastest;
@@ -91,14 +96,12 @@ impl State {
         }));
         *self.written = packed.written;
         self.desired = packed.desired;
-        match &packed.inventory {
-            Some(inventory) => self.take_inventory(inventory),
-            None => {
-                let inventory = std::mem::take(&mut self.written.inventory);
-                self.take_inventory(&inventory);
-                self.written.inventory = inventory;
-            }
+        let written = Inventory::new(packed.written_inventory);
+        match packed.inventory {
+            Some(inventory) => self.take_inventory(&Inventory::new(inventory)),
+            None => self.take_inventory(&written),
         }
+        self.written.inventory = written;
         (self.operation, self.attempts) = if packed.as_written {
             let written = &self.written;
             (written.operation_state.clone(), written.attempts.clone())

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::room;
 use super::state::State;
 use crate::crd::{
     Application, HealthCode, HookPhase, HookResult, HookStatus, ResourceResult, SyncOperation,
@@ -49,6 +50,8 @@ pub(super) struct Running {
     pub(super) namespace: Option<ResourceResult>,
     /// What was done, for the status.
     pub(super) rows: Vec<ResourceResult>,
+    /// How many rows more it had before the agent was started again.
+    pub(super) left_out: usize,
     pub(super) checked_at: Option<Instant>,
     pub(super) applied_at: Option<Instant>,
 }
@@ -82,6 +85,7 @@ impl Running {
             needs: Needs::new(),
             namespace: None,
             rows: Vec::new(),
+            left_out: 0,
             checked_at: None,
             applied_at: None,
         }
@@ -93,16 +97,19 @@ impl Running {
         self.sync.resources.is_empty() && self.reason != Reason::Drift
     }
 
-    /// What was done so far, for the status.
-    pub(super) fn results(&self) -> Vec<ResourceResult> {
+    /// What was done so far, for the status, and how many rows it has no room for.
+    pub(super) fn results(&self) -> (Vec<ResourceResult>, i64) {
         let namespace = self.namespace.iter();
-        namespace.chain(&self.rows).cloned().collect()
+        let mut rows = namespace.chain(&self.rows).cloned().collect();
+        let earlier = i64::try_from(self.left_out).unwrap_or(i64::MAX);
+        let left_out = room::results(&mut rows).saturating_add(earlier);
+        (rows, left_out)
     }
 
     /// How many objects and hooks something was done to.
     pub(super) fn changes(&self) -> usize {
         let kept = |row: &&ResourceResult| row.status == PRUNE_SKIPPED;
-        self.rows.len() - self.rows.iter().filter(kept).count()
+        self.left_out + self.rows.len() - self.rows.iter().filter(kept).count()
     }
 
     /// The options of the application as they are now, and of this sync where it says more.

@@ -14,6 +14,7 @@ use super::newest::Asked;
 use super::registry::Inbox;
 use super::rest::Resting;
 use super::rollback::Answered;
+use super::room::Room;
 use super::running::Running;
 use super::suspicion::Settled;
 use super::unwatched::Reads;
@@ -63,6 +64,8 @@ pub(super) struct State {
     pub(super) rendered_spec: Option<Digest>,
     pub(super) inventory: BTreeMap<ResourceKey, Held>,
     pub(super) baselines: HashMap<ResourceKey, Baseline>,
+    /// How much of it fits into the status.
+    pub(super) room: Room,
     /// Every object is asked about once, whatever the watches showed.
     pub(super) verifies: bool,
     pub(super) verified: Option<Instant>,
@@ -170,6 +173,7 @@ impl State {
             .is_some_and(|known| known.spec != application.spec)
         {
             self.answered = None;
+            self.room = Room::default();
             self.retry_now();
         }
         self.application = Some(application);
@@ -221,7 +225,7 @@ impl State {
 
     /// Takes in an inventory as it is written.
     pub(super) fn take_inventory(&mut self, inventory: &Inventory) {
-        for entry in &inventory.entries {
+        for entry in inventory.entries.iter() {
             let Some(key) = ResourceKey::parse(&entry.id) else {
                 continue;
             };
@@ -262,9 +266,7 @@ impl State {
                 .map(|baseline| STANDARD_NO_PAD.encode(baseline.to_bytes()))
                 .unwrap_or_default(),
         });
-        Inventory {
-            entries: entries.collect(),
-        }
+        Inventory::new(entries.collect())
     }
 
     /// Every kind that is desired or was created.

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::conditions::conditions;
+use super::room::{ROW, short_condition, shorten};
 
 use crate::crd::{
     ApplicationStatus, Attempt, Deployment, Ended, Health, HealthCode, HookResult, Inventory,
-    OperationState, Pin, ResourceStatus, SourceStatus, StoredField, SyncCode, SyncStatus, Timing,
+    LeftOut, OperationState, Pin, ResourceStatus, SourceStatus, StoredField, SyncCode, SyncStatus,
+    Timing,
 };
 use crate::diff::Verdict;
 use crate::health;
@@ -55,6 +57,7 @@ pub(super) fn fold(
     next.conditions = conditions
         .into_iter()
         .map(|mut condition| {
+            short_condition(&mut condition.message);
             let same = previous
                 .conditions
                 .iter()
@@ -78,6 +81,7 @@ pub(super) fn fold(
             &next.resources,
             &live,
         ));
+        next.left_out = LeftOut::default();
         next.resources
             .extend(comparison.namespace.iter().map(lacking_namespace));
         next.sync.revision.clone_from(&desired.commit_id);
@@ -85,6 +89,7 @@ pub(super) fn fold(
         next.summary.clone_from(&desired.summary);
     }
     let health = next.health.get_or_insert_with(unknown_health);
+    shorten(&mut health.message, ROW);
     let before = previous.health.as_ref();
     health.since = match before.filter(|before| before.status == health.status) {
         Some(same) if !same.since.is_empty() => same.since.clone(),
@@ -187,6 +192,10 @@ fn resources(
             }),
             Some(found) => found.health.clone(),
         };
+        let health = health.map(|mut health: Health| {
+            shorten(&mut health.message, ROW);
+            health
+        });
         ResourceStatus {
             group: key.group.clone(),
             version: version.to_owned(),
@@ -245,15 +254,29 @@ fn application_health(
 }
 
 /// The JSON merge patch from one status to another, or none when they are equal. Only whole
-/// fields of the status are written, and a field that is gone is written as null.
-pub(super) fn patch(previous: &ApplicationStatus, next: &ApplicationStatus) -> Option<Value> {
-    let to_map = |status| match serde_json::to_value(status) {
-        Ok(Value::Object(map)) => map,
-        _ => Map::new(),
+/// fields of the status are written, and a field that is gone is written as null. An error where the
+/// inventory is too large to be written.
+pub(super) fn patch(
+    previous: &ApplicationStatus,
+    next: &ApplicationStatus,
+) -> Result<Option<Value>, serde_json::Error> {
+    // To write a large inventory takes long.
+    let to_map = |status: &ApplicationStatus| {
+        let status = ApplicationStatus {
+            inventory: Inventory::default(),
+            ..status.clone()
+        };
+        serde_json::to_value(status).map(|value| match value {
+            Value::Object(map) => map,
+            _ => Map::new(),
+        })
     };
-    let (before, after): (Map<String, Value>, Map<String, Value>) =
-        (to_map(previous), to_map(next));
+    let (before, after) = (to_map(previous)?, to_map(next)?);
     let mut patch = Map::new();
+    if previous.inventory != next.inventory {
+        let inventory = serde_json::to_value(&next.inventory)?;
+        patch.insert("inventory".to_owned(), inventory);
+    }
     // Nothing was ever written: also that it is not known is news.
     let first = previous.health.is_none() && next.health.is_some();
     for (field, value) in &after {
@@ -266,7 +289,7 @@ pub(super) fn patch(previous: &ApplicationStatus, next: &ApplicationStatus) -> O
     for field in before.keys().filter(|field| !after.contains_key(*field)) {
         patch.insert(field.clone(), Value::Null);
     }
-    (!patch.is_empty()).then_some(Value::Object(patch))
+    Ok((!patch.is_empty()).then_some(Value::Object(patch)))
 }
 
 /// A merge patch merges mappings: what is to vanish from one must be named.
@@ -298,7 +321,7 @@ mod tests {
         };
         let first = fold(&ApplicationStatus::default(), view(), |_| None, "1");
         let second = fold(&first, view(), |_| None, "2");
-        assert_eq!(patch(&first, &second), None);
+        assert_eq!(patch(&first, &second).unwrap(), None);
     }
 
     #[test]
@@ -309,7 +332,7 @@ mod tests {
             "sync": {"status": "Unknown"},
             "health": {"status": "Unknown", "lastTransitionTime": "1"},
         });
-        assert_eq!(patch(&none, &first).unwrap(), expected);
+        assert_eq!(patch(&none, &first).unwrap().unwrap(), expected);
     }
 
     #[test]
@@ -325,7 +348,10 @@ mod tests {
         assert_eq!(second.conditions[0].last_transition_time, "1");
         assert_eq!(second.sync.status, SyncCode::Unknown);
         let third = fold(&second, View::default(), |_| None, "3");
-        assert_eq!(patch(&second, &third).unwrap(), json!({"conditions": null}));
+        assert_eq!(
+            patch(&second, &third).unwrap().unwrap(),
+            json!({"conditions": null})
+        );
     }
 
     #[test]
@@ -373,6 +399,6 @@ mod tests {
         let mut after = before.clone();
         after.health = Some(Health::healthy());
         let expected = json!({"health": {"status": "Healthy", "message": null}});
-        assert_eq!(patch(&before, &after).unwrap(), expected);
+        assert_eq!(patch(&before, &after).unwrap().unwrap(), expected);
     }
 }

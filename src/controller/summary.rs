@@ -68,12 +68,8 @@ impl Summary {
             sync: status.sync.status,
             health: status.health.as_ref().map(|health| health.status),
             revision: status.sync.revision.clone(),
-            objects: status.resources.len(),
-            differing: status
-                .resources
-                .iter()
-                .filter(|row| row.status != SyncCode::Synced)
-                .count(),
+            objects: status.objects(),
+            differing: status.differing(),
             operation: operation.map(|operation| operation.phase),
             paused: spec.pause.is_some(),
             terminating: application.object.is_terminating(),
@@ -124,11 +120,12 @@ mod tests {
                 "conditions": [{"type": "SyncError", "message": "no"}],
                 "resources": [{"version": "v1", "kind": "A", "name": "a", "status": "Synced"},
                               {"version": "v1", "kind": "A", "name": "b", "status": "OutOfSync"}],
+                "leftOut": {"resources": 40, "differing": 3},
             },
         });
         let application = read(Object::new(object).unwrap());
         let summary = Summary::of(&application);
-        assert_eq!((summary.objects, summary.differing), (2, 1));
+        assert_eq!((summary.objects, summary.differing), (42, 4));
         assert_eq!(summary.message, "SyncError: no");
         assert_eq!(summary.operated_at, "f");
         assert_eq!(summary.project, "default");

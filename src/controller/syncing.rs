@@ -8,6 +8,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::advance::Hands;
+use super::room::Room;
 use super::running::Running;
 use super::state::State;
 use super::{Context, asked, hooks, report, requests};
@@ -144,6 +145,8 @@ pub(super) fn rendered(context: &Context, state: &mut State, revision: &Revision
         .engine
         .metrics
         .push_stage(Stage::Rendered, trigger, since(now));
+    // There may be less of it now.
+    state.room = Room::default();
     state.timing = Some(Timing {
         revision: revision.commit_id.clone(),
         trigger: trigger.as_str().to_owned(),
@@ -211,7 +214,7 @@ pub(super) fn begin(
         sync_result: state.desired.as_ref().map(|desired| SyncResult {
             revision: desired.commit_id.clone(),
             desired: desired.digest.clone(),
-            resources: Vec::new(),
+            ..SyncResult::default()
         }),
         terminated_by: String::new(),
         // Argo CD's count is of one operation.
@@ -271,11 +274,11 @@ pub(super) fn resume(state: &mut State, application: &Application) {
             let asked = application.operation.as_ref();
             running.taken = !asked.is_some_and(|asked| asked.is_same(&operation.operation));
             // What it did before counts as well.
-            let done = operation
-                .sync_result
-                .iter()
-                .flat_map(|done| &done.resources);
-            running.rows = done.filter(|row| is_over(row)).cloned().collect();
+            if let Some(done) = &operation.sync_result {
+                let rows = done.resources.iter().filter(|row| is_over(row));
+                running.rows = rows.cloned().collect();
+                running.left_out = done.rows() - done.resources.len();
+            }
             state.running = Some(running);
         }
         None => {
@@ -404,9 +407,11 @@ fn conclude(
                 operation.finished_at = Some(rfc3339(Timestamp::now()));
             }
         }
+        let (resources, left_out) = running.results();
         operation.sync_result = Some(SyncResult {
             revision: revision.unwrap_or_default(),
-            resources: running.results(),
+            resources,
+            left_out,
             desired: running.desired,
         });
     }

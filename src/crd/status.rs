@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::application::{ApplicationSource, InitiatedBy, Operation};
+use super::inventory::Inventory;
 use crate::object::ResourceKey;
 
 /// Whether what is live is what is desired.
@@ -123,6 +124,63 @@ pub(crate) struct ApplicationStatus {
     /// What is deployed, in brief.
     #[serde(skip_serializing_if = "DeployedSummary::is_empty")]
     pub(crate) summary: DeployedSummary,
+    /// What the status would be too large with.
+    #[serde(skip_serializing_if = "LeftOut::is_nothing")]
+    pub(crate) left_out: LeftOut,
+}
+
+impl ApplicationStatus {
+    /// How many objects there are, listed or not.
+    pub(crate) fn objects(&self) -> usize {
+        self.resources.len() + self.unlisted()
+    }
+
+    /// How many of them have no row.
+    pub(crate) fn unlisted(&self) -> usize {
+        count(self.left_out.resources)
+    }
+
+    /// Whether an object is one of the application's, listed or not.
+    pub(crate) fn manages(&self, key: &ResourceKey) -> bool {
+        let listed = self.resources.iter().any(|row| row.is(key));
+        let id = (!listed && self.unlisted() > 0).then(|| key.id());
+        let mut entries = self.inventory.entries.iter();
+        listed || id.is_some_and(|id| entries.any(|entry| entry.id == id && !entry.hook))
+    }
+
+    /// How many of them are not Synced.
+    pub(crate) fn differing(&self) -> usize {
+        let rows = self.resources.iter();
+        let differing = rows.filter(|row| row.status != SyncCode::Synced).count();
+        differing + count(self.left_out.differing)
+    }
+}
+
+/// How many rows are left out of the status of a large application. What differs is the last to be
+/// left out, then what does badly.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct LeftOut {
+    /// Rows of `resources` ...
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) resources: i64,
+    /// ... and how many of these are not Synced.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) differing: i64,
+    /// Images and addresses of `summary`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) summary: i64,
+}
+
+impl LeftOut {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A count that was read; one below zero is none.
+fn count(written: i64) -> usize {
+    usize::try_from(written).unwrap_or_default()
 }
 
 /// What an application is rendered with.
@@ -194,6 +252,17 @@ pub(crate) struct SyncResult {
     pub(crate) desired: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) resources: Vec<ResourceResult>,
+    /// How many rows are left out of `resources`, as the status would be too large with them; what
+    /// failed is the last to be left out.
+    #[serde(rename = "leftOut", skip_serializing_if = "is_zero")]
+    pub(crate) left_out: i64,
+}
+
+impl SyncResult {
+    /// How many rows there are, listed or not.
+    pub(crate) fn rows(&self) -> usize {
+        self.resources.len() + count(self.left_out)
+    }
 }
 
 /// What an operation did to one object.
@@ -274,6 +343,14 @@ pub(crate) struct ResourceStatus {
 }
 
 impl ResourceStatus {
+    /// Whether it is about this object.
+    pub(crate) fn is(&self, key: &ResourceKey) -> bool {
+        self.name == key.name
+            && self.kind == key.kind
+            && self.namespace == key.namespace
+            && self.group == key.group
+    }
+
     pub(crate) fn key(&self) -> ResourceKey {
         ResourceKey {
             group: self.group.clone(),
@@ -427,53 +504,6 @@ pub(crate) struct Condition {
     pub(crate) last_transition_time: String,
 }
 
-/// What the agent may have created and has not seen deleted: a superset of what is live.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub(crate) struct Inventory {
-    pub(crate) entries: Vec<InventoryEntry>,
-}
-
-/// One object of the inventory.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-pub(crate) struct InventoryEntry {
-    /// `group/Kind:namespace/name`.
-    pub(crate) id: String,
-    /// The API version it was applied with.
-    pub(crate) v: String,
-    /// Digests of the last apply (base64), by which a restarted agent knows what is unchanged;
-    /// empty before the first.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub(crate) h: String,
-    /// The wave it was applied in: a deletion goes the other way.
-    #[serde(default, skip_serializing_if = "is_zero_wave")]
-    pub(crate) w: i32,
-    /// It is deleted only when all that was applied is healthy.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub(crate) last: bool,
-    /// It is a hook: not compared and not pruned, but deleted with the Application.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub(crate) hook: bool,
-    /// It ran to its end as it was applied last: when it is gone it does not run again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) ended: Option<Ended>,
-    /// It is not desired any more, and the guard let it go: it does not count again beside what
-    /// leaves with later commits.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub(crate) counted: bool,
-}
-
-impl InventoryEntry {
-    /// Whether it says the same, however it counts for the guard.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let as_counted = |entry: &Self| Self {
-            counted: true,
-            ..entry.clone()
-        };
-        self == other || as_counted(self) == as_counted(other)
-    }
-}
-
 /// How the source does; absent while it is read without trouble.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -498,12 +528,8 @@ pub(crate) struct Timing {
     pub(crate) healthy_ms: Option<i64>,
 }
 
-fn is_false(value: &bool) -> bool {
+pub(super) fn is_false(value: &bool) -> bool {
     !value
-}
-
-fn is_zero_wave(value: &i32) -> bool {
-    *value == 0
 }
 
 fn is_zero(value: &i64) -> bool {

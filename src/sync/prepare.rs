@@ -130,6 +130,10 @@ pub(crate) struct Manifests {
     pub(crate) left: Vec<Object>,
 }
 
+/// Hooks of one application: each has a row in the status by which it runs once, so that none can be
+/// left out.
+const MOST_HOOKS: usize = 500;
+
 /// Makes every manifest ready to apply: scope and namespace, normal form, tracking, place in the
 /// sync. Doing it again with what it made changes nothing.
 pub(crate) async fn prepare(
@@ -175,6 +179,12 @@ pub(crate) async fn prepare(
                 take_object(&mut desired, &mut manifests, application, options, object);
             }
         }
+    }
+    if desired.hooks.len() > MOST_HOOKS {
+        return Err(Error::Manifests(format!(
+            "{} hooks, and an application can have {MOST_HOOKS}: how each did is in its status",
+            desired.hooks.len()
+        )));
     }
     if !without_namespace.is_empty() {
         return Err(Error::Manifests(format!(

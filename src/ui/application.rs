@@ -168,7 +168,7 @@ impl Head {
             label { "Branch, tag or commit" input name="revision" maxlength="255"
                 placeholder="the newest of its own"; }
             p .dim { "Another one stays until the source has a newer commit." }
-            @if rows.len() < 200 {
+            @if rows.len() < 200 && self.application.status.unlisted() == 0 {
                 details { summary { "Only some of the " (rows.len()) " objects" }
                     @for row in rows {
                         label .check { input type="checkbox" data-resource={
@@ -238,7 +238,8 @@ impl Head {
                             }
                         } }
                     } }
-                    @if rows.len() > 200 { p .dim { "and " (rows.len() - 200) " more" } }
+                    @let more = result.map_or(0, |it| it.rows()) - rows.len().min(200);
+                    @if more > 0 { p .dim { "and " (more) " more" } }
                 }
             }
         }
@@ -255,6 +256,10 @@ impl Head {
         let rows = self.application.status.resources.iter();
         let fields = html! {
             ul { @for row in rows.filter(|row| all || row.requires_pruning) { li { (row.key()) } } }
+            @let more = self.application.status.unlisted();
+            @if more > 0 {
+                p { (more) " objects more are not listed; those that leave are among them too." }
+            }
         };
         layout::dialog("approve", "Approve", &send, &fields)
     }
@@ -280,7 +285,7 @@ impl Head {
             method: "DELETE",
             to: &self.action(""),
         };
-        let count = self.application.status.resources.len();
+        let count = self.application.status.objects();
         let name = &self.application.key.name;
         let fields = html! {
             label { "What becomes of its " (count) " objects"
@@ -339,6 +344,10 @@ pub(super) async fn objects(
         }
         @if !tree.hidden.is_empty() {
             p .dim { "Not shown, as you or the agent may not list it: " (tree.hidden.join(", ")) }
+        }
+        @if tree.left_out > 0 {
+            p .dim { (tree.left_out) " objects more are not listed: the status of so many has no room \
+                for all. What differs or is not healthy is listed first." }
         }
         @if tree.nodes.is_empty() { p .empty { "No objects." } }
         @else if as_list { (graph::list(&base, &tree.nodes)) }

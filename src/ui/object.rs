@@ -41,8 +41,8 @@ pub(super) async fn page(
         live => Some(live?),
     };
     let mut listed = head.application.status.resources.iter();
-    let row = listed.find(|row| row.key() == key);
-    let managed = row.is_some();
+    let row = listed.find(|row| row.is(&key));
+    let managed = head.application.status.manages(&key);
     // A pod that a Deployment owns is desired by nobody: nothing is rendered for it.
     let (desired, unknown) = match managed {
         false => (None, None),
