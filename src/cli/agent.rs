@@ -468,6 +468,7 @@ async fn engine(
         bundles: Bundles::new(work_dir.join("bundles")),
         metrics: Arc::clone(metrics),
         stages: renders.stages,
+        stage_bytes: renders.stage_bytes,
         capabilities: Capabilities::start(cluster, wake).await?,
         render_slots: renders.slots,
         apply_slots: Arc::new(Semaphore::new(16)),
