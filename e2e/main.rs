@@ -34,6 +34,7 @@ mod hostile;
 mod ignoring;
 mod installation;
 mod jobs;
+mod least;
 mod limits;
 mod looking;
 mod moving;

@@ -41,6 +41,8 @@ pub(crate) struct AgentOptions {
     pub(crate) settings: Value,
     pub(crate) arguments: Vec<String>,
     pub(crate) kubeconfig: Option<PathBuf>,
+    /// Where kustomize and helm are, if not with the control plane's own tools.
+    pub(crate) tools: Option<PathBuf>,
 }
 
 impl AgentOptions {
@@ -54,6 +56,7 @@ impl AgentOptions {
             settings: json!({}),
             arguments: Vec::new(),
             kubeconfig: None,
+            tools: None,
         }
     }
 }
@@ -93,7 +96,7 @@ impl Agent {
             .arg("--work-dir")
             .arg(directory.join("work"))
             .arg("--tools-dir")
-            .arg(&control_plane.tools)
+            .arg(options.tools.as_ref().unwrap_or(&control_plane.tools))
             .args(["--address", &options.address])
             .args([
                 "--webhook-address",
