@@ -53,6 +53,19 @@ fn every_variant_is_taken_by_the_api_server() {
             vec!["--set", &format!("image.digest=sha256:{}", "a".repeat(64))],
             vec![
                 "--set",
+                "destinationNamespaces={trimtab},people.namespaces={trimtab},people.live=true",
+                "--set",
+                "hostUsers=false,upgradeDefinition=false",
+            ],
+            vec![
+                "--set",
+                "networkPolicy.egress[0].ports[0].port=443,networkPolicy.operations=null",
+                "--set",
+                "networkPolicy.people[0].namespaceSelector.matchLabels.name=ingress",
+            ],
+            vec!["--set", "networkPolicy.enabled=false"],
+            vec![
+                "--set",
                 "settings.receivers[0].name=github,settings.receivers[0].provider=github,settings.receivers[0].secretFiles={/a}",
             ],
         ] {
@@ -91,6 +104,9 @@ fn wrong_values_are_refused() {
             "rights=all",
             "image.digest=latest",
             "settings.receivers[0].name=a",
+            "hostUsers=perhaps",
+            "networkPolicy.ingress=all",
+            "people.namespaces=shop",
         ] {
             let (rendered, text) = helm(&lab.control_plane.tools, &["--set", wrong]);
             assert!(!rendered, "{wrong} was taken");
@@ -133,6 +149,62 @@ fn the_pod_is_restricted() {
         assert!(!warnings.contains("PodSecurity"), "{warnings}");
         let deployment: Value = serde_json::from_slice(&output.stdout)?;
         assert_eq!(deployment["spec"]["replicas"], 1);
+        let pod = &deployment["spec"]["template"]["spec"];
+        let agent = &pod["containers"][0];
+        assert_eq!(agent["startupProbe"]["httpGet"]["path"], "/healthz");
+        assert_eq!(agent["resources"]["limits"]["ephemeral-storage"], "3Gi");
+        assert!(pod["hostUsers"].is_null(), "{}", pod["hostUsers"]);
+        // What is staged in memory counts against the memory limit: a quarter of it is planned for.
+        let volumes = pod["volumes"].as_array().unwrap();
+        let stage = volumes.iter().find(|it| it["name"] == "stage").unwrap();
+        assert_eq!(stage["emptyDir"]["medium"], "Memory");
+        let mib = |value: &Value| {
+            let number = value.as_str().and_then(|it| it.strip_suffix("Mi"));
+            number.unwrap().parse::<u64>().unwrap()
+        };
+        let limit = mib(&agent["resources"]["limits"]["memory"]);
+        assert!(mib(&stage["emptyDir"]["sizeLimit"]) * 4 <= limit);
+        let (_, text) = helm(&lab.control_plane.tools, &["--set", "hostUsers=false"]);
+        assert!(text.contains("\n      hostUsers: false\n"), "{text}");
+        Ok(())
+    });
+}
+
+/// Who installs it reads what is left to do, until it is done.
+#[test]
+fn the_notes_say_how_the_namespace_is_labelled() {
+    story(|lab| async move {
+        let home = tempfile::tempdir()?;
+        let notes = |namespace: &str| {
+            let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/trimtab");
+            let mut helm = std::process::Command::new(lab.control_plane.tools.join("helm"));
+            helm.args(["install", "noted", chart, "--dry-run=server"])
+                .args(["--namespace", namespace, "--skip-crds"])
+                .arg("--kubeconfig")
+                .arg(&lab.control_plane.kubeconfig)
+                .env("HOME", home.path());
+            let output = helm.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{said}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let label = "pod-security.kubernetes.io/enforce";
+        for (name, labels) in [
+            ("noted-plain", serde_json::json!({})),
+            ("noted", serde_json::json!({label: "restricted"})),
+        ] {
+            let namespace = serde_json::json!({"metadata": {"name": name, "labels": labels}});
+            let cluster = &lab.control_plane.cluster;
+            cluster.create("/api/v1/namespaces", &namespace).await?;
+        }
+        let wanted = format!("kubectl label namespace noted-plain {label}=restricted");
+        let said = notes("noted-plain");
+        assert!(said.contains(&wanted), "{said}");
+        let said = notes("noted");
+        assert!(
+            !said.contains("kubectl label") && said.contains("people.namespaces"),
+            "{said}"
+        );
         Ok(())
     });
 }

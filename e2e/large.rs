@@ -135,7 +135,8 @@ fn thousands_of_objects_are_synced_repaired_and_pruned() {
         app.refreshed().await?;
         for (verb, expected) in [("apply", 1.0), ("status", 0.0), ("delete", 0.0)] {
             let label = format!("verb=\"{verb}\"");
-            let count = agent.metric("trimtab_kube_requests_total", &[&label]);
+            let labels = [label.as_str()];
+            let count = agent.metric("trimtab_kube_requests_total", &labels);
             let count = count.await?;
             ensure!(count == expected, "{verb}: {count}");
         }

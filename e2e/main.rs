@@ -36,6 +36,7 @@ mod ignoring;
 mod installation;
 mod jobs;
 mod large;
+mod least;
 mod limits;
 mod looking;
 mod moving;

@@ -29,6 +29,7 @@ async fn install_roles(lab: &Lab) -> Result<()> {
     let rendered = Command::new(lab.control_plane.tools.join("helm"))
         .args(["template", "trimtab", chart, "--namespace", "trimtab"])
         .args(["--show-only", "templates/people.yaml"])
+        .args(["--set", "people.live=true"])
         .env("HOME", home)
         .output()?;
     ensure!(
@@ -39,7 +40,12 @@ async fn install_roles(lab: &Lab) -> Result<()> {
     let file = lab.guardian.directory().join("people.yaml");
     let stranger = "---\napiVersion: v1\nkind: ServiceAccount\n\
                     metadata: {name: stranger, namespace: trimtab}\n";
-    std::fs::write(&file, [&rendered.stdout, stranger.as_bytes()].concat())?;
+    // Every story has a namespace of its own, in which the admin acts on workloads and ConfigMaps.
+    let hands = [MAPS, &hand("lab-maps"), &hand("trimtab-workloads")].concat();
+    std::fs::write(
+        &file,
+        [&rendered.stdout, stranger.as_bytes(), hands.as_bytes()].concat(),
+    )?;
     let applied = lab
         .control_plane
         .kubectl()
@@ -52,6 +58,21 @@ async fn install_roles(lab: &Lab) -> Result<()> {
         String::from_utf8_lossy(&applied.stderr)
     );
     Ok(())
+}
+
+/// Lets delete ConfigMaps, which most stories are about.
+const MAPS: &str = "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\n\
+    metadata: {name: lab-maps}\n\
+    rules: [{apiGroups: [\"\"], resources: [configmaps], verbs: [delete]}]\n";
+
+/// Gives the admin a role in the whole cluster.
+fn hand(role: &str) -> String {
+    format!(
+        "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\n\
+         metadata: {{name: lab-{role}}}\n\
+         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {role}}}\n\
+         subjects: [{{kind: ServiceAccount, name: trimtab-admin, namespace: trimtab}}]\n"
+    )
 }
 
 /// Asks the shared agent as somebody.

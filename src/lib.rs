@@ -88,5 +88,8 @@ use std::{ffi::OsString, process::ExitCode};
 /// Runs the command line with these arguments, the program's name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
-    exec::enter(&arguments).unwrap_or_else(|| cli::run(arguments))
+    exec::enter(&arguments).unwrap_or_else(|| {
+        exec::close_to_others();
+        cli::run(arguments)
+    })
 }

@@ -47,6 +47,8 @@ pub(crate) struct AgentOptions {
     pub(crate) kubeconfig: Option<PathBuf>,
     /// What bounds the memory of the agent and its children.
     pub(crate) group: Option<Arc<MemoryGroup>>,
+    /// Where kustomize and helm are, if not with the control plane's own tools.
+    pub(crate) tools: Option<PathBuf>,
 }
 
 impl AgentOptions {
@@ -61,6 +63,7 @@ impl AgentOptions {
             arguments: Vec::new(),
             kubeconfig: None,
             group: None,
+            tools: None,
         }
     }
 }
@@ -103,7 +106,7 @@ impl Agent {
             .arg("--work-dir")
             .arg(directory.join("work"))
             .arg("--tools-dir")
-            .arg(&control_plane.tools)
+            .arg(options.tools.as_ref().unwrap_or(&control_plane.tools))
             .args(["--address", &options.address])
             .args([
                 "--webhook-address",

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -17,19 +17,19 @@ use tokio::{
 };
 
 use super::Outcome;
+use super::definition;
 use super::going::{keep, watch_all, watch_secrets};
 use super::hooks::Receivers;
 use super::isolation::{Renders, Verdict, renders};
 use super::provider::{host, provider};
 use crate::api::{self, About, Api};
 use crate::bundle::Bundles;
-use crate::cluster::{Applications, ClientOptions, Cluster, Mode, connect};
+use crate::cluster::{Applications, ClientOptions, Cluster, connect};
 use crate::config::{Ranges, Settings};
 use crate::controller::{Claims, Context, Dependencies, LiveTable, ProjectsInForce, Registry};
-use crate::crd::definition;
 use crate::crd::names::{GROUP, KIND, VERSION};
 use crate::git::Limits;
-use crate::object::{Kind, Object};
+use crate::object::Kind;
 use crate::reload::{self, Content, Reloaded};
 use crate::server::{ServeLimits, WebhookLimits, operations, serve, webhooks};
 use crate::source::{Credentials, Options, SourceLoop};
@@ -58,12 +58,16 @@ pub(crate) struct Args {
     /// More namespaces with Applications, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     application_namespaces: Vec<String>,
+    /// Watch live objects in these namespaces only, separated by commas: where the agent may read no
+    /// others. All when not given
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    destination_namespaces: Vec<String>,
     /// The API group of Applications; argoproj.io takes over those of Argo CD
     #[arg(long, default_value = GROUP, value_name = "GROUP")]
-    application_group: String,
-    /// Do not create or update the CustomResourceDefinition, only check that it is there
+    pub(super) application_group: String,
+    /// Do not create or update the CustomResourceDefinition, only check that it is not too old
     #[arg(long)]
-    no_install_crd: bool,
+    pub(super) no_install_crd: bool,
     /// The settings file, trimtab.yaml; re-read when it changes. Defaults when not given
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
@@ -124,11 +128,13 @@ async fn run(args: Args) -> Result<()> {
     // How many lists of Applications are missing; none is known before the cluster is reached.
     let pending = Arc::new(AtomicUsize::new(usize::MAX));
     let (stop, stopped) = watch::channel(false);
+    // Why it does not get on, until the cluster is reached.
+    let (waits_for, said) = watch::channel("not connected to the cluster yet".to_owned());
     let ready = {
         let pending = Arc::clone(&pending);
         move || match pending.load(Ordering::Relaxed) {
             0 => Ok(()),
-            usize::MAX => Err("not connected to the cluster yet".to_owned()),
+            usize::MAX => Err(said.borrow().clone()),
             missing => Err(format!("{missing} lists of Applications are not complete")),
         }
     };
@@ -146,7 +152,7 @@ async fn run(args: Args) -> Result<()> {
         projects,
         journal,
     } = tokio::select! {
-        built = build(&args, &settings, &metrics, &pending, stopped.clone()) => built?,
+        built = build(&args, &settings, &metrics, &pending, &waits_for, stopped.clone()) => built?,
         () = terminated() => return Ok(()),
     };
     let proxies = Arc::new(settings.trusted_proxies.clone());
@@ -260,16 +266,11 @@ async fn build(
     settings: &Settings,
     metrics: &Arc<Metrics>,
     pending: &Arc<AtomicUsize>,
+    waits_for: &watch::Sender<String>,
     stopped: watch::Receiver<bool>,
 ) -> Result<Parts> {
-    let options = ClientOptions {
-        kubeconfig: args.kubeconfig.clone(),
-        context: args.context.clone(),
-        prefer_service_account: true,
-        ..ClientOptions::default()
-    };
-    let cluster = Cluster::new(connect(&options).await?, Arc::clone(metrics));
-    prepare_definition(args, &cluster).await?;
+    let cluster = reach(args, metrics).await?;
+    definition::prepare(args, &cluster, waits_for).await?;
     let applications = Applications::discover(cluster.client(), &args.application_group).await?;
     let served = cluster.served(&application_kind(args)).await?;
     let credentials = Arc::new(Credentials::default());
@@ -277,12 +278,7 @@ async fn build(
     let registry = Arc::new(Registry::default());
     let journal = Arc::new(Journal::default());
     let sources = source_loop(args, settings, credentials, &registry, metrics, &journal);
-    let live = {
-        let registry = Arc::clone(&registry);
-        LiveTable::new(cluster.clone(), move |application| {
-            registry.live_changed(application);
-        })
-    };
+    let live = live_table(args, &cluster, &registry);
     keep(
         metrics,
         &registry,
@@ -350,6 +346,24 @@ async fn build(
         registry,
         projects,
         journal,
+    })
+}
+
+async fn reach(args: &Args, metrics: &Arc<Metrics>) -> Result<Cluster> {
+    let options = ClientOptions {
+        kubeconfig: args.kubeconfig.clone(),
+        context: args.context.clone(),
+        prefer_service_account: true,
+        ..ClientOptions::default()
+    };
+    Ok(Cluster::new(connect(&options).await?, Arc::clone(metrics)))
+}
+
+fn live_table(args: &Args, cluster: &Cluster, registry: &Arc<Registry>) -> Arc<LiveTable> {
+    let registry = Arc::clone(registry);
+    let namespaces = args.destination_namespaces.clone();
+    LiveTable::new(cluster.clone(), namespaces, move |application| {
+        registry.live_changed(application);
     })
 }
 
@@ -425,6 +439,7 @@ async fn engine(
         bundles: Bundles::new(work_dir.join("bundles")),
         metrics: Arc::clone(metrics),
         stages: renders.stages,
+        stage_bytes: renders.stage_bytes,
         capabilities: Capabilities::start(cluster, wake).await?,
         reading_slots: renders.reading,
         render_slots: renders.slots,
@@ -436,37 +451,12 @@ async fn engine(
     })
 }
 
-fn application_kind(args: &Args) -> Kind {
+pub(super) fn application_kind(args: &Args) -> Kind {
     Kind {
         group: args.application_group.clone(),
         version: VERSION.to_owned(),
         kind: KIND.to_owned(),
     }
-}
-
-/// Installs the CustomResourceDefinition and waits until it is served. One of another group is
-/// somebody else's: it is only looked for.
-async fn prepare_definition(args: &Args, cluster: &Cluster) -> Result<()> {
-    if args.application_group != GROUP || args.no_install_crd {
-        return Ok(());
-    }
-    let kind = Kind {
-        group: "apiextensions.k8s.io".to_owned(),
-        version: "v1".to_owned(),
-        kind: "CustomResourceDefinition".to_owned(),
-    };
-    let served = cluster.served(&kind).await?;
-    cluster
-        .apply(&served, &Object::new(definition(GROUP))?, Mode::Write)
-        .await?;
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while let Err(error) = cluster.served(&application_kind(args)).await {
-        if Instant::now() > deadline {
-            return Err(error.into());
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::agent::Args;
 use crate::config::{SandboxMode, Settings};
-use crate::exec::{Budget, Check, Sandbox, Shares, Slots, memory_limit};
+use crate::exec::{Budget, Check, Sandbox, Shares, Slots, memory_limit, size_in_memory};
 use crate::object::YamlLimits;
 use crate::render::{Isolation, Tools};
 
@@ -14,6 +14,8 @@ pub(super) struct Renders {
     pub(super) tools: Tools,
     /// Where sources are staged.
     pub(super) stages: PathBuf,
+    /// Bytes that may be staged for one render.
+    pub(super) stage_bytes: u64,
     pub(super) slots: Slots,
     /// Places to look through what a revision reads, before it is rendered or found rendered.
     pub(super) reading: Slots,
@@ -41,14 +43,16 @@ pub(super) struct Verdict {
 
 /// Finds the tools, divides the memory that there is, and tries the sandbox.
 pub(super) async fn renders(args: &Args, settings: &Settings) -> (Renders, Verdict) {
-    let budget = Budget::new(memory_limit(), settings.limits.render_bytes);
     let stages = stages(args);
+    let on_stage = size_in_memory(&stages);
+    let budget = Budget::new(memory_limit(), on_stage, settings.limits.render_bytes);
     let secrets = secret_files(args, settings);
     let verdict = isolate(settings.sandbox, budget, &stages, &secrets).await;
     let tools = Tools::find(args.tools_dir.as_deref());
     let renders = Renders {
         tools: tools.confined(verdict.isolation.clone()),
         stages,
+        stage_bytes: budget.staged,
         slots: Slots::new(Shares {
             all: budget.slots,
             // One repository never has all places, where there is more than one.
@@ -71,6 +75,9 @@ fn stages(args: &Args) -> PathBuf {
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::debug!(%error, "could not empty the stage directory");
+    }
+    if let Err(error) = std::fs::create_dir_all(&stages) {
+        tracing::debug!(%error, "could not make the stage directory");
     }
     stages
 }
@@ -120,17 +127,17 @@ async fn isolate(mode: SandboxMode, budget: Budget, stages: &Path, secrets: &[Pa
         }
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
-    verdict(mode, sandbox, checks, fault)
+    verdict(mode, sandbox, checks, fault.as_deref())
 }
 
 fn verdict(
     mode: SandboxMode,
     sandbox: Sandbox,
     checks: Vec<Check>,
-    fault: Option<String>,
+    fault: Option<&str>,
 ) -> Verdict {
     let mib = sandbox.memory >> 20;
-    let (isolation, summary) = match (&fault, mode) {
+    let (isolation, summary) = match (fault, mode) {
         (None, _) => (
             Isolation::Sandbox(sandbox),
             format!(
@@ -149,7 +156,7 @@ fn verdict(
             (Isolation::Refused(why.clone()), why)
         }
     };
-    match &fault {
+    match fault {
         None => tracing::info!(
             tried = checks.len(),
             memory_mib = mib,

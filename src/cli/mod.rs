@@ -5,6 +5,7 @@ mod approve;
 mod chosen;
 mod completion;
 mod crd;
+mod definition;
 mod delete;
 mod diff;
 mod explain;

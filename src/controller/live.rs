@@ -1,5 +1,6 @@
-//! What is remembered of the live objects: one watch a kind, selected by our label. Each event is
-//! looked at once, digested and dropped.
+//! What is remembered of the live objects: one watch a kind, selected by our label, or one a kind and
+//! namespace where the agent has rights in some namespaces only. Each event is looked at once,
+//! digested and dropped.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -27,17 +28,34 @@ pub(crate) struct LiveTable {
     cluster: Cluster,
     /// Called with every application whose objects changed in a way that matters.
     wake: Box<dyn Fn(&ApplicationKey) + Send + Sync>,
-    tables: Mutex<HashMap<Kind, Arc<Table>>>,
+    /// Each kind's only table, or one for each of `namespaces`.
+    tables: Mutex<HashMap<Kind, Vec<Arc<Table>>>>,
+    /// Where namespaced objects are watched; in all namespaces when empty.
+    namespaces: Vec<String>,
     /// Kinds that the cluster said it does not serve: they have no objects.
     unserved: Mutex<HashSet<Kind>>,
 }
 
-/// One kind.
+/// One kind, in one namespace or in all.
 struct Table {
+    namespace: Option<String>,
     state: Mutex<TableState>,
     /// Told when the first list is there or failed.
     listed: Notify,
     task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Table {
+    /// Returns when the first list is there, or will not be for now.
+    async fn told(&self) {
+        loop {
+            let listed = self.listed.notified();
+            if lock(&self.state).is_told() {
+                return;
+            }
+            listed.await;
+        }
+    }
 }
 
 #[derive(Default)]
@@ -59,10 +77,12 @@ impl TableState {
 impl LiveTable {
     pub(crate) fn new(
         cluster: Cluster,
+        namespaces: Vec<String>,
         wake: impl Fn(&ApplicationKey) + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
             cluster,
+            namespaces,
             wake: Box::new(wake),
             tables: Mutex::default(),
             unserved: Mutex::default(),
@@ -80,15 +100,15 @@ impl LiveTable {
         self.release(application, kinds);
         for kind in kinds {
             let known = lock(&self.tables).get(kind).cloned();
-            let table = match known {
-                Some(table) => table,
+            let tables = match known {
+                Some(tables) => tables,
                 None => match self.cluster.served(kind).await {
                     Ok(served) => {
                         lock(&self.unserved).remove(kind);
                         if !served.watchable {
                             continue;
                         }
-                        self.start(served)
+                        self.start(&served)
                     }
                     Err(Error::UnknownKind(_)) => {
                         lock(&self.unserved).insert(kind.clone());
@@ -97,34 +117,38 @@ impl LiveTable {
                     Err(_) => continue,
                 },
             };
-            lock(&table.state).users.insert(application.clone());
+            for table in tables {
+                lock(&table.state).users.insert(application.clone());
+            }
         }
         for kind in kinds {
-            let Some(table) = lock(&self.tables).get(kind).cloned() else {
-                continue;
-            };
-            let wait = async {
-                loop {
-                    let listed = table.listed.notified();
-                    if lock(&table.state).is_told() {
-                        return;
-                    }
-                    listed.await;
+            let tables = lock(&self.tables).get(kind).cloned();
+            for table in tables.unwrap_or_default() {
+                let first = tokio::time::timeout(FIRST_LIST, table.told());
+                if first.await.is_err() {
+                    tracing::warn!(%kind, "the first list of a watch takes long");
                 }
-            };
-            if tokio::time::timeout(FIRST_LIST, wait).await.is_err() {
-                tracing::warn!(%kind, "the first list of a watch takes long");
             }
         }
     }
 
-    /// Whether everything of a kind is known.
-    pub(crate) fn shows(&self, kind: &Kind) -> bool {
-        let table = lock(&self.tables).get(kind).cloned();
-        match table {
+    /// Whether everything of a kind in a namespace is known.
+    pub(crate) fn shows(&self, kind: &Kind, namespace: &str) -> bool {
+        match self.table(kind, namespace) {
             Some(table) => lock(&table.state).listed,
             None => lock(&self.unserved).contains(kind),
         }
+    }
+
+    /// Where the objects of a kind in a namespace are remembered.
+    fn table(&self, kind: &Kind, namespace: &str) -> Option<Arc<Table>> {
+        let tables = lock(&self.tables);
+        let mut tables = tables.get(kind)?.iter();
+        let watches = |table: &&Arc<Table>| {
+            let watched = table.namespace.as_deref();
+            watched.is_none_or(|watched| watched == namespace)
+        };
+        tables.find(watches).cloned()
     }
 
     /// What is remembered of one object, seen from an application.
@@ -134,7 +158,7 @@ impl LiveTable {
         kind: &Kind,
         key: &ResourceKey,
     ) -> Lookup {
-        let Some(table) = lock(&self.tables).get(kind).cloned() else {
+        let Some(table) = self.table(kind, &key.namespace) else {
             let unserved = lock(&self.unserved).contains(kind);
             return if unserved {
                 Lookup::Absent
@@ -159,7 +183,7 @@ impl LiveTable {
 
     /// How an object that runs once ended, whether it is still there or not; none while it runs.
     pub(crate) fn ended(&self, kind: &Kind, key: &ResourceKey) -> Option<Ended> {
-        let table = lock(&self.tables).get(kind).cloned()?;
+        let table = self.table(kind, &key.namespace)?;
         let state = lock(&table.state);
         state.objects.ended(Name::new(&key.namespace, &key.name))
     }
@@ -173,7 +197,7 @@ impl LiveTable {
         observation: Observation,
         health: Option<Health>,
     ) {
-        let Some(table) = lock(&self.tables).get(kind).cloned() else {
+        let Some(table) = self.table(kind, &key.namespace) else {
             return;
         };
         let name = Name::new(&key.namespace, &key.name);
@@ -197,7 +221,7 @@ impl LiveTable {
 
     /// Wakes the application at every write to this object until it is applied again.
     pub(crate) fn suspect(&self, kind: &Kind, key: &ResourceKey) {
-        let Some(table) = lock(&self.tables).get(kind).cloned() else {
+        let Some(table) = self.table(kind, &key.namespace) else {
             return;
         };
         let name = Name::new(&key.namespace, &key.name);
@@ -206,7 +230,7 @@ impl LiveTable {
 
     /// How many objects are remembered.
     pub(crate) fn len(&self) -> usize {
-        let tables: Vec<_> = lock(&self.tables).values().cloned().collect();
+        let tables: Vec<_> = lock(&self.tables).values().flatten().cloned().collect();
         tables
             .iter()
             .map(|table| lock(&table.state).objects.len())
@@ -215,38 +239,51 @@ impl LiveTable {
 
     /// Ends the watches that nobody uses once `application` uses only `kinds`.
     fn release(&self, application: &ApplicationKey, kinds: &BTreeSet<Kind>) {
-        lock(&self.tables).retain(|kind, table| {
+        lock(&self.tables).retain(|kind, tables| {
             if kinds.contains(kind) {
                 return true;
             }
-            let mut state = lock(&table.state);
-            state.users.remove(application);
-            let used = !state.users.is_empty();
-            if !used && let Some(task) = lock(&table.task).take() {
-                task.abort();
-            }
-            used
+            tables.retain(|table| {
+                let mut state = lock(&table.state);
+                state.users.remove(application);
+                let used = !state.users.is_empty();
+                if !used && let Some(task) = lock(&table.task).take() {
+                    task.abort();
+                }
+                used
+            });
+            !tables.is_empty()
         });
     }
 
-    fn start(self: &Arc<Self>, served: Served) -> Arc<Table> {
+    /// Watches a kind, in each place where that is to be done.
+    fn start(self: &Arc<Self>, served: &Served) -> Vec<Arc<Table>> {
         let mut tables = lock(&self.tables);
-        if let Some(table) = tables.get(&served.kind) {
-            return Arc::clone(table);
+        if let Some(tables) = tables.get(&served.kind) {
+            return tables.clone();
         }
+        let started: Vec<_> = places(&self.namespaces, served.namespaced)
+            .into_iter()
+            .map(|namespace| self.start_in(namespace, served.clone()))
+            .collect();
+        tables.insert(served.kind.clone(), started.clone());
+        started
+    }
+
+    fn start_in(self: &Arc<Self>, namespace: Option<String>, served: Served) -> Arc<Table> {
         let table = Arc::new(Table {
+            namespace,
             state: Mutex::default(),
             listed: Notify::new(),
             task: Mutex::new(None),
         });
-        tables.insert(served.kind.clone(), Arc::clone(&table));
         let (this, own) = (Arc::clone(self), Arc::clone(&table));
         let (metrics, name) = (self.cluster.metrics(), served.kind.clone());
         let task = supervise(&metrics, Task::Watch, name, move |panics| {
             let (this, own, served) = (Arc::clone(&this), Arc::clone(&own), served.clone());
             async move {
                 let selection = Selection {
-                    namespace: None,
+                    namespace: own.namespace.clone(),
                     labels: Some(TRACKING_LABEL.to_owned()),
                 };
                 let kind = served.kind.clone();
@@ -317,6 +354,32 @@ impl LiveTable {
     }
 }
 
+/// The namespaces in which a kind is watched; none for a watch of all.
+fn places(namespaces: &[String], namespaced: bool) -> Vec<Option<String>> {
+    match namespaced && !namespaces.is_empty() {
+        true => namespaces.iter().cloned().map(Some).collect(),
+        false => vec![None],
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_watched_where_there_are_rights() {
+        let two = ["a".to_owned(), "b".to_owned()];
+        for (namespaces, namespaced, expected) in [
+            (&[][..], true, vec![None]),
+            (&[], false, vec![None]),
+            (&two, true, vec![Some("a".to_owned()), Some("b".to_owned())]),
+            (&two, false, vec![None]),
+        ] {
+            assert_eq!(places(namespaces, namespaced), expected);
+        }
+    }
 }

@@ -29,15 +29,15 @@ pub(super) async fn read(context: &Context, state: &mut State, application: &App
     let desired = state.desired.iter().flat_map(|desired| &desired.objects);
     let desired = desired.map(|(key, object)| (key, &object.kind));
     let held = state.inventory.iter().map(|(key, held)| (key, &held.kind));
-    let mut shown = HashMap::new();
-    let mut is_shown = |kind| {
+    let mut shown: HashMap<(&Kind, &str), bool> = HashMap::new();
+    let mut is_shown = |kind, namespace| {
         *shown
-            .entry(kind)
-            .or_insert_with(|| context.live.shows(kind))
+            .entry((kind, namespace))
+            .or_insert_with(|| context.live.shows(kind, namespace))
     };
     let unknown: HashMap<_, _> = desired
         .chain(held)
-        .filter(|(_, kind)| !is_shown(kind))
+        .filter(|(key, kind)| !is_shown(kind, key.namespace.as_str()))
         .map(|(key, kind)| (key.clone(), kind.clone()))
         .collect();
     let cluster = cluster_of(context, application);

@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::names::{KIND, PLURAL, VERSION};
+use super::names::{DEFINITION_VERSION, KIND, PLURAL, VERSION};
 use super::{ApplicationSpec, ApplicationStatus, Operation};
 
 /// The CustomResourceDefinition of Application in an API group.
@@ -15,7 +15,10 @@ pub(crate) fn definition(group: &str) -> Value {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": format!("{PLURAL}.{group}")},
+        "metadata": {
+            "name": format!("{PLURAL}.{group}"),
+            "annotations": {DEFINITION_VERSION: env!("CARGO_PKG_VERSION")},
+        },
         "spec": {
             "group": group,
             "names": {

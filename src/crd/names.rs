@@ -14,6 +14,9 @@ pub(crate) const PLURAL: &str = "applications";
 /// The field manager of every apply.
 pub(crate) const FIELD_MANAGER: &str = "trimtab";
 
+/// On the CustomResourceDefinition: the version of the program whose definition it is.
+pub(crate) const DEFINITION_VERSION: &str = "trimtab.dev/version";
+
 /// Short label on every managed object: what the watches select. Not proof of ownership.
 pub(crate) const TRACKING_LABEL: &str = "trimtab.dev/application";
 /// The `info` of an operation under which its requester finds it again.

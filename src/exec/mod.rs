@@ -21,7 +21,7 @@ use nix::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-pub(crate) use budget::{Budget, memory_limit};
+pub(crate) use budget::{Budget, memory_limit, size_in_memory};
 pub(crate) use sandbox::{Check, Confinement, Sandbox};
 pub(crate) use slots::{Shares, Slots};
 
@@ -34,6 +34,13 @@ pub(crate) fn enter(arguments: &[OsString]) -> Option<ExitCode> {
         probe::WORD => Some(probe::run(rest)),
         _ => None,
     }
+}
+
+/// Keeps processes of the same user, renderers among them, out of the memory and the environment of
+/// this one, and its memory out of core dumps. What it starts is as usual again.
+pub(crate) fn close_to_others() {
+    // The kernel refuses it to nobody; that it holds is tried by the self-test.
+    nix::sys::prctl::set_dumpable(false).ok();
 }
 
 /// What to run and how far it may go.

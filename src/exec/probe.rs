@@ -89,6 +89,11 @@ fn attempts(port: u64, scene: &Path, secrets: &[OsString]) -> Vec<(String, &'sta
             ))),
         ),
         (
+            "read its parent's memory",
+            REFUSED,
+            fs::File::open(format!("/proc/{}/mem", std::os::unix::process::parent_id())).is_ok(),
+        ),
+        (
             "write outside of its scratch directory",
             REFUSED,
             fs::write(scene.join("stage/new"), "x").is_ok(),

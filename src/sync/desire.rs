@@ -194,8 +194,11 @@ async fn render_commit(
         .collect();
     let (mirror, commit_id) = (source.mirror.clone(), source.commit_id.to_owned());
     let (destination, through) = (stage.clone(), wanted.reading.through.clone());
+    let limits = CheckoutLimits {
+        bytes: engine.stage_bytes,
+        ..CheckoutLimits::default()
+    };
     let written = tokio::task::spawn_blocking(move || {
-        let limits = CheckoutLimits::default();
         mirror.checkout(&commit_id, &paths, &through, &destination, &limits)
     })
     .await

@@ -57,6 +57,8 @@ pub(crate) struct Engine {
     pub(crate) metrics: Arc<Metrics>,
     /// Where sources are staged for a render: memory-backed where there is such a place.
     pub(crate) stages: PathBuf,
+    /// Bytes that may be staged for one render.
+    pub(crate) stage_bytes: u64,
     /// What charts are told of the cluster.
     pub(crate) capabilities: Arc<Capabilities>,
     /// How many look through what a revision reads at once, shared by repository.

@@ -122,6 +122,8 @@ struct State {
     lies: Vec<Lie>,
     /// What is said at a path instead of passing the question on.
     said: HashMap<String, Value>,
+    /// The same, for the first question.
+    said_once: HashMap<String, Value>,
     swallowed: usize,
 }
 
@@ -171,7 +173,9 @@ impl Shared {
 
     /// What is answered instead of passing a request on.
     fn said(&self, asked: &Asked) -> Option<Value> {
-        self.state().said.get(&asked.path).cloned()
+        let mut state = self.state();
+        let once = state.said_once.remove(&asked.path);
+        once.or_else(|| state.said.get(&asked.path).cloned())
     }
 
     /// Whether the agent does not get to see an event of a watch.
@@ -305,6 +309,17 @@ impl Gate {
     /// Answers what is asked at a path from now on.
     pub(crate) fn say(&self, path: &str, answer: Value) {
         self.shared.state().said.insert(path.to_owned(), answer);
+    }
+
+    /// Answers what is asked first at a path.
+    pub(crate) fn say_once(&self, path: &str, answer: Value) {
+        let mut state = self.shared.state();
+        state.said_once.insert(path.to_owned(), answer);
+    }
+
+    /// Passes on again what is asked at a path.
+    pub(crate) fn unsay(&self, path: &str) {
+        self.shared.state().said.remove(path);
     }
 
     /// Ends all storms.
