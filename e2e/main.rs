@@ -61,6 +61,7 @@ mod scale;
 mod setback;
 mod shapes;
 mod sharing;
+mod steady;
 mod stored;
 mod streams;
 mod terminal;

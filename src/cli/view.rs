@@ -225,7 +225,9 @@ fn resources(application: &Application, wide: bool) -> Table {
     for resource in &application.status.resources {
         let health = resource.health.as_ref();
         let message = match health {
-            _ if resource.requires_pruning => "no longer desired, waits for a sync with prune",
+            _ if resource.requires_pruning => {
+                "no longer desired, goes with a sync that prunes unless it says that it stays"
+            }
             Some(health) => &health.message,
             None => "",
         };
@@ -332,7 +334,7 @@ Conditions:
 
 KIND                 NAMESPACE   NAME   SYNC        HEALTH     MESSAGE
 Deployment           shop        web    OutOfSync   Degraded   no progress
-Widget.example.com   shop        w      OutOfSync              no longer desired, waits for a sync with prune
+Widget.example.com   shop        w      OutOfSync              no longer desired, goes with a sync that prunes unless it says that it stays
 ";
         let shown = overview(&shop(&busy()), now(), false, Style::default());
         assert_eq!(shown, expected);

@@ -35,7 +35,10 @@ pub(super) fn conditions(view: &View<'_>) -> Vec<Condition> {
     [
         (FAULT, said(view.fault)),
         ("InvalidSpecError", faults),
-        ("SourceError", said(view.source_error)),
+        (
+            "SourceError",
+            said(view.source_error.map(|fault| fault.message.as_str())),
+        ),
         ("ComparisonError", said(view.compare_error)),
         ("RolledBack", view.pin.map(rolled_back)),
         ("ReadError", unseen(view)),

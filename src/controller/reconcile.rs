@@ -22,6 +22,7 @@ use crate::cluster::{Cluster, Error as ClusterError};
 use crate::crd::names::REFRESH;
 use crate::crd::{Application, ApplicationKey};
 use crate::diff::IgnoreRules;
+use crate::object::ResourceKey;
 use crate::plan::{Action, Reason, Retry, Situation, decide};
 use crate::sync::{Comparison, Source, desire};
 use crate::trigger::{Cause, Following};
@@ -440,11 +441,19 @@ async fn start(
         state.look_again_in(Duration::ZERO);
         return;
     }
-    let mut prunable = syncing::check_prune(state, application, comparison);
-    if prunable && may_move(context, state, application, comparison) {
+    let mut may_prune = syncing::check_prune(state, application, comparison);
+    if may_prune && may_move(context, state, application, comparison) {
         state.look_again_in(MOVING);
-        prunable = false;
+        may_prune = false;
     }
+    let going = |key: &&ResourceKey| {
+        let live = syncing::look_up(context, state, application, key);
+        let live = live.found();
+        live.is_some_and(|live| live.observation.terminating)
+    };
+    // What is on its way out is not asked to go again.
+    let prunable = comparison.prunable().filter(|_| may_prune);
+    let prunable = prunable.filter(|key| !going(key)).count();
     match action(state, application, comparison, prunable) {
         Action::Nothing if comparison.is_synced() => {
             // Whatever failed before, nothing is left of it.
@@ -460,7 +469,7 @@ async fn start(
                     return;
                 }
             }
-            syncing::begin(state, application, comparison, reason, prune && prunable);
+            syncing::begin(state, application, comparison, reason, prune && may_prune);
         }
     }
 }
@@ -469,7 +478,7 @@ fn action(
     state: &State,
     application: &Application,
     comparison: &Comparison,
-    prunable: bool,
+    prunable: usize,
 ) -> Action {
     let digest = state.desired.as_ref().map(|desired| &desired.digest);
     let held = state.held.is_some() && state.held.as_ref() == digest;
@@ -482,7 +491,7 @@ fn action(
             + comparison.hooks
             + usize::from(comparison.namespace.is_some()),
         drifted: comparison.drifted.len(),
-        prunable: comparison.prunable().filter(|_| prunable).count(),
+        prunable,
         automated: application.spec.automated().filter(|_| !stopped),
         operation: application
             .operation

@@ -13,7 +13,7 @@ use crate::cluster::{Cluster, Selection, Served, WatchEvent};
 use crate::crd::{Application, ApplicationKey, HealthCode, SyncCode, read};
 use crate::supervise::supervise;
 use crate::telemetry::Task;
-use crate::trigger::{Listener, News, Revision};
+use crate::trigger::{Listener, News, Revision, SourceFault};
 
 /// What arrived for an application since it was last looked at. The newest of each counts.
 #[derive(Default)]
@@ -24,7 +24,7 @@ pub(super) struct Inbox {
     pub(super) anew: bool,
     pub(super) revision: Option<Revision>,
     /// The last word about the source: none when it was not looked at, an error or all well.
-    pub(super) source: Option<Result<(), String>>,
+    pub(super) source: Option<Result<(), SourceFault>>,
     pub(super) live: bool,
 }
 
@@ -226,7 +226,7 @@ impl Listener for Registry {
                 inbox.source = Some(Ok(()));
             }
             News::Unchanged => inbox.source = Some(Ok(())),
-            News::Failed(message) => inbox.source = Some(Err(message)),
+            News::Failed(fault) => inbox.source = Some(Err(fault)),
         });
     }
 }

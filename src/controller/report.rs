@@ -11,7 +11,7 @@ use super::reasons::pending_hooks;
 use super::room::{self, Room};
 use super::running::Running;
 use super::state::State;
-use super::status::{View, fold, patch};
+use super::status::{View, begin_unknown, fold, patch};
 use super::syncing::{look_up, millis};
 use crate::cluster::{Error, Notice};
 use crate::crd::names::{KIND, VERSION};
@@ -201,6 +201,7 @@ pub(super) async fn write_ahead(
     next.hooks.clone_from(&state.hooks);
     next.operation_state.clone_from(&state.operation);
     next.pin.clone_from(&state.pin);
+    begin_unknown(&mut next, &rfc3339(Timestamp::now()));
     if put(context, state, application, &mut next, false).await? {
         state.written = next;
     }
@@ -241,7 +242,7 @@ fn view<'a>(
     View {
         fault: state.fault.as_ref().map(|fault| fault.message.as_str()),
         faults: &application.faults,
-        source_error: state.source_error.as_deref(),
+        source_error: state.source_error.as_ref(),
         compare_error: state.compare_error.as_deref(),
         sync_error: state.sync_error.as_deref(),
         prune_held: state.prune_held.as_deref(),

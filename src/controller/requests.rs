@@ -126,7 +126,8 @@ pub(super) async fn answer_without_desired(
     state: &mut State,
     application: &Application,
 ) -> Result<bool, ClusterError> {
-    let why = state.compare_error.as_ref().or(state.source_error.as_ref());
+    let fault = state.source_error.as_ref().map(|fault| &fault.message);
+    let why = state.compare_error.as_ref().or(fault);
     let why = why.map(|why| format!("it is not known what is desired: {why}"));
     // Of a sync that the agent was killed in; there is none else without a desired state.
     let open = state.operation.as_mut();

@@ -28,7 +28,7 @@ use crate::object::{Kind, ResourceKey};
 use crate::plan::retry_pause;
 use crate::sync::{Desired, DesiredHook, Manifests};
 use crate::telemetry::Trigger;
-use crate::trigger::{Following, Revision};
+use crate::trigger::{Following, Revision, SourceFault};
 
 /// What is held of one object of the inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub(super) struct State {
     pub(super) following: Option<Following>,
     /// The newest revision of the source.
     pub(super) revision: Option<Revision>,
-    pub(super) source_error: Option<String>,
+    pub(super) source_error: Option<SourceFault>,
     pub(super) desired: Option<Desired>,
     /// The manifests of the desired state, between a render and the sync that follows it.
     pub(super) manifests: Option<Manifests>,
@@ -137,7 +137,7 @@ impl State {
         self.source_answered |= inbox.source.is_some();
         match inbox.source {
             Some(Ok(())) => self.source_error = None,
-            Some(Err(message)) => self.source_error = Some(message),
+            Some(Err(fault)) => self.source_error = Some(fault),
             None => {}
         }
     }

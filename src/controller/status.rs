@@ -16,6 +16,7 @@ use crate::diff::Verdict;
 use crate::health;
 use crate::object::ResourceKey;
 use crate::sync::{Comparison, Desired, Live};
+use crate::trigger::SourceFault;
 
 /// What is known of an application.
 #[derive(Default)]
@@ -23,7 +24,7 @@ pub(super) struct View<'a> {
     /// After a panic of its task.
     pub(super) fault: Option<&'a str>,
     pub(super) faults: &'a [String],
-    pub(super) source_error: Option<&'a str>,
+    pub(super) source_error: Option<&'a SourceFault>,
     pub(super) compare_error: Option<&'a str>,
     pub(super) sync_error: Option<&'a str>,
     pub(super) prune_held: Option<&'a str>,
@@ -95,7 +96,10 @@ pub(super) fn fold(
         Some(same) if !same.since.is_empty() => same.since.clone(),
         _ => now.to_owned(),
     };
-    let unknown = !view.faults.is_empty() || view.compare_error.is_some();
+    let is_missing = view.source_error.is_some_and(|fault| fault.is_missing);
+    // A rollback that is in force does not follow the source.
+    let unfollowed = is_missing && view.pin.is_none();
+    let unknown = !view.faults.is_empty() || view.compare_error.is_some() || unfollowed;
     next.sync = SyncStatus {
         status: match view.comparison {
             Some(comparison) if !unknown && comparison.is_synced() => SyncCode::Synced,
@@ -143,6 +147,15 @@ fn stored_fields(
         });
     }
     fields
+}
+
+/// A status that is written before anything was compared says that nothing is known, as tools of
+/// Argo CD expect these fields from the first one on.
+pub(super) fn begin_unknown(next: &mut ApplicationStatus, now: &str) {
+    next.health.get_or_insert_with(|| Health {
+        since: now.to_owned(),
+        ..unknown_health()
+    });
 }
 
 fn unknown_health() -> Health {
@@ -356,14 +369,37 @@ mod tests {
 
     #[test]
     fn a_source_that_is_well_again_is_no_longer_stale() {
+        let fault = SourceFault {
+            message: "no route".to_owned(),
+            is_missing: false,
+        };
         let broken = || View {
-            source_error: Some("no route"),
+            source_error: Some(&fault),
             ..View::default()
         };
         let first = fold(&ApplicationStatus::default(), broken(), |_| None, "1");
         let second = fold(&first, broken(), |_| None, "2");
         assert_eq!(second.source.as_ref().unwrap().stale_since, "1");
         assert_eq!(fold(&second, View::default(), |_| None, "3").source, None);
+    }
+
+    #[test]
+    fn what_cannot_be_found_is_not_known_to_be_right() {
+        for (is_missing, expected) in [(false, SyncCode::Synced), (true, SyncCode::Unknown)] {
+            let fault = SourceFault {
+                message: "no".to_owned(),
+                is_missing,
+            };
+            let (desired, comparison) = (Desired::default(), Comparison::default());
+            let view = View {
+                source_error: Some(&fault),
+                desired: Some(&desired),
+                comparison: Some(&comparison),
+                ..View::default()
+            };
+            let next = fold(&ApplicationStatus::default(), view, |_| None, "1");
+            assert_eq!(next.sync.status, expected);
+        }
     }
 
     #[test]

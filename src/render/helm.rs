@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, fs, os::unix::fs::OpenOptionsExt, path::Path};
 
-use super::inputs::join;
+use super::inputs::value_file;
 use super::{Error, LFS, Request, Tools, chart, run, schema};
 use crate::crd::HelmParameter;
 use crate::object::{Object, Rendered, to_flow_yaml};
@@ -61,7 +61,7 @@ fn arguments(request: &Request<'_>) -> Result<Vec<OsString>, Error> {
         arguments.extend(["--namespace".into(), namespace.into()]);
     }
     for file in &helm.value_files {
-        let path = join(&request.source.path, file)?;
+        let path = value_file(&request.source.path, file)?;
         let staged = request.stage.join(&path);
         if !staged.is_file() {
             return Err(request.missing(path));

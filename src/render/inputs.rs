@@ -87,7 +87,7 @@ pub(crate) fn inputs(
         Tool::Helm => {
             for file in source.helm.iter().flat_map(|helm| &helm.value_files) {
                 refuse_remote("spec.source.helm.valueFiles", file)?;
-                let path = join(&own, file)?;
+                let path = value_file(&own, file)?;
                 repository.place(&path)?;
                 walk.paths.insert(path);
             }
@@ -268,6 +268,15 @@ pub(super) fn join(directory: &str, path: &str) -> Result<String, Error> {
     Ok(segments.join("/"))
 }
 
+/// Where a value file of a chart is. As in Argo CD a path that begins with `/` begins at the root of
+/// the repository.
+pub(super) fn value_file(chart: &str, file: &str) -> Result<String, Error> {
+    match file.strip_prefix('/') {
+        Some(file) => join("", file),
+        None => join(chart, file),
+    }
+}
+
 /// Drops what lies below another path of the set.
 fn outermost(paths: &BTreeSet<String>) -> Vec<String> {
     let is_below = |path: &str, other: &str| {
@@ -417,12 +426,14 @@ mod tests {
 
     #[test]
     fn values_files_may_lie_elsewhere_in_the_repository() {
-        let source =
-            json!({"path": "chart", "helm": {"valueFiles": ["a.yaml", "../values/b.yaml"]}});
-        assert_eq!(found(&[], source).unwrap(), ["chart", "values/b.yaml"]);
+        let source = json!({"path": "chart", "helm": {"valueFiles": ["a.yaml", "../values/b.yaml", "/c.yaml"]}});
+        assert_eq!(
+            found(&[], source).unwrap(),
+            ["c.yaml", "chart", "values/b.yaml"]
+        );
         for outside in [
             "../../b.yaml",
-            "/etc/passwd",
+            "/../etc/passwd",
             "https://e.com/v.yaml",
             "file:///etc/passwd",
         ] {

@@ -24,7 +24,8 @@ use crate::git::{Limits, Mirror, RepositoryUrl, Transport};
 use crate::object::{RepositoryKey, redact_url, rfc3339_before};
 use crate::telemetry::Metrics;
 use crate::trigger::{
-    Cause, Delivery, Following, Inputs, Journal, Listener, News, Sources, Verdict, concerns,
+    Cause, Delivery, Following, Inputs, Journal, Listener, News, SourceFault, Sources, Verdict,
+    concerns,
 };
 
 pub(crate) use credentials::Credentials;
@@ -241,9 +242,11 @@ impl Sources for SourceLoop {
             }
             Err(message) => {
                 drop(state);
-                self.shared
-                    .listener
-                    .hear(application, News::Failed(message));
+                let fault = SourceFault {
+                    message,
+                    is_missing: true,
+                };
+                self.shared.listener.hear(application, News::Failed(fault));
             }
         }
     }
@@ -328,7 +331,7 @@ mod tests {
             let (told, news) = next.unwrap().unwrap();
             assert_eq!(told, application);
             // First why it is told, then that it looked again.
-            let News::Failed(why) = news else {
+            let News::Failed(SourceFault { message: why, .. }) = news else {
                 panic!("{news:?}");
             };
             assert_eq!(why.contains("the agent's own work"), by_us, "{why}");

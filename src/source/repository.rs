@@ -19,7 +19,9 @@ use crate::git::{Fetched, Mirror, TreeIds};
 use crate::object::{RepositoryKey, redact_url, rfc3339};
 use crate::supervise::supervise;
 use crate::telemetry::{Answer, GitRequest, Metrics, Task};
-use crate::trigger::{Cause, Inputs, Journal, Listener, News, Revision, Verdict, concerns};
+use crate::trigger::{
+    Cause, Inputs, Journal, Listener, News, Revision, SourceFault, Verdict, concerns,
+};
 
 /// Deliveries that wait for one look, besides the one that asked for it.
 const JOINED: usize = 32;
@@ -274,7 +276,10 @@ impl Repository {
         // First, so that one that panics here is not looked past.
         self.wake(Cause::Manual, Instant::now());
         for application in followers {
-            let news = News::Failed(WHY.to_owned());
+            let news = News::Failed(SourceFault {
+                message: WHY.to_owned(),
+                is_missing: false,
+            });
             self.shared.listener.hear(&application, news);
         }
     }
@@ -407,9 +412,13 @@ impl Repository {
                     state.followers.keys().cloned().collect()
                 };
                 for application in failed {
-                    self.shared
-                        .listener
-                        .hear(&application, News::Failed(error.to_string()));
+                    self.shared.listener.hear(
+                        &application,
+                        News::Failed(SourceFault {
+                            message: error.to_string(),
+                            is_missing: false,
+                        }),
+                    );
                 }
                 Came::Failed(error.retry_after())
             }
@@ -463,7 +472,10 @@ impl Repository {
                         "" => "HEAD",
                         revision => revision,
                     };
-                    News::Failed(format!("revision \"{wanted}\" {error}"))
+                    News::Failed(SourceFault {
+                        message: format!("revision \"{wanted}\" {error}"),
+                        is_missing: true,
+                    })
                 }
                 Some(Ok(commit_id)) => {
                     let recovered = std::mem::take(&mut follower.failed);

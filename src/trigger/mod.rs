@@ -49,8 +49,17 @@ pub(crate) enum News {
     Revision(Revision),
     /// The source was read and holds nothing new for the application.
     Unchanged,
-    /// The source could not be read; everything stays as it is.
-    Failed(String),
+    /// The source says nothing that could be deployed; what is deployed stays as it is.
+    Failed(SourceFault),
+}
+
+/// Why it is not known what an application should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SourceFault {
+    pub(crate) message: String,
+    /// The repository was read, and what the application follows is not in it: then what was
+    /// deployed before is not known to be right. Else the repository could not be read.
+    pub(crate) is_missing: bool,
 }
 
 /// What an application follows.
