@@ -283,13 +283,8 @@ async fn build(
             registry.live_changed(application);
         })
     };
-    keep(
-        metrics,
-        &registry,
-        &live,
-        (&cluster, &applications),
-        &args.namespace,
-    );
+    let home = &args.namespace;
+    keep(&cluster, &applications, &registry, &live, home);
     let projects = Arc::new(ProjectsInForce::new(
         &args.namespace,
         settings.projects.clone(),
