@@ -1,5 +1,6 @@
 //! etcd is set back to an older state, on a control plane of its own.
 
+use anyhow::Context as _;
 use serde_json::json;
 
 use crate::given::{Story, binary, config_map, story};
@@ -48,8 +49,9 @@ fn a_cluster_that_was_set_back_is_listed_again() {
             cluster.patch(&format!("{maps}/other"), &patch).await?;
         }
         control_plane.set_back(&guardian, &copy).await?;
+        let told = || agent.process.tail(15);
         // Nobody pushes: what was undone is done again.
-        app.value("a", Some("2")).await?;
+        app.value("a", Some("2")).await.with_context(told)?;
         app.value("b", Some("2")).await?;
         app.synced(&second).await?;
         // What happens from now on is seen.

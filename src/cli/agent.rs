@@ -279,13 +279,8 @@ async fn build(
     let journal = Arc::new(Journal::default());
     let sources = source_loop(args, settings, credentials, &registry, metrics, &journal);
     let live = live_table(args, &cluster, &registry);
-    keep(
-        metrics,
-        &registry,
-        &live,
-        (&cluster, &applications),
-        &args.namespace,
-    );
+    let home = &args.namespace;
+    keep(&cluster, &applications, &registry, &live, home);
     let projects = Arc::new(ProjectsInForce::new(
         &args.namespace,
         settings.projects.clone(),

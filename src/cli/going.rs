@@ -21,12 +21,13 @@ use crate::telemetry::{Metrics, Task};
 
 /// Begins what goes on beside everything else.
 pub(super) fn keep(
-    metrics: &Arc<Metrics>,
+    cluster: &Cluster,
+    applications: &Applications,
     registry: &Arc<Registry>,
     live: &Arc<LiveTable>,
-    (cluster, applications): (&Cluster, &Applications),
     namespace: &str,
 ) {
+    let metrics = &cluster.metrics();
     let (registry, live, counts) = (Arc::clone(registry), Arc::clone(live), Arc::clone(metrics));
     supervise(metrics, Task::Keeper, "the counts", move |_| {
         count(

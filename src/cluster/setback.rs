@@ -2,8 +2,10 @@
 //! older state, as etcd is when a backup is restored. Versions begin again lower then, and a watch that
 //! goes on at a higher one shows nothing until they pass it: everything is listed again.
 //!
-//! Both are noticed by the version of a list of one Application, without its content: a consistent read,
-//! asked for once a minute and when a watch was cut. Nothing else that is received at rest has one.
+//! etcd is not set back under an API server that serves: watches are cut, and for a while nobody answers.
+//! So at rest nothing is asked; when a watch was cut or refused, one Application is listed, without its
+//! content, until that is answered. After an answer that was not there at once, or that shows an older
+//! version than the one before, everything is listed again.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -23,8 +25,6 @@ use super::{Applications, Cluster, Error, bounded};
 use crate::object::rfc3339;
 use crate::telemetry::{Answer, KubeVerb};
 
-/// How often the version is asked for while nothing happens.
-const EVERY: Duration = Duration::from_secs(60);
 /// The pauses while nobody answers.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
@@ -67,7 +67,7 @@ impl Moment {
 
 /// What the watches of a cluster hear of this.
 pub(super) struct Course {
-    /// A watch was cut.
+    /// A watch was cut or refused.
     cut: Notify,
     /// How often all was set back.
     setbacks: watch::Sender<u64>,
@@ -131,22 +131,21 @@ impl Cluster {
     pub(crate) async fn follow_course(&self, applications: &Applications, namespace: &str) {
         let mut seen = Seen::default();
         loop {
-            let version = self.ask_version(applications, namespace).await;
+            let (version, was_away) = self.ask_version(applications, namespace).await;
             if seen.is_set_back(&version) {
-                tracing::warn!(
-                    version,
-                    "the cluster was set back to an older state: everything is listed again"
-                );
+                tracing::warn!(version, "the cluster was set back to an older state");
+                self.list_again();
+            } else if was_away {
+                // How far the version was when it went away is not known.
                 self.list_again();
             }
-            tokio::select! {
-                () = self.course.cut.notified() => {}
-                () = sleep(EVERY) => {}
-            }
+            self.course.cut.notified().await;
         }
     }
 
-    async fn ask_version(&self, applications: &Applications, namespace: &str) -> String {
+    /// The version as soon as it is answered, and whether it was not at once.
+    async fn ask_version(&self, applications: &Applications, namespace: &str) -> (String, bool) {
+        let mut was_away = false;
         let mut pause = SHORTEST;
         loop {
             let answer = applications.version(namespace).await;
@@ -164,13 +163,14 @@ impl Cluster {
                     if is_news {
                         tracing::info!("the cluster answers again");
                     }
-                    return version;
+                    return (version, was_away);
                 }
                 Err(error) if is_news => {
                     tracing::warn!(%error, "what is known of the cluster is not of now");
                 }
                 Err(error) => tracing::debug!(%error, ?pause, "asked again"),
             }
+            was_away = true;
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST);
         }

@@ -36,6 +36,8 @@ pub(super) struct Mailbox {
     codes: Mutex<Codes>,
     /// What lists show of it.
     summary: Mutex<Option<Arc<Summary>>>,
+    /// The resourceVersion that was seen last.
+    seen: Mutex<Option<u128>>,
     pub(super) woken: Notify,
 }
 
@@ -57,6 +59,18 @@ impl Mailbox {
         let told = inbox.revision.as_ref();
         let newer = told.is_some_and(|told| Some(told.commit_id.as_str()) != commit_id);
         newer || inbox.gone
+    }
+
+    /// Takes in the Application as a watch shows it. Lists and watches never go back, but with the
+    /// cluster: what was done since is undone, and so is what the status said of it.
+    fn show(&self, application: Application) {
+        let version = application.resource_version.parse::<u128>().ok();
+        let before = std::mem::replace(&mut *lock(&self.seen), version);
+        let went_back = version.is_some() && version < before;
+        self.put(|inbox| {
+            inbox.anew |= went_back;
+            inbox.application = Some(Box::new(application));
+        });
     }
 
     /// Brings the Application as it is stored, unless a newer one has arrived.
@@ -188,7 +202,7 @@ impl Registry {
             mailbox
         });
         self.show(mailbox, &application);
-        mailbox.put(|inbox| inbox.application = Some(Box::new(application)));
+        mailbox.show(application);
     }
 
     fn gone(&self, key: &ApplicationKey) {
@@ -246,15 +260,12 @@ pub(crate) async fn watch_applications(
     };
     let started = Instant::now();
     let handle = |event| match event {
+        // Each Application that went back shows it by its version.
+        WatchEvent::SetBack => {}
         WatchEvent::Listing => {
             let known = lock(&registry.mailboxes);
             let here = known.keys().filter(|key| key.namespace == namespace);
             unconfirmed = Some(here.cloned().collect());
-        }
-        WatchEvent::SetBack => {
-            let known = lock(&registry.mailboxes);
-            let here = known.iter().filter(|(key, _)| key.namespace == namespace);
-            here.for_each(|(_, mailbox)| mailbox.put(|inbox| inbox.anew = true));
         }
         WatchEvent::Applied(object) => {
             let application = read(object);
@@ -286,6 +297,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::trigger::Cause;
+
+    #[test]
+    fn an_application_that_goes_back_begins_anew() {
+        let mailbox = Mailbox::default();
+        for (version, anew) in [
+            ("7", false),
+            ("7", false),
+            ("9", false),
+            ("8", true),
+            ("8", false),
+        ] {
+            let object = serde_json::json!({
+                "apiVersion": "trimtab.dev/v1alpha1", "kind": "Application",
+                "metadata": {"namespace": "a", "name": "b", "uid": "u", "resourceVersion": version},
+            });
+            mailbox.show(read(crate::object::Object::new(object).unwrap()));
+            let inbox = mailbox.take();
+            assert!(inbox.application.is_some());
+            assert_eq!(inbox.anew, anew, "{version}");
+        }
+    }
 
     #[test]
     fn the_answer_to_a_refresh_supersedes_nothing_when_the_source_did_not_move() {

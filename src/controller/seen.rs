@@ -440,6 +440,22 @@ mod tests {
     }
 
     #[test]
+    fn after_a_setback_the_next_list_is_the_truth() {
+        let mut objects = SeenObjects::default();
+        let name = Name::new("shop", "a");
+        objects.insert(name, seen("9", healthy()));
+        objects.begin_list();
+        assert!(objects.insert(name, seen("5", None)).is_empty(), "older");
+        objects.end_list();
+        objects.forget_versions();
+        objects.begin_list();
+        assert_eq!(objects.insert(name, seen("5", None)).len(), 2);
+        assert_eq!(objects.end_list(), []);
+        let version = objects.get(name).unwrap().observation.resource_version;
+        assert_eq!(version, "5");
+    }
+
+    #[test]
     fn what_a_list_does_not_show_is_gone() {
         let mut objects = SeenObjects::default();
         let (stays, goes) = (Name::new("shop", "a"), Name::new("shop", "b"));

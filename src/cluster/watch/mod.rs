@@ -25,8 +25,8 @@ pub(crate) enum WatchEvent {
     Deleted(Object),
     /// The list is complete.
     Listed,
-    /// The cluster was set back to an older state: versions that were seen say nothing any more. A
-    /// list follows.
+    /// The cluster was set back to an older state, or may have been: versions that were seen say nothing
+    /// any more. A list follows.
     SetBack,
     /// The watch failed and is tried again; the text says why.
     Failed(String),
@@ -104,6 +104,11 @@ impl Cluster {
             let refused = event.as_ref().is_err_and(is_refused);
             if event.as_ref().is_err_and(is_cut) {
                 self.discovery.interrupt();
+                self.course.cut();
+            }
+            // One that was there: what may never be listed is known to be refused.
+            let listed = !matches!(event, Err(watcher::Error::InitialListFailed(_)));
+            if refused && listed {
                 self.course.cut();
             }
             match &event {
