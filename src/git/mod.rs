@@ -16,6 +16,7 @@ mod names;
 mod read;
 mod revision;
 mod session;
+mod shelf;
 mod url;
 mod wire;
 
@@ -31,6 +32,7 @@ pub(crate) use credential::Credential;
 pub(crate) use fetch::Fetched;
 pub(crate) use ids::TreeIds;
 pub(crate) use mirror::Mirror;
+pub(crate) use shelf::{OnDisk, Shelf};
 pub(crate) use url::RepositoryUrl;
 
 /// What one fetch may cost.

@@ -26,7 +26,7 @@ use tracing_subscriber::{
 use crate::text::{escaped_in_json, is_unseen};
 
 pub(crate) use labels::{
-    Answer, Delivery, GitRequest, KubeVerb, Outcome, RenderResult, Stage, Tool, Trigger,
+    Answer, Delivery, GitRequest, KubeVerb, Outcome, Removal, RenderResult, Stage, Tool, Trigger,
 };
 pub(crate) use metrics::Metrics;
 
