@@ -1,6 +1,7 @@
 //! Which mirrors stay on disk: those of repositories that somebody follows, or followed a moment ago,
 //! as far as the budget goes. A mirror is a cache, fetched again when it is needed.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -46,7 +47,7 @@ fn choose(mirrors: &[Known], budget: u64, patience: Patience) -> Vec<(String, Re
         .collect();
     let mut rest: Vec<_> = mirrors.iter().filter(|it| !is_over(it)).collect();
     let mut bytes: u64 = rest.iter().map(|it| it.bytes).sum();
-    rest.sort_by_key(|it| (it.left.is_none(), std::cmp::Reverse(it.unused)));
+    rest.sort_by_key(|it| (it.left.is_none(), Reverse(it.left), Reverse(it.unused)));
     for mirror in rest {
         if bytes <= budget {
             break;
