@@ -8,24 +8,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::*;
 use crate::crd::ApplicationKey;
 use crate::git::Limits;
+use crate::git::tests::{git_server::GitServer, repository::Repository};
 use crate::source::{Credentials, Options};
 use crate::telemetry::Metrics;
 use crate::trigger::{Following, Journal, Listener, News, Sources};
-
-#[expect(
-    dead_code,
-    clippy::disallowed_methods,
-    reason = "shared with the lab; no one user needs all of it, and it runs git"
-)]
-#[path = "../../e2e/lab/git_server.rs"]
-mod git_server;
-#[expect(
-    dead_code,
-    clippy::disallowed_methods,
-    reason = "shared with the lab; no one user needs all of it, and it runs git"
-)]
-#[path = "../../e2e/lab/repository.rs"]
-mod repository;
 
 /// Passes on which commits were told.
 struct Heard(UnboundedSender<String>);
@@ -42,7 +28,7 @@ struct Given {
     sources: SourceLoop,
     metrics: Arc<Metrics>,
     heard: UnboundedReceiver<String>,
-    server: git_server::GitServer,
+    server: GitServer,
     commits: BTreeMap<&'static str, String>,
     place: tempfile::TempDir,
 }
@@ -51,9 +37,9 @@ impl Given {
     fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
         let served = place.path().join("served");
-        let server = git_server::GitServer::start(&served).unwrap();
+        let server = GitServer::start(&served).unwrap();
         let commits = ["a", "b"].map(|name| {
-            let repository = repository::Repository::create(&served, name).unwrap();
+            let repository = Repository::create(&served, name).unwrap();
             let files = [("file", Some(name))];
             (name, repository.commit("main", &files, "first").unwrap())
         });
