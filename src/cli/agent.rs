@@ -335,6 +335,7 @@ async fn build(
         about,
     ));
     watch_all(&registry, &cluster, &served, namespaces, pending);
+    tokio::spawn(keep_mirrors(Arc::clone(&sources), Arc::clone(pending)));
     Ok(Parts {
         sources,
         api,
@@ -402,12 +403,21 @@ fn source_loop(
                 timeout: settings.limits.fetch_timeout,
                 bytes: settings.limits.fetch_bytes,
             },
+            mirror_bytes: settings.limits.mirror_bytes,
         },
         credentials,
         Arc::clone(registry) as _,
         Arc::clone(metrics),
         Arc::clone(journal),
     ))
+}
+
+/// Looks after the mirrors on disk once it is known which Applications there are.
+async fn keep_mirrors(sources: Arc<SourceLoop>, pending: Arc<AtomicUsize>) {
+    while pending.load(Ordering::Relaxed) > 0 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    sources.keep_mirrors().await;
 }
 
 /// Every namespace with Applications, once.

@@ -102,6 +102,8 @@ pub(crate) struct Limits {
     pub(crate) fetch_timeout: Duration,
     /// Bytes that one fetch may bring.
     pub(crate) fetch_bytes: u64,
+    /// Bytes that all mirrors together may have on disk.
+    pub(crate) mirror_bytes: u64,
     /// Bytes of memory of one render; as much as fits when none.
     pub(crate) render_bytes: Option<u64>,
 }
@@ -115,6 +117,7 @@ impl Limits {
             ("One render", seconds(self.render_timeout)),
             ("One fetch", seconds(self.fetch_timeout)),
             ("Bytes of one fetch", mib(self.fetch_bytes)),
+            ("Bytes of all mirrors", mib(self.mirror_bytes)),
             ("Bytes of one delivery", mib(self.webhook_body as u64)),
         ]
     }
@@ -154,6 +157,7 @@ struct LimitsFile {
     render_timeout: Option<String>,
     fetch_timeout: Option<String>,
     fetch_mi_b: Option<u64>,
+    mirrors_mi_b: Option<u64>,
     render_mi_b: Option<u64>,
 }
 
@@ -169,6 +173,7 @@ impl Default for Settings {
                 render_timeout: Duration::from_secs(20),
                 fetch_timeout: Duration::from_secs(60),
                 fetch_bytes: 512 << 20,
+                mirror_bytes: 2048 << 20,
                 render_bytes: None,
             },
             projects: Projects::default(),
@@ -219,6 +224,14 @@ impl Settings {
                 ));
             }
             limits.fetch_bytes = size << 20;
+        }
+        if let Some(size) = file.limits.mirrors_mi_b {
+            if !(64..=1 << 20).contains(&size) {
+                return Err(Error::Wrong(
+                    "limits.mirrorsMiB must be from 64 to 1048576".into(),
+                ));
+            }
+            limits.mirror_bytes = size << 20;
         }
         if let Some(size) = file.limits.render_mi_b {
             if !(64..=65_536).contains(&size) {
@@ -316,6 +329,7 @@ mod tests {
             ("verifyInterval: often", "verifyInterval"),
             ("sandbox: maybe", "sandbox"),
             ("limits: {renderMiB: 8}", "renderMiB"),
+            ("limits: {mirrorsMiB: 8}", "mirrorsMiB"),
             ("limits: {webhookBodyMiB: 26}", "webhookBodyMiB"),
             (
                 "receivers: [{name: a, provider: github}]",

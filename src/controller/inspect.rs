@@ -8,7 +8,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::reconcile::cluster_of;
 use super::{Context, Registry, state};
-use crate::crd::{Application, ApplicationKey, StoredField, SyncCode, SyncOptions};
+use crate::crd::{
+    Application, ApplicationKey, ApplicationStatus, StoredField, SyncCode, SyncOptions,
+};
 use crate::diff::{Change, Digest, IgnoreRules, as_manifest, changes, masked, unified};
 use crate::object::{Kind, Object, ResourceKey};
 use crate::sync::{
@@ -156,24 +158,7 @@ pub(super) async fn inspect(
         &application.spec.ignore_differences,
     );
     let ignore = ignore.map_err(|faults| Unavailable::Other(faults.join("; ")))?;
-    let differing: BTreeSet<ResourceKey> = application
-        .status
-        .resources
-        .iter()
-        .filter(|row| row.status != SyncCode::Synced)
-        .map(crate::crd::ResourceStatus::key)
-        .collect();
-    // What differs and has no row could be any that has none.
-    let unlisted = application.status.left_out.differing > 0;
-    let listed: BTreeSet<ResourceKey> = application
-        .status
-        .resources
-        .iter()
-        .filter(|_| unlisted)
-        .map(crate::crd::ResourceStatus::key)
-        .collect();
-    let differs =
-        |key: &ResourceKey| differing.contains(key) || (unlisted && !listed.contains(key));
+    let differs = may_differ(&application.status);
     let applied = |key: &ResourceKey, digest| {
         let baseline = known.baselines.get(key);
         baseline.is_some_and(|baseline| baseline.desired == digest)
@@ -236,6 +221,20 @@ pub(super) async fn inspect(
         desired: desired.objects.len(),
         objects,
     })
+}
+
+/// Whether an object is not known to be Synced by the rows of a status. What differs and has no row
+/// could be any that has none.
+fn may_differ(status: &ApplicationStatus) -> impl Fn(&ResourceKey) -> bool + use<> {
+    let unlisted = status.left_out.differing > 0;
+    let (mut differing, mut synced) = (BTreeSet::new(), BTreeSet::new());
+    for row in &status.resources {
+        match row.status {
+            SyncCode::Synced => synced.extend(unlisted.then(|| row.key())),
+            _ => drop(differing.insert(row.key())),
+        }
+    }
+    move |key| differing.contains(key) || (unlisted && !synced.contains(key))
 }
 
 /// Adds what is stored otherwise than it was sent, of those that the question is about.

@@ -573,6 +573,9 @@ async fn update_desired(context: &Context, state: &mut State, application: &Appl
         }
         Err(error) => {
             context.sources.rendered(&application.key, None);
+            if error.is_lost() {
+                context.sources.refresh(&application.key);
+            }
             if error.is_transient() {
                 let pause = syncing::after_failure(state, application);
                 state.look_again_in(pause);

@@ -257,10 +257,10 @@ mod tests {
                 false => STANDARD_NO_PAD.encode(&Sha256::digest(n.to_string())[..30]),
             },
             w: i32::try_from(n % 7).unwrap() - 3,
-            last: n % 11 == 0,
-            hook: n % 13 == 0,
-            ended: (n % 17 == 0).then_some(Ended::Failed),
-            counted: n % 19 == 0,
+            last: n.is_multiple_of(11),
+            hook: n.is_multiple_of(13),
+            ended: n.is_multiple_of(17).then_some(Ended::Failed),
+            counted: n.is_multiple_of(19),
         };
         (0..count).map(entry).collect()
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use gix::ObjectId;
 use tokio::runtime::Handle;
@@ -46,6 +47,8 @@ struct State {
     /// about to be removed.
     number: u64,
     advertisement: Option<Advertisement>,
+    /// When something was read or fetched last.
+    used: Option<Instant>,
 }
 
 impl Mirror {
@@ -103,6 +106,37 @@ impl Mirror {
             .await
     }
 
+    /// The name of its directory.
+    pub(crate) fn name(&self) -> String {
+        self.0.url.directory()
+    }
+
+    /// How long ago something was read or fetched; for ever when nothing was since the start.
+    pub(crate) fn unused(&self) -> Duration {
+        let used = self.0.state().used;
+        used.map_or(Duration::MAX, |used| used.elapsed())
+    }
+
+    /// Removes all that is on disk, as far as nobody reads it just now. The next fetch brings anew
+    /// what is wanted. False, and nothing is done, while one is on its way.
+    pub(crate) async fn empty(&self) -> bool {
+        let inner = Arc::clone(&self.0);
+        let turn = Arc::clone(&inner.turn).try_lock_owned();
+        let tidying = Arc::clone(&inner.tidying).try_lock_owned();
+        let (Ok(turn), Ok(tidying)) = (turn, tidying) else {
+            return false;
+        };
+        let removed = tokio::task::spawn_blocking(move || {
+            // What an earlier process left is opened, so that it is removed like the rest.
+            inner.generations();
+            inner.replace(Vec::new());
+            // It stays while a reader keeps one of the directories below.
+            drop(std::fs::remove_dir(&inner.directory));
+            drop((turn, tidying));
+        });
+        removed.await.is_ok()
+    }
+
     /// The objects of the newest directory that has the commit.
     pub(super) fn objects(&self, commit: &str) -> Result<(Arc<Generation>, ObjectId), Error> {
         let missing = || Error::MissingCommit {
@@ -111,6 +145,7 @@ impl Mirror {
         };
         let id = ObjectId::from_hex(commit.as_bytes()).map_err(|_| missing())?;
         let generations = self.0.generations();
+        self.0.state().used = Some(Instant::now());
         let found = generations.into_iter().find(|it| it.has(&id));
         found.map(|it| (it, id)).ok_or_else(missing)
     }
@@ -186,6 +221,9 @@ impl Inner {
         let url = self.url.to_string();
         let mut work = tokio::task::spawn_blocking(move || {
             let result = self.run(&task, purpose);
+            if result.as_ref().is_ok_and(|fetched| fetched.fetched) {
+                self.state().used = Some(Instant::now());
+            }
             slot.end(matches!(result, Err(Error::TimedOut { .. })));
             drop(turn);
             result

@@ -16,11 +16,12 @@ mod names;
 mod read;
 mod revision;
 mod session;
+mod shelf;
 mod url;
 mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub(crate) use credential::Credential;
 pub(crate) use fetch::Fetched;
 pub(crate) use ids::TreeIds;
 pub(crate) use mirror::Mirror;
+pub(crate) use shelf::{OnDisk, Shelf};
 pub(crate) use url::RepositoryUrl;
 
 /// What one fetch may cost.

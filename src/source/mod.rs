@@ -4,6 +4,7 @@
 //! A push wakes the task directly; no write to the API server lies between.
 
 mod credentials;
+mod keeping;
 mod pace;
 mod repository;
 
@@ -37,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) mirrors: PathBuf,
     pub(crate) poll_interval: Duration,
     pub(crate) limits: Limits,
+    /// Bytes that all mirrors together may have on disk.
+    pub(crate) mirror_bytes: u64,
 }
 
 /// All repositories that are followed.
@@ -84,6 +87,7 @@ impl SourceLoop {
                 listener,
                 metrics,
                 journal,
+                stored: Arc::default(),
             },
             state: Mutex::default(),
         }
@@ -209,7 +213,7 @@ impl SourceLoop {
         Ok(repository)
     }
 
-    fn forget_in(state: &mut State, application: &ApplicationKey) {
+    fn forget_in(&self, state: &mut State, application: &ApplicationKey) {
         let Some(url) = state.followed.remove(application) else {
             return;
         };
@@ -218,6 +222,7 @@ impl SourceLoop {
         {
             repository.stop();
             state.repositories.remove(&url);
+            self.shared.stored.notify_one();
         }
     }
 }
@@ -230,7 +235,7 @@ impl Sources for SourceLoop {
             .get(application)
             .is_some_and(|url| *url != following.repo_url)
         {
-            Self::forget_in(&mut state, application);
+            self.forget_in(&mut state, application);
         }
         match self.repository(&mut state, &following.repo_url) {
             Ok(repository) => {
@@ -252,7 +257,7 @@ impl Sources for SourceLoop {
     }
 
     fn forget(&self, application: &ApplicationKey) {
-        Self::forget_in(&mut self.state(), application);
+        self.forget_in(&mut self.state(), application);
     }
 
     fn refresh(&self, application: &ApplicationKey) -> bool {

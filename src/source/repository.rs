@@ -53,6 +53,8 @@ pub(super) struct Shared {
     pub(super) listener: Arc<dyn Listener>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) journal: Arc<Journal>,
+    /// Told when there is more on disk than before, or less of it is needed.
+    pub(super) stored: Arc<Notify>,
 }
 
 pub(super) struct Repository {
@@ -384,6 +386,9 @@ impl Repository {
             },
             started.elapsed(),
         );
+        if transferred {
+            self.shared.stored.notify_one();
+        }
         self.state().last = Some(Instant::now());
         match result {
             Ok(fetched) => {

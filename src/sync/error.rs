@@ -37,6 +37,11 @@ impl Error {
         }
     }
 
+    /// Whether what was to be read is not in the mirror any more, and can be fetched again.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self, Self::Git(git::Error::MissingCommit { .. }))
+    }
+
     /// Whether trying again may help without a new commit or another spec.
     pub(crate) fn is_transient(&self) -> bool {
         match self {

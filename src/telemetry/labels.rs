@@ -25,6 +25,13 @@ macro_rules! label {
 }
 
 label!(
+    /// Why a mirror was removed from disk.
+    Removal {
+        Unfollowed = "unfollowed",
+        Budget = "budget",
+    }
+);
+label!(
     /// How far a change came.
     Stage {
         Fetched = "fetched",
@@ -163,6 +170,11 @@ pub(super) struct RenderSecondsLabels {
 pub(super) struct KubeLabels {
     pub(super) verb: KubeVerb,
     pub(super) result: Answer,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RemovalLabels {
+    pub(super) reason: Removal,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

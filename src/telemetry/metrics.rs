@@ -15,8 +15,9 @@ use prometheus_client::{
 
 use super::labels::{
     Answer, ApplicationLabels, BuildLabels, Delivery, DeliveryLabels, GitLabels, GitRequest,
-    GitSecondsLabels, KubeLabels, KubeVerb, Outcome, PushLabels, RenderLabels, RenderResult,
-    RenderSecondsLabels, Stage, SyncLabels, Task, TaskLabels, Tool, Trigger,
+    GitSecondsLabels, KubeLabels, KubeVerb, Outcome, PushLabels, Removal, RemovalLabels,
+    RenderLabels, RenderResult, RenderSecondsLabels, Stage, SyncLabels, Task, TaskLabels, Tool,
+    Trigger,
 };
 
 /// Seconds, from a warm apply to a slow roll-out.
@@ -46,6 +47,8 @@ pub(crate) struct Metrics {
     sandbox: Gauge,
     cluster_answers: Gauge,
     task_panics: Family<TaskLabels, Counter>,
+    mirror_bytes: Gauge,
+    mirrors_removed: Family<RemovalLabels, Counter>,
 }
 
 impl Metrics {
@@ -69,6 +72,8 @@ impl Metrics {
             sandbox: Gauge::default(),
             cluster_answers: Gauge::default(),
             task_panics: Family::default(),
+            mirror_bytes: Gauge::default(),
+            mirrors_removed: Family::default(),
         };
         metrics.register(version);
         metrics
@@ -129,6 +134,16 @@ impl Metrics {
             "sandbox_holds",
             "Whether the start-up self-test of the renderers' sandbox found every way closed",
             self.sandbox.clone(),
+        );
+        names.register(
+            "mirror_bytes",
+            "Bytes of all mirrors on disk",
+            self.mirror_bytes.clone(),
+        );
+        names.register(
+            "mirrors_removed",
+            "Mirrors removed from disk, by reason",
+            self.mirrors_removed.clone(),
         );
         names.register(
             "managed_objects",
@@ -251,6 +266,18 @@ impl Metrics {
         self.sandbox.set(i64::from(holds));
     }
 
+    /// How much all mirrors take on disk.
+    pub(crate) fn mirror_bytes(&self, bytes: u64) {
+        self.mirror_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a mirror that was removed.
+    pub(crate) fn mirror_removed(&self, reason: Removal) {
+        let labels = RemovalLabels { reason };
+        self.mirrors_removed.get_or_create(&labels).inc();
+    }
+
     pub(crate) fn managed_objects(&self, count: usize) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.managed_objects.set(count);
@@ -291,6 +318,8 @@ mod tests {
         metrics.prunes(3);
         metrics.applications([("Synced", "Healthy"), ("Synced", "Healthy")].into_iter());
         metrics.managed_objects(40);
+        metrics.mirror_bytes(7);
+        metrics.mirror_removed(Removal::Budget);
         let text = metrics.encode();
         for line in [
             "trimtab_push_stage_seconds_bucket{le=\"0.005\",stage=\"fetched\",trigger=\"push\"} 0",
@@ -308,6 +337,8 @@ mod tests {
             "trimtab_prunes_total 3",
             "trimtab_applications{sync=\"Synced\",health=\"Healthy\"} 2",
             "trimtab_managed_objects 40",
+            "trimtab_mirror_bytes 7",
+            "trimtab_mirrors_removed_total{reason=\"budget\"} 1",
             "trimtab_build_info{version=\"1.2.3\"} 1",
             "# EOF",
         ] {

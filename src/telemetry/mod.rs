@@ -26,7 +26,8 @@ use tracing_subscriber::{
 use crate::text::{escaped_in_json, is_unseen};
 
 pub(crate) use labels::{
-    Answer, Delivery, GitRequest, KubeVerb, Outcome, RenderResult, Stage, Task, Tool, Trigger,
+    Answer, Delivery, GitRequest, KubeVerb, Outcome, Removal, RenderResult, Stage, Task, Tool,
+    Trigger,
 };
 pub(crate) use metrics::Metrics;
 

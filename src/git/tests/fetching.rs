@@ -263,3 +263,27 @@ async fn an_abbreviated_commit_id_is_no_revision() {
     given.repository.set_branch(short, &given.first).unwrap();
     assert_eq!(given.commit(short).await.unwrap(), given.first);
 }
+
+#[tokio::test]
+async fn an_emptied_mirror_keeps_its_readers_and_is_filled_again() {
+    let given = Given::new();
+    given.commit("main").await.unwrap();
+    let reader = given.mirror.tree_ids(&given.first).unwrap();
+    assert!(given.mirror.empty().await);
+    let gone = given.mirror.read(&given.first, "README", 99);
+    assert!(matches!(gone, Err(Error::MissingCommit { .. })), "{gone:?}");
+    let mirror = given
+        .directory
+        .path()
+        .join("mirrors")
+        .join(given.mirror.name());
+    assert!(mirror.exists(), "somebody reads it");
+    drop(reader);
+    assert_eq!(std::fs::read_dir(&mirror).unwrap().count(), 0);
+    assert_eq!(given.commit("main").await, Ok(given.first.clone()));
+    let text = given.mirror.read(&given.first, "README", 99).unwrap();
+    assert_eq!(text.unwrap(), b"hello");
+    // What an earlier process left goes as well.
+    let again = super::mirror(&given.directory, &given.server, LIMITS);
+    assert!(again.empty().await && !mirror.exists());
+}

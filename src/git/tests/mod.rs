@@ -6,14 +6,14 @@ mod trees;
 
 #[expect(clippy::disallowed_methods, reason = "it runs the real git")]
 #[path = "../../../e2e/lab/git_server.rs"]
-mod git_server;
+pub(crate) mod git_server;
 #[expect(
     dead_code,
     clippy::disallowed_methods,
     reason = "shared with the lab; no one user needs all of it, and it runs git"
 )]
 #[path = "../../../e2e/lab/repository.rs"]
-mod repository;
+pub(crate) mod repository;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
