@@ -40,8 +40,8 @@ async fn install_roles(lab: &Lab) -> Result<()> {
     let file = lab.guardian.directory().join("people.yaml");
     let stranger = "---\napiVersion: v1\nkind: ServiceAccount\n\
                     metadata: {name: stranger, namespace: trimtab}\n";
-    // Every story has a namespace of its own, in which the admin acts on workloads and ConfigMaps.
-    let hands = [MAPS, &hand("lab-maps"), &hand("trimtab-workloads")].concat();
+    // Every story has a namespace of its own, in which the admin acts by hand.
+    let hands = [MORE, &hand("lab-more"), &hand("trimtab-workloads")].concat();
     std::fs::write(
         &file,
         [&rendered.stdout, stranger.as_bytes(), hands.as_bytes()].concat(),
@@ -60,10 +60,12 @@ async fn install_roles(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Lets delete ConfigMaps, which most stories are about.
-const MAPS: &str = "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\n\
-    metadata: {name: lab-maps}\n\
-    rules: [{apiGroups: [\"\"], resources: [configmaps], verbs: [delete]}]\n";
+/// Lets delete ConfigMaps, which most stories are about, and read Secrets, whose values nobody sees.
+const MORE: &str = "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\n\
+    metadata: {name: lab-more}\n\
+    rules:\n\
+    - {apiGroups: [\"\"], resources: [configmaps], verbs: [delete]}\n\
+    - {apiGroups: [\"\"], resources: [secrets], verbs: [get, list]}\n";
 
 /// Gives the admin a role in the whole cluster.
 fn hand(role: &str) -> String {

@@ -174,7 +174,7 @@ mod tests {
                 "a demand",
                 Some(changed(|it| {
                     let spec = &mut it.pointer_mut(SCHEMA).unwrap()["properties"]["spec"];
-                    spec["required"] = json!(["destination", "novelty"]);
+                    spec["required"] = json!(["novelty"]);
                 })),
                 lacking("spec without novelty"),
             ),
