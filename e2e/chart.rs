@@ -152,7 +152,7 @@ fn the_pod_is_restricted() {
         let pod = &deployment["spec"]["template"]["spec"];
         let agent = &pod["containers"][0];
         assert_eq!(agent["startupProbe"]["httpGet"]["path"], "/healthz");
-        assert_eq!(agent["resources"]["limits"]["ephemeral-storage"], "3Gi");
+        assert_eq!(agent["resources"]["limits"]["ephemeral-storage"], "4Gi");
         assert!(pod["hostUsers"].is_null(), "{}", pod["hostUsers"]);
         // What is staged in memory counts against the memory limit: a quarter of it is planned for.
         let volumes = pod["volumes"].as_array().unwrap();

@@ -312,6 +312,7 @@ mod tests {
                     timeout: Duration::from_secs(10),
                     bytes: 1 << 20,
                 },
+                mirror_bytes: 64 << 20,
             },
             Arc::default(),
             Arc::new(Nervous {

@@ -125,6 +125,12 @@ impl Metrics {
             self.drift_repairs.clone(),
         );
         names.register("prunes", "Objects pruned", self.prunes.clone());
+        self.register_states(version);
+    }
+
+    /// Registers what says how things are, not what happened.
+    fn register_states(&mut self, version: &'static str) {
+        let names = &mut self.registry;
         names.register(
             "applications",
             "Applications by sync and health",
