@@ -49,7 +49,9 @@ fn advice(type_: &str) -> &'static str {
             "take the field out of the source, or name the manager in ignoreDifferences"
         }
         "SyncOptionWarning" => "take the option out; it says what happens instead",
-        "RepeatedKeyWarning" => "take all but one of them out of the source",
+        "RepeatedKeyWarning" | "RepeatedItemWarning" => {
+            "take all but one of them out of the source"
+        }
         "SkippedFilesWarning" => "nothing, or name the files in directory.exclude",
         "RepeatedResourceWarning" => "take all but one of them out of the source",
         "Deleting" => "it goes on by itself; what waits for a person says so",
@@ -113,7 +115,8 @@ pub(crate) fn explain(application: &Application) -> Explanation {
             message => say(format!("{text}: {message}"), ""),
         }
     }
-    for field in &status.stored {
+    // Of repeated items a condition says all.
+    for field in status.stored.iter().filter(|field| !field.repeated) {
         let key = ResourceKey::parse(&field.id);
         let name = key.map_or_else(
             || "some".to_owned(),
@@ -250,7 +253,7 @@ mod tests {
     use crate::object::Object;
 
     /// Every type of condition there is.
-    const TYPES: [&str; 20] = [
+    const TYPES: [&str; 21] = [
         "InvalidSpecError",
         "SourceError",
         "ComparisonError",
@@ -266,6 +269,7 @@ mod tests {
         "SyncOptionWarning",
         "RepeatedResourceWarning",
         "RepeatedKeyWarning",
+        "RepeatedItemWarning",
         "SkippedFilesWarning",
         "Paused",
         "WaitingForDependency",

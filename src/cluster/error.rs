@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::client;
-use super::secret_text::without_values;
+use super::secret_text::{without_base64, without_values};
 use crate::diff::{Cause, Refusal};
-use crate::object::{Kind, ResourceKey};
+use crate::object::{Kind, Object, ResourceKey};
 
 /// Why a call brought nothing. `doing` completes "could not ...".
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +116,21 @@ impl Error {
         }
     }
 
+    /// Says of a refused manifest what the API server does not: which values are no base64.
+    pub(super) fn about(mut self, manifest: &Object) -> Self {
+        if let Self::Api {
+            message, refusal, ..
+        } = &mut self
+            && refusal.says(ILLEGAL_BASE64)
+        {
+            let keys = without_base64(manifest);
+            if !keys.is_empty() {
+                *message = format!("{message}: in {}", keys.join(", "));
+            }
+        }
+        self
+    }
+
     /// What the API server answered, where it refused a request about a managed object.
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
         match self {
@@ -212,6 +227,9 @@ const IMMUTABLE: [&str; 3] = ["immutable", "may not be changed", "Forbidden: upd
 
 /// What etcd, and the API server's connection to it, say about an object that is too large.
 const TOO_LARGE: [&str; 2] = ["request is too large", "message larger than max"];
+
+/// What the API server says of a value that should be base64, without its place.
+const ILLEGAL_BASE64: &str = "illegal base64";
 
 /// At most 1 KiB, in one line: messages end up in conditions.
 fn bounded(text: &str) -> String {

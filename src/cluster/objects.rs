@@ -56,7 +56,8 @@ impl Cluster {
             served.object_path(&key)
         );
         let request = request(Method::PATCH, &url, "application/apply-patch+yaml", object)?;
-        self.object(verb, doing, &key, request).await
+        let answer = self.object(verb, doing, &key, request).await;
+        answer.map_err(|error| error.about(object))
     }
 
     /// Writes a whole manifest in place of the live object that was read as `version`: fields of
@@ -82,7 +83,8 @@ impl Cluster {
             .metadata_mut()
             .insert("resourceVersion".to_owned(), version.into());
         let request = request(Method::PUT, &url, "application/json", &object)?;
-        self.object(verb, doing, &key, request).await
+        let answer = self.object(verb, doing, &key, request).await;
+        answer.map_err(|error| error.about(&object))
     }
 
     /// Creates an object, or changes fields of one that is there and no others: for what several
@@ -132,6 +134,24 @@ impl Cluster {
             Err(Error::Api { code: 422, .. }) => Err(Error::Conflict { doing }),
             Err(error) => Err(error),
         }
+    }
+
+    /// Writes single fields of an object by a merge patch that names the version it was made for.
+    pub(crate) async fn set_fields(
+        &self,
+        served: &Served,
+        key: &ResourceKey,
+        patch: &Value,
+        mode: Mode,
+    ) -> Result<Object, Error> {
+        let (verb, doing, dry_run) = match mode {
+            Mode::Write => (KubeVerb::Apply, format!("write fields of {key}"), ""),
+            Mode::DryRun => (KubeVerb::DryRun, format!("dry-run {key}"), "&dryRun=All"),
+        };
+        let path = served.object_path(key);
+        let url = format!("{path}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict{dry_run}");
+        let request = request(Method::PATCH, &url, "application/merge-patch+json", patch)?;
+        self.object(verb, doing, key, request).await
     }
 
     /// What a JSON patch would make of an object.

@@ -1,6 +1,14 @@
 //! What the API server says about a Secret, without what it quotes: the key and the kind of fault.
 
+use base64::{
+    Engine as _,
+    alphabet::STANDARD,
+    engine::{GeneralPurpose, GeneralPurposeConfig},
+};
 use kube::core::Status;
+use serde_json::Value;
+
+use crate::object::Object;
 
 /// Faults that the API server, the client's own schema and admission know, as they are worded.
 const FAULTS: [&str; 29] = [
@@ -74,6 +82,48 @@ pub(super) fn without_values(status: &Status) -> String {
     }
 }
 
+/// Keys of one object that are named.
+const MOST_KEYS: usize = 10;
+
+/// The paths of the values of a manifest that should be base64 and are not.
+pub(super) fn without_base64(manifest: &Object) -> Vec<String> {
+    // The API server takes any rest of bits.
+    let lenient = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
+    let reader = GeneralPurpose::new(&STANDARD, lenient);
+    let is_base64 = |value: &Value| {
+        value.as_str().is_none_or(|text| {
+            let text: String = text.chars().filter(|c| !"\r\n".contains(*c)).collect();
+            reader.decode(text).is_ok()
+        })
+    };
+    // What is no name of a key may be a value in its place.
+    let is_name = |name: &str| {
+        let known = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        name.len() <= 253 && name.chars().all(known)
+    };
+    let field = match (manifest.group(), manifest.kind()) {
+        ("", "Secret") => "data",
+        ("", "ConfigMap") => "binaryData",
+        _ => return Vec::new(),
+    };
+    let values = manifest.fields().get(field).and_then(Value::as_object);
+    let wrong = values
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| !is_base64(value))
+        .map(|(name, _)| match is_name(name) {
+            true => format!("{field}.{name}"),
+            false => format!("a key of {field} that is no name"),
+        });
+    let mut wrong: Vec<_> = wrong.collect();
+    let more = wrong.len().saturating_sub(MOST_KEYS);
+    wrong.truncate(MOST_KEYS);
+    if more > 0 {
+        wrong.push(format!("{more} more keys"));
+    }
+    wrong
+}
+
 /// The path of the field that a refusal of an apply begins with, such as `.data.password`.
 fn path(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("): ")?;
@@ -90,6 +140,47 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_no_base64_is_named_by_its_key() {
+        let data = || {
+            json!({
+                "good": "aGk=", "lines": "aGk=\n", "bits": "aGl=", "empty": "", "number": 1,
+                "password": "hunter2!", "short": "aGk", "hunter 2": "hunter2!",
+            })
+        };
+        for (kind, field, expected) in [
+            (
+                "Secret",
+                "data",
+                vec![
+                    "a key of data that is no name",
+                    "data.password",
+                    "data.short",
+                ],
+            ),
+            (
+                "ConfigMap",
+                "binaryData",
+                vec![
+                    "a key of binaryData that is no name",
+                    "binaryData.password",
+                    "binaryData.short",
+                ],
+            ),
+            ("ConfigMap", "data", vec![]),
+        ] {
+            let mut manifest = json!({"apiVersion": "v1", "kind": kind});
+            manifest[field] = data();
+            let mut found = without_base64(&Object::new(manifest).unwrap());
+            found.sort_unstable();
+            assert_eq!(found, expected);
+        }
+        let many: serde_json::Map<_, _> = (0..12).map(|n| (format!("k{n}"), json!("-"))).collect();
+        let manifest = json!({"apiVersion": "v1", "kind": "Secret", "data": many});
+        let found = without_base64(&Object::new(manifest).unwrap());
+        assert_eq!((found.len(), found[10].as_str()), (11, "2 more keys"));
+    }
 
     #[test]
     fn key_and_fault_stay_and_values_go() {

@@ -52,6 +52,7 @@ pub(super) fn conditions(view: &View<'_>) -> Vec<Condition> {
         ("SyncOptionWarning", remarks),
         ("RepeatedResourceWarning", repeated(view)),
         ("RepeatedKeyWarning", repeated_keys(view)),
+        ("RepeatedItemWarning", repeated_items(view)),
         ("SkippedFilesWarning", skipped_files(view)),
     ]
     .into_iter()
@@ -133,6 +134,20 @@ fn unseen(view: &View<'_>) -> Option<String> {
 fn repeated_keys(view: &View<'_>) -> Option<String> {
     let keys = &view.desired?.notes.repeated_keys;
     (!keys.is_empty()).then(|| format!("the last one counts: {}", some_of(keys)))
+}
+
+/// Items of lists that an apply refused as they were there twice.
+fn repeated_items(view: &View<'_>) -> Option<String> {
+    let desired = &view.desired?.objects;
+    let stored = view.stored?.iter();
+    let stored = stored.filter(|(key, _)| desired.contains_key(*key));
+    let repeated = stored.flat_map(|(key, fields)| {
+        let fields = fields.iter().filter(|field| field.repeated);
+        fields.map(move |field| format!("{key}: {}", field.path))
+    });
+    let mut items: Vec<_> = repeated.collect();
+    items.dedup();
+    (!items.is_empty()).then(|| format!("the last one counts: {}", some_of(&items)))
 }
 
 /// How many files hold no manifest, and which.

@@ -9,7 +9,7 @@ use crate::crd::Application;
 use crate::crd::names::FIELD_MANAGER;
 use crate::diff::{Baseline, Digest, Verdict, differs, judge, observe};
 use crate::object::{Object, ResourceKey};
-use crate::sync::{Comparison, stored_of};
+use crate::sync::{Comparison, apply, stored_of};
 
 /// When the rules of what is left alone changed, everything that they are or were about is asked
 /// about once: what was taken for as desired by the rules before may not be so, and the reverse.
@@ -151,7 +151,7 @@ async fn ask(
     if let Some(ignored) = state.ignore.of(key) {
         ignored.respect(&mut manifest, &live);
     }
-    let predicted = cluster.apply(&served, &manifest, Mode::DryRun).await?;
+    let predicted = apply(cluster, &served, &manifest, Mode::DryRun).await?;
     let known = state.stored.remove(key).unwrap_or_default();
     let stored = stored_of(&manifest, &predicted, &state.ignore, &known);
     if !stored.is_empty() {

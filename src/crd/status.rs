@@ -379,6 +379,10 @@ pub(crate) struct StoredField {
     /// The field manager that owns it as it is stored, where it is known.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) by: String,
+    /// The source has this item of a list more than once: the last one counts, this one is not
+    /// sent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) repeated: bool,
 }
 
 impl StoredField {
@@ -389,6 +393,9 @@ impl StoredField {
             by => format!(", by {by}"),
         };
         let path = &self.path;
+        if self.repeated {
+            return format!("{path} is in the source more than once: the last one counts");
+        }
         match (&self.sent, &self.stored) {
             (Some(sent), Some(stored)) => {
                 format!("{path} was sent as {sent} and is stored as {stored}{by}")

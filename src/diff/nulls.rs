@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::refusal::Refusal;
 use crate::object::Object;
 
 /// Maps from text to text of built-in kinds, wherever they are.
@@ -39,6 +40,52 @@ pub(super) fn resolve(object: &mut Object, built_in: bool) {
         resolve_map(metadata);
     }
     fields.values_mut().for_each(drop_times);
+}
+
+/// A manifest without the nulls that its schema refuses, as the API server itself leaves them out
+/// of what is created or replaced; none where the refusal names none. Items of lists stay.
+pub(crate) fn without_nulls(manifest: &Object, refusal: &Refusal) -> Option<Object> {
+    let is_null =
+        |message: &str| message.contains("must be of type") && message.contains("\"null\"");
+    let causes = refusal.causes.iter();
+    let refused: Vec<_> = causes
+        .filter(|cause| refusal.code == 422 && is_null(&cause.message))
+        .map(|cause| cause.field.as_str())
+        .collect();
+    if refused.is_empty() {
+        return None;
+    }
+    let mut manifest = manifest.clone();
+    drop_nulls(manifest.fields_mut(), "", &refused).then_some(manifest)
+}
+
+/// Drops the nulls at these paths; false when there are none.
+fn drop_nulls(map: &mut Map<String, Value>, above: &str, refused: &[&str]) -> bool {
+    let before = map.len();
+    let path = |name: &str| match above {
+        "" => name.to_owned(),
+        above => format!("{above}.{name}"),
+    };
+    map.retain(|name, value| !value.is_null() || !refused.contains(&path(name).as_str()));
+    let mut found = map.len() < before;
+    for (name, value) in map {
+        found |= drop_nulls_below(value, &path(name), refused);
+    }
+    found
+}
+
+fn drop_nulls_below(value: &mut Value, path: &str, refused: &[&str]) -> bool {
+    match value {
+        Value::Object(map) => drop_nulls(map, path, refused),
+        Value::Array(items) => {
+            let mut found = false;
+            for (place, item) in items.iter_mut().enumerate() {
+                found |= drop_nulls_below(item, &format!("{path}[{place}]"), refused);
+            }
+            found
+        }
+        _ => false,
+    }
 }
 
 /// Generators print `creationTimestamp: null` into every template, where it never means anything.
@@ -97,7 +144,46 @@ fn empty_texts(map: &mut Value) {
 mod tests {
     use serde_json::json;
 
+    use super::super::refusal::Cause;
     use super::*;
+
+    #[test]
+    fn the_nulls_that_are_refused_go() {
+        let cause = |field: &str, message: &str| Cause {
+            reason: "FieldValueTypeInvalid".into(),
+            field: field.into(),
+            message: message.into(),
+        };
+        let null = |field: &str| {
+            let message =
+                format!("Invalid value: \"null\": {field} in body must be of type array: \"null\"");
+            cause(field, &message)
+        };
+        let manifest = || {
+            let spec = json!({
+                "a": null, "free": {"a": null}, "list": [{"b": null, "c": 1}, null],
+                "x.y/z": {"d": null}, "text": "null",
+            });
+            let value = json!({"apiVersion": "a.io/v1", "kind": "A", "spec": spec});
+            Object::new(value).unwrap()
+        };
+        let all = ["spec.a", "spec.list[0].b", "spec.x.y/z.d"].map(null);
+        let found = without_nulls(&manifest(), &Refusal::new(422, "invalid", all)).unwrap();
+        let expected = json!({
+            "free": {"a": null}, "list": [{"c": 1}, null], "x.y/z": {}, "text": "null",
+        });
+        assert_eq!(found.get("/spec"), Some(&expected));
+        for (code, cause) in [
+            (422, null("spec.list[1]")),
+            (422, null("spec.text")),
+            (422, null("spec.b")),
+            (400, null("spec.a")),
+            (422, cause("spec.a", "Required value")),
+        ] {
+            let refusal = Refusal::new(code, "invalid", [cause]);
+            assert!(without_nulls(&manifest(), &refusal).is_none(), "{code}");
+        }
+    }
 
     fn resolved(value: Value, built_in: bool) -> Value {
         let mut object = Object::new(value).unwrap();

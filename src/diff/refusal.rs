@@ -56,6 +56,11 @@ impl Refusal {
         }
     }
 
+    /// The text, as far as it is judged.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Whether the text holds these words.
     pub(crate) fn says(&self, words: &str) -> bool {
         self.text.contains(words)
@@ -91,7 +96,7 @@ impl Refusal {
             403 => By::Admission,
             404 => By::Missing,
             400 | 422 => By::Validation,
-            500 if self.is_untyped() => By::Validation,
+            500 if self.is_untyped() || self.says("illegal base64") => By::Validation,
             500 if self.is_lasting() => By::Ownership,
             503 => By::Unreachable,
             _ => By::Other,
@@ -101,7 +106,8 @@ impl Refusal {
     /// Whether an answer 500 stays one, whatever time passes: the API server has no other code for
     /// what does not fit a schema.
     pub(crate) fn is_lasting(&self) -> bool {
-        const WORDS: [&str; 5] = [
+        const WORDS: [&str; 6] = [
+            "illegal base64",
             "field not declared in schema",
             "failed to create typed",
             "failed to prune fields",
@@ -114,6 +120,17 @@ impl Refusal {
     /// Whether the manifest itself does not fit the schema of its kind.
     pub(crate) fn is_untyped(&self) -> bool {
         self.says("failed to create typed patch object")
+    }
+
+    /// Whether what is live does not fit the schema of its kind.
+    pub(crate) fn is_about_live_types(&self) -> bool {
+        self.code == 500 && self.says("failed to create typed live object")
+    }
+
+    /// Whether a version of a definition is to go in which objects may be stored.
+    pub(crate) fn keeps_stored_version(&self) -> bool {
+        let mut causes = self.causes.iter();
+        self.code == 422 && causes.any(|cause| cause.field.starts_with("status.storedVersions"))
     }
 
     /// Whether no fault is named, or one beside those of the metadata, which no schema of the
@@ -202,6 +219,7 @@ mod tests {
                 "request to convert CR to an invalid group/version: a/v1alpha1",
                 By::Ownership,
             ),
+            (500, "illegal base64 data at input byte 7", By::Validation),
             (500, "etcdserver: leader changed", By::Other),
             (429, "too many requests", By::Other),
             (503, "service unavailable", By::Unreachable),

@@ -22,6 +22,8 @@ pub(crate) struct Stored {
     pub(crate) stored: Option<Value>,
     /// Who owns it as it is stored, apart from us.
     pub(crate) by: Option<String>,
+    /// An item that comes again after it in the manifest.
+    pub(crate) repeated: bool,
     at: Path,
 }
 
@@ -194,12 +196,15 @@ impl<'a> Walk<'a> {
             sent: sent.cloned(),
             stored: stored.cloned(),
             by: newest.map(|author| author.manager.clone()),
+            repeated: false,
             at: self.at.clone(),
         });
     }
 
     fn compare(&mut self, path: &str, sent: &Value, stored: Option<&Value>, tries: &[Trie<'_>]) {
         match (sent, stored) {
+            // A null that its kind takes is stored as one.
+            (Value::Null, None) => self.report(path, Some(sent), None, tries),
             (sent, None) if is_empty(sent) => {}
             (Value::Object(sent), Some(Value::Object(stored))) => {
                 for (name, value) in sent {
@@ -228,10 +233,18 @@ impl<'a> Walk<'a> {
 
     fn compare_lists(&mut self, path: &str, sent: &[Value], stored: &[Value], tries: &[Trie<'_>]) {
         if let Some(names) = names_of_keys(tries, sent) {
-            for item in sent {
+            for (at, item) in sent.iter().enumerate() {
                 let keys = keys_of(&names, item);
                 let place = stored.iter().position(|it| has_keys(it, &keys));
                 let path = item_path(path, &keys);
+                if !keys.is_empty() && sent[at + 1..].iter().any(|it| keys_of(&names, it) == keys) {
+                    let there = place.and_then(|place| stored.get(place));
+                    self.report(&path, Some(item), there, tries);
+                    if let Some(found) = self.found.last_mut() {
+                        found.repeated = true;
+                    }
+                    continue;
+                }
                 let Some(place) = place else {
                     self.report(&path, Some(item), None, tries);
                     continue;

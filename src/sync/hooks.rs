@@ -1,5 +1,6 @@
 //! Starts hooks: the object of an earlier run goes first where it asks for that.
 
+use super::accepted::apply;
 use super::later::waits_for;
 use super::refused::PRECIOUS;
 use super::write::delete_until_gone;
@@ -86,10 +87,10 @@ pub(crate) async fn start_hook(
     if goes_first(hook) {
         clear(execution, &served, &manifest, key).await?;
     }
-    let answer = match cluster.apply(&served, &manifest, Mode::Write).await {
+    let answer = match apply(cluster, &served, &manifest, Mode::Write).await {
         Err(error) if error.is_immutable() && may_go(hook) => {
             clear(execution, &served, &manifest, key).await?;
-            cluster.apply(&served, &manifest, Mode::Write).await?
+            apply(cluster, &served, &manifest, Mode::Write).await?
         }
         answer => answer?,
     };
@@ -148,7 +149,7 @@ pub(crate) async fn check_hook(
     let asked = async {
         let served = execution.cluster.served(&hook.kind).await?;
         let cluster = execution.cluster;
-        cluster.apply(&served, &manifest, Mode::DryRun).await
+        apply(cluster, &served, &manifest, Mode::DryRun).await
     };
     match asked.await {
         Err(error) if error.is_immutable() && (goes_first(hook) || may_go(hook)) => Ok(()),

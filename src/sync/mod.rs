@@ -3,6 +3,7 @@
 //! [`desire`] (checkout and render), [`compare`], then, place by place of the plan, [`check`],
 //! [`execute`], [`start_hook`] and [`delete`].
 
+mod accepted;
 mod adopt;
 mod capabilities;
 mod compare;
@@ -32,6 +33,7 @@ use crate::object::{IgnoreDifferences, YamlLimits};
 use crate::render::Tools;
 use crate::telemetry::Metrics;
 
+pub(crate) use accepted::apply;
 pub(crate) use capabilities::Capabilities;
 pub(crate) use compare::{Comparison, Live, Lookup, compare};
 pub(crate) use desire::{Source, desire, manifests_of};

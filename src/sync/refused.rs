@@ -3,12 +3,13 @@
 //! says what a person may do.
 
 use super::Execution;
+use super::accepted::apply;
 use super::adopt::{adopt, of_kubectl};
 use super::write::delete_until_gone;
 use crate::cluster::{Cluster, Error, Mode, Served};
 use crate::crd::SyncOptions;
 use crate::crd::names::FIELD_MANAGER;
-use crate::diff::{By, Refusal, repair};
+use crate::diff::{By, Refusal, overlaid, repair, retyped};
 use crate::object::Object;
 
 /// How often a repair is planned: another fault may show when one is gone, and others may write
@@ -32,6 +33,13 @@ const FORCE: &str = "This can never change in place: the sync option Force=true 
 const BY_NAME: &str = "This can never change in place: only the sync option Force=true on the \
                        object itself deletes it with what it holds and creates it again";
 
+/// Deleting the definition would delete all its objects, and is not needed.
+const MIGRATE: &str = "Objects may still be stored in the version that left the definition. Keep \
+                       it there, not served, until each object was written once more (`kubectl get \
+                       -A -o yaml` into `kubectl replace -f -`) and it is taken out of \
+                       status.storedVersions (`kubectl patch --subresource=status`); then remove \
+                       it. Do not delete the definition: its objects would go with it";
+
 /// What is written, and how.
 #[derive(Clone, Copy)]
 pub(super) struct Attempt<'a> {
@@ -48,6 +56,12 @@ pub(super) async fn go_on(attempt: Attempt<'_>, error: Error) -> Result<Object, 
     let Some(refusal) = error.refusal() else {
         return Err(error);
     };
+    if attempt.manifest.kind() == "CustomResourceDefinition" && refusal.keeps_stored_version() {
+        return Err(Error::Stuck {
+            error: Box::new(error),
+            remedy: MIGRATE,
+        });
+    }
     let (cluster, options) = (attempt.execution.cluster, attempt.options);
     let repairable = matches!(refusal.by(), By::Validation | By::Ownership);
     let forced = options.force && may_lie_in_the_change(refusal);
@@ -58,13 +72,17 @@ pub(super) async fn go_on(attempt: Attempt<'_>, error: Error) -> Result<Object, 
         Ok(Some(live)) if !live.is_terminating() => live,
         _ => return Err(error),
     };
+    if let Some(patch) = retyped(&live, attempt.manifest, refusal) {
+        return retype(attempt, &patch).await;
+    }
     if repairable
         && !options.replace
         && let Some(answer) = mend(attempt, &live, refusal).await?
     {
         return Ok(answer);
     }
-    let known = refusal.code == 422 && refusal.by() == By::Validation;
+    let lives_on = refusal.is_about_live_types();
+    let known = refusal.code == 422 && refusal.by() == By::Validation || lives_on;
     if !forced && !known || !fits_as_new(attempt, &live).await {
         return Err(error);
     }
@@ -76,6 +94,7 @@ pub(super) async fn go_on(attempt: Attempt<'_>, error: Error) -> Result<Object, 
     let replaced = cluster.replace(attempt.served, attempt.manifest, version, Mode::DryRun);
     let remedy = match options.replace || replaced.await.is_err() {
         false => REPLACE,
+        true if lives_on => return Err(error),
         true if precious => BY_NAME,
         true => FORCE,
     };
@@ -83,6 +102,24 @@ pub(super) async fn go_on(attempt: Attempt<'_>, error: Error) -> Result<Object, 
         error: Box::new(error),
         remedy,
     })
+}
+
+/// Gives fields that are live as another type the values of the manifest, and applies again.
+async fn retype(attempt: Attempt<'_>, patch: &serde_json::Value) -> Result<Object, Error> {
+    let Attempt {
+        execution,
+        served,
+        manifest,
+        mode,
+        ..
+    } = attempt;
+    let (cluster, key) = (execution.cluster, manifest.key());
+    let answer = cluster.set_fields(served, &key, patch, mode).await?;
+    if mode == Mode::DryRun {
+        return Ok(overlaid(&answer, manifest));
+    }
+    tracing::info!(app = %execution.owner, %key, "fields got the type that their kind has now");
+    cluster.apply(served, manifest, Mode::Write).await
 }
 
 /// Whether a new object may be taken where the change is not. Policies that say no with another
@@ -178,7 +215,7 @@ async fn create_again(attempt: Attempt<'_>, live: &Object) -> Result<Object, Err
     let created = cluster.apply(served, manifest, Mode::Write).await;
     if created.is_err() {
         // Better the old one than none.
-        let restored = cluster.apply(served, &as_it_was(live), Mode::Write).await;
+        let restored = apply(cluster, served, &as_it_was(live), Mode::Write).await;
         if let Err(error) = restored {
             tracing::warn!(app = %execution.owner, %key, %error, "the old one did not come back");
         }
@@ -211,7 +248,7 @@ pub(super) async fn as_new(
     live: &Object,
 ) -> Result<Object, Error> {
     let new = under_another_name(manifest, live);
-    cluster.apply(served, &new, Mode::DryRun).await
+    apply(cluster, served, &new, Mode::DryRun).await
 }
 
 /// Asks whether the manifest would be taken if it were new.

@@ -172,6 +172,7 @@ fn row(key: &ResourceKey, object: &Object, found: Stored) -> StoredField {
         stored: text(found.stored),
         by: found.by.unwrap_or_default(),
         path: found.path,
+        repeated: found.repeated,
     }
 }
 

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::Execution;
+use super::accepted::again;
 use super::adopt::{adopt, of_kubectl};
 use super::handing::ready;
 use super::refused::{Attempt, create_again_if_it_fits, go_on};
@@ -39,6 +40,16 @@ pub(super) async fn write(
     } else {
         cluster.apply(served, manifest, mode).await
     };
+    let mut instead = None;
+    let written = match written {
+        Err(error) => {
+            let again = again(cluster, served, manifest, mode, error).await;
+            instead = again.manifest;
+            again.answer
+        }
+        written => written,
+    };
+    let manifest = instead.as_ref().unwrap_or(manifest);
     let attempt = Attempt {
         execution,
         served,
