@@ -68,7 +68,7 @@ fn bytes(status: &Value) -> usize {
 fn thousands_of_objects_are_synced_repaired_and_pruned() {
     story(|lab| async move {
         let objects = objects();
-        let app = lab.given_in("large", "large-home").await?;
+        let app = lab.given_in("thousands", "large-home").await?;
         let agent = lab.agent_for("large-home", &[]).await?;
         let files: Vec<_> = (0..objects / IN_A_FILE)
             .map(|number| (format!("{number}.yaml"), file(number, &[])))

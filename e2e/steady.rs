@@ -56,9 +56,9 @@ fn what_goes_slowly_is_waited_for_and_not_deleted_again_and_again() {
     story(|lab| async move {
         let app = lab.given("slowly").await?;
         let slow =
-            config_map("slow", "1").replace("metadata:", "metadata:\n  finalizers: [lab/held]");
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: slow, finalizers: [lab/held]}\n";
         let first = app.commit(&[
-            ("slow.yaml", Some(&slow)),
+            ("slow.yaml", Some(slow)),
             ("map.yaml", Some(&config_map("map", "1"))),
         ])?;
         app.create(&app.application()).await?;

@@ -34,7 +34,7 @@ struct Budget {
 }
 
 const AMPLE: Budget = Budget {
-    resources: 512 << 10,
+    resources: 704 << 10,
     results: 96 << 10,
     stored: 64 << 10,
     summary: 32 << 10,
