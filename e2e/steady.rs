@@ -12,7 +12,7 @@ fn job(name: &str, hook: &str) -> String {
     format!(
         "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: {name}, annotations: \
          {{argocd.argoproj.io/hook: {hook}}}}}\nspec:\n  backoffLimit: 0\n  template:\n    spec: \
-         {{restartPolicy: Never, containers: [{{name: run, image: run}}]}}\n"
+         {{restartPolicy: Never, schedulerName: nobody, containers: [{{name: run, image: run}}]}}\n"
     )
 }
 
