@@ -87,7 +87,8 @@ fn what_goes_slowly_is_waited_for_and_not_deleted_again_and_again() {
         let of_second = |attempt: &&Value| attempt["revision"] == second.as_str();
         let attempts = status["attempts"].as_array();
         let count = attempts.into_iter().flatten().filter(of_second).count();
-        ensure!(count == 1, "{}", status["attempts"]);
+        // One that applies and one that prunes, or one for both.
+        ensure!((1..=2).contains(&count), "{}", status["attempts"]);
         ensure!(status["operationState"]["message"] != "nothing to change");
         ensure!(
             status["sync"]["status"] == "OutOfSync",
