@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn a_large_one_lists_what_matters_first_and_counts_the_others() {
         for (count, room) in [
-            (5500, Room::Ample),
+            (7000, Room::Ample),
             (10_000, Room::Ample),
             (1000, Room::Scarce),
             (30_000, Room::Scarce),
@@ -393,7 +393,7 @@ mod tests {
             row.status = SyncCode::OutOfSync;
         }
         fit(&mut all, &ApplicationStatus::default(), Room::Ample, "1");
-        assert!(all.resources.len() < 5000);
+        assert!(all.resources.len() < 7000);
         assert_eq!((all.objects(), all.differing()), (10_000, 10_000));
     }
 
