@@ -57,7 +57,7 @@ const NAMING: [&str; 9] = [
 
 /// The same with field names in lower case, the two letters from outside ASCII that Go folds
 /// included. A field that names something and is there in two spellings is refused: kustomize takes
-/// both, one after the other.
+/// one of them and says nothing of the other.
 pub(super) fn folded(file: &str, value: Value) -> Result<Value, Error> {
     match value {
         Value::Object(map) => {
