@@ -192,7 +192,7 @@ fn gate(group: &str, version: &str, spec: &Value) -> String {
 #[test]
 fn a_null_that_the_kind_does_not_take_is_left_out() {
     story(|lab| async move {
-        let app = lab.given("nulls").await?;
+        let app = lab.given("refused-nulls").await?;
         let group = "nulls.example.com";
         let fields = json!({
             "tolerations": {"type": "array", "items": {"type": "object"}},
@@ -216,7 +216,7 @@ fn a_null_that_the_kind_does_not_take_is_left_out() {
         ])?;
         app.create(&app.application()).await?;
         let status = in_sync(&app, &first).await?;
-        let path = format!("/apis/{group}/v1/namespaces/nulls/gates/main");
+        let path = format!("/apis/{group}/v1/namespaces/{}/gates/main", app.name);
         let live = app.cluster.get(&path).await?;
         let expected = json!({
             "free": null, "labels": {"d": "e"}, "list": [{"a": "1"}, {"a": "2"}],

@@ -12,7 +12,7 @@ use crate::lab::{Expectation, eventually};
 /// rows for more than an object of etcd.
 fn objects() -> usize {
     let asked = std::env::var("TRIMTAB_LARGE").ok();
-    asked.and_then(|asked| asked.parse().ok()).unwrap_or(2_500)
+    asked.and_then(|asked| asked.parse().ok()).unwrap_or(3_500)
 }
 
 /// Objects of one file.
