@@ -147,7 +147,7 @@ fn of_items_that_are_there_twice_the_last_one_counts() {
 #[test]
 fn what_may_not_be_there_twice_is_refused() {
     story(|lab| async move {
-        let app = lab.given("twins").await?;
+        let app = lab.given("named-twice").await?;
         let web = twice("a").replace("name: side\n        image", "name: web\n        image");
         app.commit(&[("web.yaml", Some(&web))])?;
         app.create(&app.application()).await?;
@@ -155,7 +155,7 @@ fn what_may_not_be_there_twice_is_refused() {
             .condition("SyncError", "Duplicate value: \"web\"")
             .await?;
         ensure!(status["sync"]["status"] == "OutOfSync", "{status}");
-        let path = "/apis/apps/v1/namespaces/twins/deployments/web";
+        let path = "/apis/apps/v1/namespaces/named-twice/deployments/web";
         ensure!(app.cluster.find(path).await?.is_none(), "it was applied");
         Ok(())
     });

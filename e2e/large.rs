@@ -68,8 +68,8 @@ fn bytes(status: &Value) -> usize {
 fn thousands_of_objects_are_synced_repaired_and_pruned() {
     story(|lab| async move {
         let objects = objects();
-        let app = lab.given_in("thousands", "large-home").await?;
-        let agent = lab.agent_for("large-home", &[]).await?;
+        let app = lab.given_in("thousands", "thousands-home").await?;
+        let agent = lab.agent_for("thousands-home", &[]).await?;
         let files: Vec<_> = (0..objects / IN_A_FILE)
             .map(|number| (format!("{number}.yaml"), file(number, &[])))
             .collect();
@@ -125,7 +125,7 @@ fn thousands_of_objects_are_synced_repaired_and_pruned() {
         // An agent that starts anew knows all of it, and writes no object.
         let before = app.status().await?;
         drop(agent);
-        let agent = lab.agent_for("large-home", &[]).await?;
+        let agent = lab.agent_for("thousands-home", &[]).await?;
         app.refresh().await?;
         app.refreshed().await?;
         for (verb, expected) in [("apply", 0.0), ("delete", 0.0)] {
