@@ -60,16 +60,18 @@ fn rules(verbs: &[&str]) -> Value {
     ])
 }
 
-const SINGLE: [&str; 4] = ["get", "create", "patch", "delete"];
+/// With these nothing can be listed or watched.
+pub(super) const SINGLE: [&str; 4] = ["get", "create", "patch", "delete"];
 const ALL: [&str; 6] = ["get", "create", "patch", "delete", "list", "watch"];
 
-/// An account of the agent whose role has the name of the story's home.
-async fn account(scene: &Scene) -> Result<String> {
+/// The token of an account with all that the agent needs, and these verbs on Leases. Its role has the
+/// name of the story's home.
+pub(super) async fn account(scene: &Scene, verbs: &[&str]) -> Result<String> {
     let (cluster, home) = (&scene.app.cluster, &scene.app.home);
     let accounts = format!("/api/v1/namespaces/{home}/serviceaccounts");
     let account = json!({"metadata": {"name": "agent"}});
     cluster.create(&accounts, &account).await?;
-    let role = json!({"metadata": {"name": home}, "rules": rules(&ALL)});
+    let role = json!({"metadata": {"name": home}, "rules": rules(verbs)});
     cluster
         .create(&format!("{RBAC}/clusterroles"), &role)
         .await?;
@@ -132,7 +134,9 @@ async fn holder(scene: &Scene, path: &str, expected: &str) -> Result<()> {
 fn what_a_refused_watch_showed_does_not_count_any_more() {
     story(|lab| async move {
         let scene = Scene::of(lab, "refused-watch").await?;
-        let agent = scene.agent_as(&account(&scene).await?, &scene.gate).await?;
+        let agent = scene
+            .agent_as(&account(&scene, &ALL).await?, &scene.gate)
+            .await?;
         let lease = "apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {name: ours}\n\
                      spec: {holderIdentity: git}\n";
         let first = scene.app.commit(&[("ours.yaml", Some(lease))])?;

@@ -1,46 +1,14 @@
 //! A kind that the agent may read, apply and delete, and neither list nor watch: each object is
 //! read when the application is looked at.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::Scene;
+use super::away::{SINGLE, account};
 use crate::given::{SOON, config_map, story};
 use crate::lab::gate::Asked;
 use crate::lab::{Expectation, eventually};
-
-const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
-
-/// An account of the agent with all it needs, but no list and no watch of Leases.
-async fn token(scene: &Scene) -> Result<String> {
-    let (cluster, home) = (&scene.app.cluster, &scene.app.home);
-    let accounts = format!("/api/v1/namespaces/{home}/serviceaccounts");
-    let account = json!({"metadata": {"name": "agent"}});
-    cluster.create(&accounts, &account).await?;
-    let role = json!({
-        "metadata": {"name": home},
-        "rules": [
-            {"apiGroups": ["trimtab.dev", "events.k8s.io", "apiextensions.k8s.io", ""],
-             "resources": ["*"], "verbs": ["*"]},
-            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
-             "verbs": ["get", "create", "patch", "delete"]},
-        ],
-    });
-    cluster
-        .create(&format!("{RBAC}/clusterroles"), &role)
-        .await?;
-    let binding = json!({
-        "metadata": {"name": home},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": home},
-        "subjects": [{"kind": "ServiceAccount", "name": "agent", "namespace": home}],
-    });
-    let bindings = format!("{RBAC}/clusterrolebindings");
-    cluster.create(&bindings, &binding).await?;
-    let path = format!("{accounts}/agent/token");
-    let token = cluster.create(&path, &json!({"spec": {}})).await?;
-    let token = token["status"]["token"].as_str().context("a token")?;
-    Ok(token.to_owned())
-}
 
 fn lease(name: &str, holder: &str) -> String {
     format!(
@@ -75,7 +43,9 @@ fn is_apply(asked: &Asked) -> bool {
 fn what_may_not_be_listed_is_read_repaired_and_pruned() {
     story(|lab| async move {
         let scene = Scene::of(lab, "unlisted").await?;
-        let agent = scene.agent_as(&token(&scene).await?, &scene.gate).await?;
+        let agent = scene
+            .agent_as(&account(&scene, &SINGLE).await?, &scene.gate)
+            .await?;
         let leases = "/apis/coordination.k8s.io/v1/namespaces/unlisted/leases";
         // One that another Application has, as far as it says itself.
         let theirs = json!({
