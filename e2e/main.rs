@@ -21,6 +21,7 @@ mod adoption;
 mod asking;
 mod bad_input;
 mod chart;
+mod clearing;
 mod cli;
 mod control;
 mod counts;

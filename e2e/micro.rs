@@ -15,7 +15,7 @@ fn names() -> impl Iterator<Item = &'static str> {
 }
 
 #[divan::bench(args = names())]
-fn unit(bencher: Bencher, name: &str) {
+fn unit(bencher: Bencher<'_, '_>, name: &str) {
     let units = units();
     let unit = units.iter().find(|unit| unit.name == name);
     if let Some(unit) = unit {

@@ -156,6 +156,7 @@ fn next_step(count: usize) -> Unit {
             Progress::Pending
         },
         last: false,
+        first: false,
     };
     let tasks: Vec<_> = (0..count).map(task).collect();
     let patience = Patience {

@@ -6,9 +6,10 @@ use std::{
 };
 
 use super::ahead::{begin_all, begin_namespace, begin_waiting};
+use super::clearing::{Refused, clear};
 use super::comparing::compare_and_settle;
 use super::registry::Mailbox;
-use super::running::{PRUNE_SKIPPED, tasks};
+use super::running::{PRUNE_SKIPPED, Running, tasks};
 use super::state::State;
 use super::syncing::{self, End};
 use super::{Context, hooks, waits};
@@ -102,15 +103,14 @@ async fn go_on(
                         }
                     }
                 }
-                if !begin_all(hands, state, &tasks).await? {
+                if !begin_all(hands, state, &comparison, &tasks).await? {
                     continue;
                 }
                 if state.running.as_ref().is_some_and(|it| it.sync.dry_run) {
                     syncing::end(hands, state, End::Succeeded).await?;
                     return Ok(comparison);
                 }
-                let begun: Vec<_> = begun.into_iter().map(|index| &tasks[index]).collect();
-                run(hands, state, &begun).await?;
+                run(hands, state, &comparison, (&tasks, &begun)).await?;
                 comparison = compare_and_settle(hands.context, state, hands.application).await;
             }
             Step::Wait(what) => {
@@ -148,9 +148,14 @@ async fn go_on(
 }
 
 /// Begins the tasks of one place.
-async fn run(hands: &Hands<'_>, state: &mut State, begun: &[&Task]) -> Result<(), ClusterError> {
+async fn run(
+    hands: &Hands<'_>,
+    state: &mut State,
+    comparison: &Comparison,
+    (tasks, begun): (&[Task], &[usize]),
+) -> Result<(), ClusterError> {
     let (mut applies, mut starts, mut prunes) = (Vec::new(), Vec::new(), Vec::new());
-    for task in begun {
+    for task in begun.iter().map(|&index| &tasks[index]) {
         match &task.subject {
             Subject::Apply(key) => applies.push(key.clone()),
             Subject::Hook(index) => starts.push((*index, task.place.phase)),
@@ -181,7 +186,11 @@ async fn run(hands: &Hands<'_>, state: &mut State, begun: &[&Task]) -> Result<()
         ))
         .await;
         left = outcome.superseded;
-        remember(hands, state, &outcome);
+        let refused = refused(state, &outcome);
+        let refused = clear(hands, state, comparison, tasks, refused).await;
+        remember(hands, state, &outcome, &refused);
+        // They are applied again when what stands in their way is gone.
+        left |= outcome.failed() && refused.is_empty();
     }
     // After the objects of their place, such as the account that they run as.
     let failed = state
@@ -191,7 +200,16 @@ async fn run(hands: &Hands<'_>, state: &mut State, begun: &[&Task]) -> Result<()
     // Those for a sync that failed run because of that.
     let may_run = |phase: HookPhase| !left && (!failed || phase == HookPhase::SyncFail);
     for (index, phase) in starts.into_iter().filter(|(_, phase)| may_run(*phase)) {
-        hooks::run_hook(hands, state, index, phase).await?;
+        let Some(refused) = hooks::run_hook(hands, state, index, phase).await? else {
+            continue;
+        };
+        let key = refused.key.clone();
+        if clear(hands, state, comparison, tasks, vec![refused])
+            .await
+            .is_empty()
+        {
+            hooks::take_back(state, &key, phase);
+        }
     }
     if let Some(running) = &mut state.running {
         running.moved = Instant::now();
@@ -293,10 +311,28 @@ pub(super) fn execution<'a>(
                 .last()
                 .map_or("", |last| last.bundle.as_str()),
         }),
+        gone: running.map_or_else(Vec::new, Running::gone),
     })
 }
 
-fn remember(hands: &Hands<'_>, state: &mut State, outcome: &Outcome) {
+/// What an apply did not bring through.
+fn refused(state: &State, outcome: &Outcome) -> Vec<Refused> {
+    let failed = outcome.changes.iter().filter_map(|(key, change)| {
+        let Change::Failed(why) = change else {
+            return None;
+        };
+        Some(Refused {
+            key: key.clone(),
+            place: state.desired.as_ref()?.objects.get(key)?.place,
+            why: why.clone(),
+            refusal: outcome.refusals.get(key).cloned(),
+        })
+    });
+    failed.collect()
+}
+
+/// Remembers what came of an apply; `refused` are those of the failed that stay refused.
+fn remember(hands: &Hands<'_>, state: &mut State, outcome: &Outcome, refused: &[Refused]) {
     for (kind, key, observation, health) in &outcome.seen {
         hands.context.live.record(
             &hands.application.key,
@@ -318,7 +354,11 @@ fn remember(hands: &Hands<'_>, state: &mut State, outcome: &Outcome) {
     }
     for (key, change) in &outcome.changes {
         match change {
-            Change::Failed(why) => fail(state, key, why.clone()),
+            Change::Failed(_) => {
+                if let Some(refused) = refused.iter().find(|it| it.key == *key) {
+                    fail(state, key, refused.why.clone());
+                }
+            }
             change => {
                 match outcome.stored.get(key) {
                     Some(stored) => drop(state.stored.insert(key.clone(), stored.clone())),

@@ -1,9 +1,10 @@
 //! What happens before the first write of a sync: its namespace, the question to the API server
 //! whether all of it can be applied, and the inventory ahead of what will be created.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::time::Instant;
 
 use super::advance::{Hands, execution, fail, row, take_row};
+use super::clearing::{Refused, clear};
 use super::state::{Held, State};
 use super::suspicion::Settled;
 use super::{hooks, namespace, report, requests};
@@ -45,10 +46,12 @@ pub(super) async fn begin_namespace(
 }
 
 /// Before the first write: the question to the API server whether all of it can be applied at all,
-/// then the inventory ahead of what will be created. False when something was refused.
+/// then the inventory ahead of what will be created. False when something was refused, or when
+/// something of these tasks is to go first that was not.
 pub(super) async fn begin_all(
     hands: &Hands<'_>,
     state: &mut State,
+    comparison: &Comparison,
     tasks: &[Task],
 ) -> Result<bool, ClusterError> {
     let Some(running) = state.running.as_ref().filter(|running| !running.checked) else {
@@ -97,21 +100,25 @@ pub(super) async fn begin_all(
             prunes,
         );
     }
-    if !ask(hands, state, tasks, &pending).await {
+    if !ask(hands, state, comparison, (tasks, &pending)).await {
         return Ok(set_checked(state, false));
     }
     if !dry_run {
         write_ahead(hands, state, &pending).await?;
     }
-    Ok(set_checked(state, true))
+    set_checked(state, true);
+    Ok(!state
+        .running
+        .as_ref()
+        .is_some_and(|it| it.has_new_order(tasks)))
 }
 
 /// Asks the API server about all that would be written. False when something was refused.
 async fn ask(
     hands: &Hands<'_>,
     state: &mut State,
-    tasks: &[Task],
-    pending: &[ResourceKey],
+    comparison: &Comparison,
+    (tasks, pending): (&[Task], &[ResourceKey]),
 ) -> bool {
     let dry_run = state.running.as_ref().is_some_and(|it| it.sync.dry_run);
     let hooks = tasks.iter().filter_map(|task| match task.subject {
@@ -130,62 +137,100 @@ async fn ask(
     };
     let engine = &hands.context.engine;
     let checked = check(engine, &execution, pending).await;
-    let (mut refusals, mut refused) = (Vec::new(), BTreeMap::new());
+    let (mut refused, mut of_hooks) = (Vec::new(), Vec::new());
     for (index, place) in hooks {
-        let phase = place.phase;
-        let Some(hook) = execution.desired.hooks.get(index) else {
-            continue;
-        };
-        let seconds = jiff::Timestamp::now().as_second();
-        let key = key_of_run(hook, phase, &execution.desired.commit_id, seconds);
-        let fault = match check_hook(engine, &execution, index, &key, pending).await {
-            Err(error) => Some(error.to_string()),
-            Ok(()) => {
-                let manifest = execution.manifests.hooks.get(index);
-                let why = lacks(&execution, pending, manifest, place).await;
-                why.map(|why| format!("{why}: {}", remedy(phase)))
-            }
-        };
-        if let Some(why) = fault {
-            refused.insert(index, format!("{phase} hook {key}: {why}"));
-            refusals.push((key, why));
+        if let Some(fault) = ask_hook(hands, &execution, pending, (index, place)).await {
+            of_hooks.push((index, place.phase, fault.key.clone()));
+            refused.push(fault);
         }
     }
-    let mut stuck = BTreeMap::new();
-    for key in pending {
+    let mut would_be = Vec::new();
+    for (key, change) in &checked.changes {
         let Some(object) = execution.desired.objects.get(key) else {
             continue;
         };
         let manifest = execution.manifests.objects.get(key);
-        if runs_once(&object.kind)
-            && let Some(why) = lacks(&execution, pending, manifest, object.place).await
-        {
-            stuck.insert(key.clone(), format!("{why}: let it come in a later wave"));
-        }
+        let (why, refusal) = match change {
+            Change::Failed(why) => (Some(why.clone()), checked.refusals.get(key).cloned()),
+            _ if runs_once(&object.kind) => {
+                let why = lacks(&execution, pending, manifest, object.place).await;
+                let why = why.map(|why| format!("{why}: let it come in a later wave"));
+                (why, None)
+            }
+            _ => (None, None),
+        };
+        would_be.push((key.clone(), would_become(state, &execution, key, change)));
+        refused.extend(why.map(|why| Refused {
+            key: key.clone(),
+            place: object.place,
+            why,
+            refusal,
+        }));
     }
+    let refused = clear(hands, state, comparison, tasks, refused).await;
+    let stays = |key: &ResourceKey| refused.iter().find(|it| it.key == *key);
     if let Some(running) = &mut state.running {
         running.checked_at = Some(Instant::now());
-        running.refused = refused;
         running.needs = checked.needs;
+        let hooks = of_hooks.iter().filter_map(|(index, phase, key)| {
+            let why = &stays(key)?.why;
+            Some((*index, format!("{phase} hook {key}: {why}")))
+        });
+        running.refused = hooks.collect();
     }
-    refusals.extend(stuck.clone());
-    for (key, change) in checked.changes {
-        match change {
-            Change::Failed(why) => refusals.push((key, why)),
-            _ if stuck.contains_key(&key) => {}
-            // A dry run leaves the version as it is, whatever it would write.
-            Change::Unchanged if dry_run && would_change(state, &key) => {
-                take_row(state, &key, &Change::Configured);
-            }
-            change if dry_run => take_row(state, &key, &change),
-            _ => {}
+    for (key, change) in would_be {
+        if dry_run && stays(&key).is_none() {
+            take_row(state, &key, &change);
         }
     }
-    let passed = refusals.is_empty();
-    for (key, why) in refusals {
-        fail(state, &key, why);
+    for it in &refused {
+        fail(state, &it.key, it.why.clone());
     }
-    passed
+    refused.is_empty()
+}
+
+/// Asks about one hook, and returns why it can never be started.
+async fn ask_hook(
+    hands: &Hands<'_>,
+    execution: &Execution<'_>,
+    pending: &[ResourceKey],
+    (index, place): (usize, Place),
+) -> Option<Refused> {
+    let hook = execution.desired.hooks.get(index)?;
+    let seconds = jiff::Timestamp::now().as_second();
+    let key = key_of_run(hook, place.phase, &execution.desired.commit_id, seconds);
+    let asked = check_hook(&hands.context.engine, execution, index, &key, pending).await;
+    let (why, refusal) = match asked {
+        Err(error) => (error.to_string(), error.refusal().cloned()),
+        Ok(()) => {
+            let manifest = execution.manifests.hooks.get(index);
+            let why = lacks(execution, pending, manifest, place).await?;
+            (format!("{why}: {}", remedy(place.phase)), None)
+        }
+    };
+    Some(Refused {
+        key,
+        place,
+        why,
+        refusal,
+    })
+}
+
+/// What a sync would do to an object, as far as a dry run tells: it leaves the version as it is,
+/// whatever it would write.
+fn would_become(
+    state: &State,
+    execution: &Execution<'_>,
+    key: &ResourceKey,
+    asked: &Change,
+) -> Change {
+    match asked {
+        Change::Unchanged if would_change(state, key) => Change::Configured,
+        // It is taken once what stands in its way is gone.
+        Change::Failed(_) if execution.seen.contains_key(key) => Change::Configured,
+        Change::Failed(_) => Change::Created,
+        change => change.clone(),
+    }
 }
 
 /// What to do about a hook that needs what comes later.

@@ -8,39 +8,36 @@ use std::collections::{HashMap, HashSet};
 
 use super::advance::{Hands, hook_row};
 use super::ahead::restore;
+use super::clearing::Refused;
 use super::report;
-use super::running::hook_outcome;
+use super::running::{Running, hook_outcome};
 use super::state::{Held, State};
 use super::syncing::{self, End};
 use crate::cluster::Error as ClusterError;
 use crate::crd::{Consent, HookPhase, HookResult, HookStatus, Propagation};
 use crate::object::ResourceKey;
-use crate::sync::{Execution, Lookup, Manifests, delete, find_run, key_of_run, start_hook};
+use crate::plan::Place;
+use crate::sync::{
+    DesiredHook, Execution, Lookup, Manifests, delete, find_run, key_of_run, start_hook,
+};
 
-/// Starts a hook. It is in the inventory and its start in the status before it is created.
+/// Starts a hook. It is in the inventory and its start in the status before it is created. One that
+/// is not taken has failed; it is returned why.
 pub(super) async fn run_hook(
     hands: &Hands<'_>,
     state: &mut State,
     index: usize,
     phase: HookPhase,
-) -> Result<(), ClusterError> {
+) -> Result<Option<Refused>, ClusterError> {
     let Some((hook, desired)) = state.desired.as_ref().and_then(|desired| {
         let hook = desired.hooks.get(index)?.clone();
         Some((hook, desired.clone()))
     }) else {
-        return Ok(());
+        return Ok(None);
     };
     let now = jiff::Timestamp::now();
     let key = key_of_run(&hook, phase, &desired.commit_id, now.as_second());
-    let held = Held {
-        kind: hook.kind.clone(),
-        wave: hook.wave,
-        last: false,
-        hook: true,
-        ended: None,
-        counted: false,
-    };
-    let before = state.inventory.insert(key.clone(), held);
+    let before = state.inventory.insert(key.clone(), held(&hook));
     let mut result = HookResult {
         id: key.id(),
         phase,
@@ -75,7 +72,9 @@ pub(super) async fn run_hook(
         scaled: HashSet::new(),
         namespace: None,
         applied: None,
+        gone: state.running.as_ref().map_or_else(Vec::new, Running::gone),
     };
+    let mut refused = None;
     let started = start_hook(&context.engine, &execution, index, &key, &result.run).await;
     match started {
         Ok(started) => {
@@ -93,6 +92,12 @@ pub(super) async fn run_hook(
         Err(error) => {
             result.status = HookStatus::Failed;
             result.message = error.to_string();
+            refused = Some(Refused {
+                key: key.clone(),
+                place: Place::of_wave(phase, hook.wave),
+                why: result.message.clone(),
+                refusal: error.refusal().cloned(),
+            });
         }
     }
     state.set_hook_result(&hook, result.clone());
@@ -100,7 +105,33 @@ pub(super) async fn run_hook(
         running.applied.insert(key.clone());
         running.rows.push(hook_row(&key, &result));
     }
-    Ok(())
+    Ok(refused)
+}
+
+/// What is remembered of a hook's object.
+fn held(hook: &DesiredHook) -> Held {
+    Held {
+        kind: hook.kind.clone(),
+        wave: hook.wave,
+        last: false,
+        hook: true,
+        ended: None,
+        counted: false,
+    }
+}
+
+/// Takes a run back that was refused for what is now to go first: it is to be started again.
+pub(super) fn take_back(state: &mut State, key: &ResourceKey, phase: HookPhase) {
+    let id = key.id();
+    state
+        .hooks
+        .retain(|result| result.id != id || result.phase != phase);
+    if let Some(running) = &mut state.running {
+        running.applied.remove(key);
+        running
+            .rows
+            .retain(|row| !(row.is(key) && row.sync_phase == Some(phase)));
+    }
 }
 
 /// Makes sure of runs whose start was noted by an agent that died then: their object is looked for

@@ -6,6 +6,7 @@ mod ahead;
 mod anew;
 mod asked;
 mod claims;
+mod clearing;
 mod comparing;
 mod conditions;
 mod dependencies;

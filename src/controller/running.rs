@@ -5,13 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::clearing::Cleared;
 use super::room;
 use super::state::State;
 use crate::crd::{
     Application, HealthCode, HookPhase, HookResult, HookStatus, ResourceResult, SyncOperation,
     SyncOptions,
 };
-use crate::object::ResourceKey;
+use crate::object::{Object, ResourceKey};
 use crate::plan::{Needs, Patience, Place, Progress, Reason, Subject, Task};
 use crate::sync::{Comparison, DesiredHook, Live, Lookup};
 
@@ -46,6 +47,8 @@ pub(super) struct Running {
     pub(super) asked_why: Option<Instant>,
     /// What could not be asked about yet, with what it needs of this sync.
     pub(super) needs: Needs,
+    /// What leaves the source and goes before what it stands in the way of.
+    pub(super) cleared: BTreeMap<ResourceKey, Cleared>,
     /// What was done to the destination namespace, which is none of the desired objects.
     pub(super) namespace: Option<ResourceResult>,
     /// What was done, for the status.
@@ -83,6 +86,7 @@ impl Running {
             reasons: BTreeMap::new(),
             asked_why: None,
             needs: Needs::new(),
+            cleared: BTreeMap::new(),
             namespace: None,
             rows: Vec::new(),
             left_out: 0,
@@ -120,6 +124,24 @@ impl Running {
 
     fn replaces(&self) -> bool {
         SyncOptions::of_application(&self.sync.sync_options).replace
+    }
+
+    /// Whether something is to go first that goes last in these tasks.
+    pub(super) fn has_new_order(&self, tasks: &[Task]) -> bool {
+        let known = |task: &Task, key: &ResourceKey| {
+            let cleared = self.cleared.get(key);
+            cleared.is_none_or(|cleared| task.first && task.place == cleared.place)
+        };
+        tasks
+            .iter()
+            .any(|task| matches!(&task.subject, Subject::Prune(key) if !known(task, key)))
+    }
+
+    /// What was deleted, as it stood in the way of something.
+    pub(super) fn gone(&self) -> Vec<&Object> {
+        let gone = |key: &ResourceKey| self.pruned.contains(key);
+        let cleared = self.cleared.iter().filter(|(key, _)| gone(key));
+        cleared.map(|(_, cleared)| &cleared.object).collect()
     }
 
     pub(super) fn selects(&self, key: &ResourceKey) -> bool {
@@ -187,6 +209,7 @@ pub(super) fn tasks(
             place: object.place,
             progress,
             last: false,
+            first: false,
         });
     }
     if running.is_whole() && !running.sync.leaves_hooks() {
@@ -197,6 +220,7 @@ pub(super) fn tasks(
         for key in comparison.prunable().filter(|key| running.selects(key)) {
             let held = state.inventory.get(key);
             let wave = held.map_or(0, |held| held.wave);
+            let first = running.cleared.get(key);
             let terminating = live(key)
                 .found()
                 .is_some_and(|live| live.observation.terminating);
@@ -210,9 +234,10 @@ pub(super) fn tasks(
             };
             tasks.push(Task {
                 subject: Subject::Prune(key.clone()),
-                place: Place::of_deletion(wave),
+                place: first.map_or(Place::of_deletion(wave), |cleared| cleared.place),
                 progress,
                 last: options.prune_last || held.is_some_and(|held| held.last),
+                first: first.is_some(),
             });
         }
     }
@@ -273,6 +298,7 @@ fn hook_tasks(
                 place: Place::of_wave(*phase, hook.wave),
                 progress,
                 last: false,
+                first: false,
             });
         }
     }

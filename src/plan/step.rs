@@ -66,6 +66,15 @@ pub(crate) struct Task {
     pub(crate) progress: Progress,
     /// Its deletion waits for the health of all that was applied.
     pub(crate) last: bool,
+    /// Its deletion goes before what is applied at its place, which it stands in the way of.
+    pub(crate) first: bool,
+}
+
+impl Task {
+    /// What is begun together: all of one place, but what goes first there.
+    fn group(&self) -> (Place, bool) {
+        (self.place, !self.first)
+    }
 }
 
 /// What has passed since the sync last moved.
@@ -96,7 +105,7 @@ pub(crate) enum Step {
 /// counts as failure after its controller had a moment to see the change.
 pub(crate) fn step(tasks: &[Task], patience: Patience) -> Step {
     let mut order: Vec<usize> = (0..tasks.len()).collect();
-    order.sort_by_key(|&index| tasks[index].place);
+    order.sort_by_key(|&index| tasks[index].group());
     let (after_failure, regular): (Vec<usize>, Vec<usize>) = order
         .into_iter()
         .partition(|&index| tasks[index].place.phase == HookPhase::SyncFail);
@@ -123,11 +132,11 @@ fn walk(tasks: &[Task], order: &[usize], patience: Patience) -> Step {
     else {
         return finish(tasks, order, patience);
     };
-    let place = tasks[first].place;
+    let (place, begun) = (tasks[first].place, tasks[first].group());
     let group: Vec<usize> = order
         .iter()
         .copied()
-        .filter(|&index| tasks[index].place == place)
+        .filter(|&index| tasks[index].group() == begun)
         .collect();
     let last = group.iter().any(|&index| tasks[index].last);
     let before = order.iter().copied().filter(|&index| {
@@ -137,7 +146,7 @@ fn walk(tasks: &[Task], order: &[usize], patience: Patience) -> Step {
             || task.place.deletes
             || task.place.phase != place.phase
             || matches!(task.subject, Subject::Hook(_));
-        task.place < place && gates
+        task.group() < begun && gates
     });
     if let Some(step) = hold(tasks, before, patience) {
         return step;
@@ -272,6 +281,7 @@ mod tests {
             place: Place::of_wave(HookPhase::Sync, wave),
             progress: progress(word),
             last: false,
+            first: false,
         }
     }
 
@@ -281,6 +291,7 @@ mod tests {
             place: Place::of_wave(phase, 0),
             progress: progress(word),
             last: false,
+            first: false,
         }
     }
 
@@ -290,6 +301,15 @@ mod tests {
             place: Place::of_deletion(wave),
             progress: progress(word),
             last,
+            first: false,
+        }
+    }
+
+    fn first(wave: i32, word: &str) -> Task {
+        Task {
+            place: Place::of_wave(HookPhase::Sync, wave),
+            first: true,
+            ..prune(0, word, false)
         }
     }
 
@@ -302,6 +322,34 @@ mod tests {
         for (name, tasks, expected) in [
             ("nothing", vec![], Step::Succeeded),
             ("one", vec![apply(0, "pending")], Step::Run(vec![0])),
+            (
+                "what stands in the way goes first",
+                vec![
+                    apply(0, "pending"),
+                    first(0, "pending"),
+                    prune(0, "pending", false),
+                ],
+                Step::Run(vec![1]),
+            ),
+            (
+                "and is to be gone",
+                vec![apply(0, "pending"), first(0, "running")],
+                wait(),
+            ),
+            (
+                "not before the waves before",
+                vec![
+                    apply(-1, "running"),
+                    first(0, "pending"),
+                    apply(0, "pending"),
+                ],
+                wait(),
+            ),
+            (
+                "and only with a person's word",
+                vec![apply(0, "pending"), first(0, "unconfirmed")],
+                Step::Wait("waiting for approval to delete it".into()),
+            ),
             (
                 "the last wave is not waited for",
                 vec![apply(0, "running")],

@@ -1,13 +1,13 @@
 //! Applies the objects of one place of a sync, kind by kind, or asks what would come of it.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     time::{Duration, Instant},
 };
 
 use futures::{StreamExt, stream};
 
-use super::later::{comes_later, waits_for};
+use super::later::{comes_later, may_pass};
 use super::stored::{Applied, Earlier};
 use super::write::write;
 use super::{Desired, Engine, Manifests};
@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, Error, Mode};
 use crate::crd::foreign::is_left_alone;
 use crate::crd::names::FIELD_MANAGER;
 use crate::crd::{ApplicationKey, Health, StoredField};
-use crate::diff::{Baseline, IgnoreRules, Observation, observe};
+use crate::diff::{Baseline, IgnoreRules, Observation, Refusal, observe};
 use crate::health;
 use crate::object::{Kind, Object, ResourceKey};
 use crate::plan::{Needs, batches_of_need};
@@ -38,6 +38,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) namespace: Option<&'a str>,
     /// What was applied before, where something is written.
     pub(crate) applied: Option<Applied<'a>>,
+    /// What this sync has deleted, as it stood in the way of something.
+    pub(crate) gone: Vec<&'a Object>,
 }
 
 /// What happened to one object.
@@ -57,6 +59,8 @@ pub(crate) struct Outcome {
     pub(crate) seen: Vec<(Kind, ResourceKey, Observation, Option<Health>)>,
     /// What is stored otherwise than it was sent.
     pub(crate) stored: HashMap<ResourceKey, Vec<StoredField>>,
+    /// Why the API server did not take those that failed, where it said so.
+    pub(crate) refusals: BTreeMap<ResourceKey, Refusal>,
     /// A newer revision came in between batches; the rest was left.
     pub(crate) superseded: bool,
 }
@@ -69,6 +73,8 @@ impl Outcome {
     }
 
     fn fail(&mut self, key: &ResourceKey, error: &Error) {
+        let refusal = error.refusal().map(|it| (key.clone(), it.clone()));
+        self.refusals.extend(refusal);
         self.changes
             .push((key.clone(), Change::Failed(error.to_string())));
     }
@@ -80,9 +86,9 @@ const LEFT_ALONE: &str = "the live object asks Flux not to touch it (reconcile: 
 
 /// How long a CustomResourceDefinition may take until it is served.
 const ESTABLISH: Duration = Duration::from_secs(30);
-/// How long what was written in the same sync may take until the API server counts with it: it
+/// How long what was written or deleted in the same sync may take until the API server counts with it: it
 /// learns of schemas, rights, classes and policies by watches of its own.
-const HEARD: Duration = Duration::from_secs(10);
+pub(super) const HEARD: Duration = Duration::from_secs(10);
 /// At most so many requests of one application at once, so that a large one leaves slots to others.
 pub(super) const AT_ONCE: usize = 16;
 
@@ -132,6 +138,8 @@ pub(crate) struct Checked {
     pub(crate) changes: Vec<(ResourceKey, Change)>,
     /// What was refused only because what it needs comes with the same sync.
     pub(crate) needs: Needs,
+    /// Why the API server would not take those that failed, where it said so.
+    pub(crate) refusals: BTreeMap<ResourceKey, Refusal>,
 }
 
 /// Asks the API server what would come of these objects, before the first is written. What cannot
@@ -157,7 +165,11 @@ pub(crate) async fn check(
                     checked.needs.insert(key.clone(), needs);
                     change_of(execution, key, "")
                 }
-                None => Change::Failed(error.to_string()),
+                None => {
+                    let refusal = error.refusal().map(|it| (key.clone(), it.clone()));
+                    checked.refusals.extend(refusal);
+                    Change::Failed(error.to_string())
+                }
             },
         };
         checked.changes.push((key.clone(), change));
@@ -204,7 +216,7 @@ async fn apply_batch(
 }
 
 /// Applies an object, and again for a short time while it is refused for something that may not
-/// count yet though this sync has applied it.
+/// count yet though this sync has done it.
 async fn apply_when_heard(
     engine: &Engine,
     execution: &Execution<'_>,
@@ -215,11 +227,11 @@ async fn apply_when_heard(
     let mut pause = Duration::from_millis(50);
     loop {
         let answer = answer_of(engine, execution, key, Mode::Write).await;
-        let waits = match &answer {
-            Ok(_) => None,
-            Err(error) => waits_for(execution, key, error, applied),
+        let passes = match &answer {
+            Ok(_) => false,
+            Err(error) => may_pass(execution, key, error, applied),
         };
-        if waits.is_none() || Instant::now() > deadline {
+        if !passes || Instant::now() > deadline {
             return answer;
         }
         tokio::time::sleep(pause).await;

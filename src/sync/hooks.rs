@@ -1,7 +1,10 @@
 //! Starts hooks: the object of an earlier run goes first where it asks for that.
 
+use std::time::{Duration, Instant};
+
 use super::accepted::apply;
-use super::later::waits_for;
+use super::execute::HEARD;
+use super::later::{may_pass, waits_for};
 use super::refused::PRECIOUS;
 use super::write::delete_until_gone;
 use super::{DesiredHook, Engine, Execution};
@@ -81,23 +84,46 @@ pub(crate) async fn start_hook(
     };
     let mut manifest = named(manifest, key, execution);
     manifest.set_annotation(HOOK_RUN, run);
+    let deadline = Instant::now() + HEARD;
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let answer = create(engine, execution, hook, &manifest, key).await;
+        match answer {
+            Err(error) if may_pass(execution, key, &error, &[]) && Instant::now() < deadline => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+            answer => {
+                let answer = answer?;
+                return Ok(Started {
+                    observation: observe(&answer, FIELD_MANAGER),
+                    health: health::assess(&answer),
+                });
+            }
+        }
+    }
+}
+
+async fn create(
+    engine: &Engine,
+    execution: &Execution<'_>,
+    hook: &DesiredHook,
+    manifest: &Object,
+    key: &ResourceKey,
+) -> Result<Object, Error> {
     let _slot = engine.apply_slots.acquire().await;
     let cluster = execution.cluster;
     let served = cluster.served(&hook.kind).await?;
     if goes_first(hook) {
-        clear(execution, &served, &manifest, key).await?;
+        clear(execution, &served, manifest, key).await?;
     }
-    let answer = match apply(cluster, &served, &manifest, Mode::Write).await {
+    match apply(cluster, &served, manifest, Mode::Write).await {
         Err(error) if error.is_immutable() && may_go(hook) => {
-            clear(execution, &served, &manifest, key).await?;
-            apply(cluster, &served, &manifest, Mode::Write).await?
+            clear(execution, &served, manifest, key).await?;
+            apply(cluster, &served, manifest, Mode::Write).await
         }
-        answer => answer?,
-    };
-    Ok(Started {
-        observation: observe(&answer, FIELD_MANAGER),
-        health: health::assess(&answer),
-    })
+        answer => answer,
+    }
 }
 
 /// Deletes what stands where a hook is to run. As an ordinary object that is there already is taken

@@ -4,7 +4,22 @@ use super::Execution;
 use super::namespace::namespace_key;
 use crate::cluster::Error;
 use crate::object::ResourceKey;
-use crate::plan::{Coming, Obstacle, When, later};
+use crate::plan::{Coming, Obstacle, When, later, stands_in_the_way};
+
+/// Whether an object that is refused may be taken in a moment: what this sync applied or deleted
+/// before is the reason, and the API server may not count with that yet.
+pub(super) fn may_pass(
+    execution: &Execution<'_>,
+    key: &ResourceKey,
+    error: &Error,
+    applied: &[ResourceKey],
+) -> bool {
+    let in_the_way = |refusal| {
+        let mut gone = execution.gone.iter();
+        gone.any(|gone| stands_in_the_way(refusal, key, gone))
+    };
+    waits_for(execution, key, error, applied).is_some() || error.refusal().is_some_and(in_the_way)
+}
 
 /// Which of these the object may wait for; none when its refusal does not come from them.
 pub(super) fn waits_for(

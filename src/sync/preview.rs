@@ -13,6 +13,7 @@ use crate::crd::foreign::is_left_alone;
 use crate::crd::names::FIELD_MANAGER;
 use crate::diff::{IgnoreRules, differs, observe, overlaid};
 use crate::object::{Kind, Object, ResourceKey};
+use crate::plan::stands_in_the_way;
 
 /// What is live of one object, and what it would become.
 #[derive(Debug)]
@@ -46,15 +47,13 @@ pub(crate) async fn preview(
         .collect();
     let lives: Vec<_> = stream::iter(reads).buffered(AT_ONCE).collect().await;
     let version = |live: &Object| live.resource_version().to_owned();
-    let seen: HashMap<_, _> = keys
-        .iter()
-        .zip(&lives)
-        .filter_map(|((key, _), live)| Some((key.clone(), version(live.as_ref().ok()?.as_ref()?))))
-        .collect();
-    let scaled = keys
-        .iter()
-        .zip(&lives)
-        .filter_map(|((key, _), live)| Some((key, live.as_ref().ok()?.as_ref()?)))
+    let found = || {
+        let both = keys.iter().zip(&lives);
+        both.filter_map(|((key, _), live)| Some((key, live.as_ref().ok()?.as_ref()?)))
+    };
+    let seen = found().map(|(key, live)| (key.clone(), version(live)));
+    let seen: HashMap<_, _> = seen.collect();
+    let scaled = found()
         .filter(|(_, live)| observe(live, FIELD_MANAGER).replicas)
         .map(|(key, _)| key.clone())
         .collect();
@@ -75,6 +74,7 @@ pub(crate) async fn preview(
         scaled,
         namespace: None,
         applied: None,
+        gone: Vec::new(),
     };
     let asked: Vec<_> = keys
         .iter()
@@ -91,10 +91,16 @@ pub(crate) async fn preview(
         })
         .map(|((key, _), _)| key.clone())
         .collect();
+    let leaves = |key: &ResourceKey| !scene.desired.objects.contains_key(key);
+    let leaving: Vec<_> = found()
+        .filter(|(key, _)| leaves(key))
+        .map(|(_, live)| live.clone())
+        .collect();
     let both = keys.iter().zip(lives).zip(answers);
     both.map(|(((key, _), live), desired)| {
         let seen = live.as_ref().ok().and_then(Option::as_ref);
-        let mut desired = desired.or_else(|error| as_later(&execution, key, seen, error, &changed));
+        let mut desired =
+            desired.or_else(|error| as_later(&execution, key, seen, error, (&changed, &leaving)));
         let desires = scene.desired.objects.get(key);
         let says_so = desires.is_some_and(|desires| desires.options.left_alone);
         if let Ok(found) = &live
@@ -137,20 +143,24 @@ async fn ask(
 }
 
 /// What an object would become that cannot be asked about yet, as what it needs comes with the same
-/// sync: the manifest over what is live.
+/// sync, or what stands in its way leaves with it: the manifest over what is live.
 fn as_later(
     execution: &Execution<'_>,
     key: &ResourceKey,
     live: Option<&Object>,
     error: Error,
-    changed: &[ResourceKey],
+    (changed, leaving): (&[ResourceKey], &[Object]),
 ) -> Result<Option<Object>, Error> {
     let Some(manifest) = execution.manifests.objects.get(key) else {
         return Err(error);
     };
     // Its namespace is not there yet: a sync creates it, or says that it may not.
     let is_new = live.is_none() && error.is_not_found();
-    if !is_new && comes_later(execution, key, &error, changed).is_none() {
+    let in_the_way = error.refusal().is_some_and(|refusal| {
+        let mut leaving = leaving.iter();
+        leaving.any(|leaving| stands_in_the_way(refusal, key, leaving))
+    });
+    if !is_new && !in_the_way && comes_later(execution, key, &error, changed).is_none() {
         return Err(error);
     }
     Ok(Some(match live {

@@ -1,7 +1,11 @@
 //! Whether a refusal can come from what the same sync creates or changes: then it is no fault yet,
 //! and the object is written after what it needs.
 
+mod leaving;
+
 use serde_json::Value;
+
+pub(crate) use leaving::{is_judged_by_content, stands_in_the_way};
 
 use crate::diff::{By, Refusal};
 use crate::object::{Kind, Object, ResourceKey};
