@@ -321,7 +321,7 @@ async fn another_definition(lab: &Lab, version: &str) -> Result<Value> {
 }
 
 /// The operations port of an agent that is not ready yet, and what it says there.
-async fn readiness(lab: &Lab, name: &str) -> Result<Option<String>> {
+pub(crate) async fn readiness(lab: &Lab, name: &str) -> Result<Option<String>> {
     for entry in std::fs::read_dir(lab.guardian.directory())? {
         let path = entry?.path();
         let file = path.file_name().and_then(|it| it.to_str()).unwrap_or("");

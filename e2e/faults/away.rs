@@ -8,6 +8,7 @@ use super::Scene;
 use crate::given::{SOON, config_map, story};
 use crate::lab::agent::get;
 use crate::lab::{Agent, Expectation, eventually};
+use crate::least::readiness;
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
@@ -48,6 +49,33 @@ fn deliveries_are_taken_and_done_later() {
         scene.converged(&second, &["ConfigMap/a"]).await?;
         scene.app.value("a", Some("2")).await?;
         answers(&agent, 1.0).await
+    });
+}
+
+#[test]
+fn an_agent_that_starts_first_waits_for_it() {
+    story(|lab| async move {
+        let scene = Scene::of(lab, "early").await?;
+        let first = scene
+            .app
+            .commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
+        scene.app.create(&scene.application()).await?;
+        scene.gate.close();
+        let opened = async {
+            eventually("it says what it waits for", SOON, || async {
+                let said = readiness(lab, "agent-early").await?.unwrap_or_default();
+                let words = "could not ask for the version of the API server";
+                Ok(match said.contains(words) {
+                    true => Expectation::Met(()),
+                    false => Expectation::Pending(said),
+                })
+            })
+            .await?;
+            scene.gate.resume();
+            Ok(())
+        };
+        let (_agent, ()) = tokio::try_join!(scene.agent(), opened)?;
+        scene.converged(&first, &["ConfigMap/a"]).await
     });
 }
 

@@ -270,6 +270,7 @@ async fn build(
     stopped: watch::Receiver<bool>,
 ) -> Result<Parts> {
     let cluster = reach(args, metrics).await?;
+    definition::answered(&cluster, waits_for).await;
     definition::prepare(args, &cluster, waits_for).await?;
     let applications = Applications::discover(cluster.client(), &args.application_group).await?;
     let served = cluster.served(&application_kind(args)).await?;

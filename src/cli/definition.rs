@@ -1,4 +1,6 @@
-//! The CustomResourceDefinition when the agent starts: it is installed or brought up to date where the
+//! What the agent waits for when it starts. The API server may be away, as after the restart of a
+//! node: an agent that ended then would be started again later and later. And the
+//! CustomResourceDefinition: it is installed or brought up to date where the
 //! agent may do that; where it may not, an older one is refused with what it lacks and how that is
 //! mended, until somebody has done so. One of a newer agent stays as it is.
 
@@ -19,6 +21,24 @@ const AGAIN: Duration = Duration::from_secs(5);
 const SERVED: Duration = Duration::from_secs(30);
 /// What it lacks, as far as it is named.
 const NAMED: usize = 5;
+
+/// Says why the agent does not get on, where that is news.
+fn say(waits_for: &watch::Sender<String>, fault: String) {
+    if *waits_for.borrow() != fault {
+        tracing::error!("{fault}");
+        waits_for.send_replace(fault);
+    }
+}
+
+/// Returns when the API server answers; `waits_for` says why it does not.
+pub(super) async fn answered(cluster: &Cluster, waits_for: &watch::Sender<String>) {
+    let mut pause = Duration::from_millis(100);
+    while let Err(error) = cluster.version().await {
+        say(waits_for, format!("{error}; it is asked again"));
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(AGAIN);
+    }
+}
 
 /// Returns when the definition is good enough; `waits_for` says why it is not yet. One of another group
 /// is somebody else's: it is only looked for.
@@ -42,7 +62,13 @@ pub(super) async fn prepare(
                 tracing::warn!(%error, "the CustomResourceDefinition is not compared");
                 return Ok(());
             }
-            live => live?,
+            // It may have only begun to answer.
+            Err(error) => {
+                say(waits_for, format!("{error}; it is asked again"));
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+            Ok(live) => live,
         };
         let live = live.map(Object::into_value);
         let state = compare_definitions(&definition(GROUP), live.as_ref());
@@ -69,10 +95,7 @@ pub(super) async fn prepare(
             );
             return Ok(());
         };
-        if *waits_for.borrow() != fault {
-            tracing::error!("{fault}");
-            waits_for.send_replace(fault);
-        }
+        say(waits_for, fault);
         tokio::time::sleep(AGAIN).await;
     }
 }
