@@ -123,10 +123,14 @@ pub(super) async fn watch_secrets(
             let listed = Arc::clone(&listed);
             async move {
                 let handle = |event| match event {
-                    WatchEvent::Applied(secret) => credentials.set(&secret),
-                    WatchEvent::Deleted(secret) => credentials.remove(&secret),
-                    WatchEvent::Listed => listed.add_permits(1),
-                    WatchEvent::Listing | WatchEvent::SetBack => {}
+                    WatchEvent::Applied(secret) => credentials.set(label, &secret),
+                    WatchEvent::Deleted(secret) => credentials.remove(label, &secret),
+                    WatchEvent::Listing => credentials.begin_list(label),
+                    WatchEvent::Listed => {
+                        credentials.end_list(label);
+                        listed.add_permits(1);
+                    }
+                    WatchEvent::SetBack => {}
                     WatchEvent::Failed(message) | WatchEvent::Refused(message) => {
                         tracing::warn!(message, "the watch of repository Secrets failed");
                     }

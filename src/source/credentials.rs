@@ -4,20 +4,28 @@
 //! below its own. A credential is bound to the host of its URL.
 
 use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
-use crate::crd::names::{SECRET_TYPE_LABELS, SECRET_TYPE_REPOSITORY, SECRET_TYPE_TEMPLATE};
+use crate::crd::names::{SECRET_TYPE_REPOSITORY, SECRET_TYPE_TEMPLATE};
 use crate::git::Credential;
 use crate::object::{Object, RepositoryKey};
 
-/// The credentials that are known, by the name of their Secret.
+/// The credentials that are known, by the label that their Secret was found by, and its name.
 #[derive(Default)]
-pub(crate) struct Credentials(Mutex<HashMap<String, Entry>>);
+pub(crate) struct Credentials(Mutex<HashMap<&'static str, Found>>);
+
+/// The credentials of the Secrets with one label.
+#[derive(Default)]
+struct Found {
+    entries: HashMap<String, Entry>,
+    /// The names in the list that is under way.
+    listed: Option<HashSet<String>>,
+}
 
 struct Entry {
     url: String,
@@ -26,35 +34,60 @@ struct Entry {
 }
 
 impl Credentials {
+    fn found(&self) -> MutexGuard<'_, HashMap<&'static str, Found>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes a Secret in, or drops what it said before when it is of no use any more.
-    pub(crate) fn set(&self, secret: &Object) {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match read(secret) {
-            Some(entry) => entries.insert(secret.name().to_owned(), entry),
-            None => entries.remove(secret.name()),
+    pub(crate) fn set(&self, label: &'static str, secret: &Object) {
+        let mut found = self.found();
+        let found = found.entry(label).or_default();
+        let name = secret.name().to_owned();
+        if let Some(listed) = &mut found.listed {
+            listed.insert(name.clone());
+        }
+        match read(label, secret) {
+            Some(entry) => found.entries.insert(name, entry),
+            None => found.entries.remove(&name),
         };
     }
 
-    pub(crate) fn remove(&self, secret: &Object) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn remove(&self, label: &'static str, secret: &Object) {
+        let mut found = self.found();
+        found
+            .entry(label)
+            .or_default()
+            .entries
             .remove(secret.name());
+    }
+
+    /// All Secrets with a label follow.
+    pub(crate) fn begin_list(&self, label: &'static str) {
+        self.found().entry(label).or_default().listed = Some(HashSet::new());
+    }
+
+    /// All have come: a Secret that was not among them went while nobody watched.
+    pub(crate) fn end_list(&self, label: &'static str) {
+        let mut found = self.found();
+        let found = found.entry(label).or_default();
+        if let Some(listed) = found.listed.take() {
+            found.entries.retain(|name, _| listed.contains(name));
+        }
     }
 
     /// The credential for a repository: its own, else that of the longest URL above it.
     pub(crate) fn for_url(&self, url: &str) -> Option<Credential> {
         let wanted = RepositoryKey::parse(url)?;
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = self.found();
+        let entries = || found.values().flat_map(|found| found.entries.values());
         let is_own = |entry: &&Entry| {
             !entry.template
                 && origin(&entry.url) == origin(url)
                 && RepositoryKey::parse(&entry.url).as_ref() == Some(&wanted)
         };
-        let own = entries.values().find(is_own);
+        let own = entries().find(is_own);
         let above = || {
-            entries
-                .values()
+            entries()
                 .filter(|entry| entry.template && is_above(&entry.url, url))
                 .max_by_key(|entry| entry.url.len())
         };
@@ -85,11 +118,8 @@ fn is_above(template: &str, url: &str) -> bool {
     }
 }
 
-fn read(secret: &Object) -> Option<Entry> {
-    let kind = SECRET_TYPE_LABELS
-        .iter()
-        .find_map(|label| secret.label(label))?;
-    let template = match kind {
+fn read(label: &str, secret: &Object) -> Option<Entry> {
+    let template = match secret.label(label)? {
         SECRET_TYPE_REPOSITORY => false,
         SECRET_TYPE_TEMPLATE => true,
         _ => return None,
@@ -134,6 +164,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::crd::names::SECRET_TYPE_LABELS;
+
+    const LABEL: &str = SECRET_TYPE_LABELS[1];
 
     fn secret(name: &str, kind: &str, url: &str, password: &str) -> Object {
         let encode = |text: &str| STANDARD.encode(text);
@@ -148,24 +181,23 @@ mod tests {
     #[test]
     fn the_nearest_credential_is_taken_and_none_of_another_host() {
         let credentials = Credentials::default();
-        credentials.set(&secret(
-            "a",
-            "repo-creds",
-            "https://forge.example/team",
-            "team",
-        ));
-        credentials.set(&secret(
-            "b",
-            "repo-creds",
-            "https://forge.example/team/deep",
-            "deep",
-        ));
-        credentials.set(&secret(
-            "c",
-            "repository",
-            "https://forge.example/team/deep/own.git",
-            "own",
-        ));
+        credentials.set(
+            LABEL,
+            &secret("a", "repo-creds", "https://forge.example/team", "team"),
+        );
+        credentials.set(
+            LABEL,
+            &secret("b", "repo-creds", "https://forge.example/team/deep", "deep"),
+        );
+        credentials.set(
+            LABEL,
+            &secret(
+                "c",
+                "repository",
+                "https://forge.example/team/deep/own.git",
+                "own",
+            ),
+        );
         let check = |url, expected: Option<&str>| {
             let found = credentials.for_url(url);
             assert_eq!(found.as_ref().map(Credential::password), expected, "{url}");
@@ -179,14 +211,40 @@ mod tests {
         check("https://evil.example/team/a", None);
         check("http://forge.example/team/a", None);
         check("https://forge.example.evil.com/team/a", None);
-        credentials.remove(&secret("a", "", "", ""));
+        credentials.remove(LABEL, &secret("a", "", "", ""));
         check("https://forge.example/team/a.git", None);
     }
 
     #[test]
+    fn what_went_while_nobody_watched_is_forgotten() {
+        let credentials = Credentials::default();
+        let own = |name: &str, url| secret(name, "repository", url, name);
+        let password = |url| {
+            let found = credentials.for_url(url);
+            found.map(|found| found.password().to_owned())
+        };
+        credentials.begin_list(LABEL);
+        credentials.set(LABEL, &own("a", "https://forge.example/a"));
+        credentials.set(LABEL, &own("b", "https://forge.example/b"));
+        credentials.end_list(LABEL);
+        let mut other = own("c", "https://forge.example/c");
+        other.set_label(SECRET_TYPE_LABELS[0], "repository");
+        credentials.set(SECRET_TYPE_LABELS[0], &other);
+        // The watch broke, and is listed again.
+        credentials.begin_list(LABEL);
+        credentials.set(LABEL, &own("b", "https://forge.example/b"));
+        assert_eq!(password("https://forge.example/a").as_deref(), Some("a"));
+        credentials.end_list(LABEL);
+        assert_eq!(password("https://forge.example/a"), None);
+        assert_eq!(password("https://forge.example/b").as_deref(), Some("b"));
+        // That list is of another label.
+        assert_eq!(password("https://forge.example/c").as_deref(), Some("c"));
+    }
+
+    #[test]
     fn a_secret_without_use_is_none() {
-        assert!(read(&secret("a", "other", "https://e.com", "p")).is_none());
-        assert!(read(&secret("a", "repository", "", "p")).is_none());
-        assert!(read(&secret("a", "repository", "https://e.com", "")).is_none());
+        assert!(read(LABEL, &secret("a", "other", "https://e.com", "p")).is_none());
+        assert!(read(LABEL, &secret("a", "repository", "", "p")).is_none());
+        assert!(read(LABEL, &secret("a", "repository", "https://e.com", "")).is_none());
     }
 }
