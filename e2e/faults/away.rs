@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::Scene;
 use crate::given::{SOON, config_map, story};
-use crate::lab::agent::get;
+use crate::lab::agent::{ask, get};
+use crate::lab::visitor;
 use crate::lab::{Agent, Expectation, eventually};
 use crate::least::readiness;
 
@@ -25,6 +26,20 @@ async fn answers(agent: &Agent, expected: f64) -> Result<()> {
     .await
 }
 
+/// Whether the API and the page say as of when the cluster is known.
+async fn as_of(agent: &Agent, token: &str) -> Result<(bool, bool)> {
+    let bearer = format!("Bearer {token}");
+    let host = agent.people.to_string();
+    let headers = [("authorization", bearer.as_str()), ("Host", host.as_str())];
+    let (status, answer) = ask(agent.people, "GET", "/api/v1/about", &headers, b"").await?;
+    ensure!(status == 200, "{status}: {answer}");
+    let about: Value = serde_json::from_str(&answer).context(answer)?;
+    let (_, page) = ask(agent.people, "GET", "/about", &headers, b"").await?;
+    ensure!(page.contains("<h1>About"), "{page}");
+    let at = about["asOf"]["at"].is_string();
+    Ok((at, page.contains("What is shown is as of <time")))
+}
+
 #[test]
 fn deliveries_are_taken_and_done_later() {
     story(|lab| async move {
@@ -36,8 +51,15 @@ fn deliveries_are_taken_and_done_later() {
         scene.app.create(&scene.application()).await?;
         scene.converged(&first, &["ConfigMap/a"]).await?;
         answers(&agent, 1.0).await?;
+        visitor::create(&scene.app.cluster, "away").await?;
+        let token = visitor::token(&scene.app.cluster, "away", "trimtab").await?;
+        let about = as_of(&agent, &token).await?;
+        ensure!(about == (false, false), "it is as of now: {about:?}");
         scene.gate.close();
         answers(&agent, 0.0).await?;
+        // Who was known a moment ago is shown as of when it is.
+        let about = as_of(&agent, &token).await?;
+        ensure!(about == (true, true), "it is as of before: {about:?}");
         for probe in ["/healthz", "/readyz"] {
             let (status, body) = get(agent.operations, probe).await?;
             ensure!(status == 200, "{probe}: {body}");
