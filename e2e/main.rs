@@ -31,6 +31,7 @@ mod deliveries;
 mod drift;
 mod entries;
 mod faults;
+mod forges;
 mod handing;
 mod hooks;
 mod hostile;

@@ -29,6 +29,8 @@ use tokio::sync::oneshot;
 pub(crate) enum Fault {
     /// This status and a short text.
     Status(u16),
+    /// 429 with so many seconds of `Retry-After`.
+    Patience(u32),
     /// Takes the request and never answers.
     Hang,
     /// 200 with a page for people, as a captive portal or a login form does.
@@ -225,6 +227,13 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
         }
         None => run(shared, name, operation, &head, body).await,
         Some(Fault::Status(code)) => Ok(plain(StatusCode::from_u16(code)?, "out of order")),
+        Some(Fault::Patience(seconds)) => {
+            let mut response = plain(StatusCode::TOO_MANY_REQUESTS, "not so fast");
+            response
+                .headers_mut()
+                .insert(hyper::header::RETRY_AFTER, seconds.into());
+            Ok(response)
+        }
         Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::Html) => {
             let page = Answer::whole("<!doctype html><title>Please log in</title>");

@@ -226,9 +226,9 @@ impl Settings {
             limits.fetch_bytes = size << 20;
         }
         if let Some(size) = file.limits.mirrors_mi_b {
-            if !(64..=1 << 20).contains(&size) {
+            if !(8..=1 << 20).contains(&size) {
                 return Err(Error::Wrong(
-                    "limits.mirrorsMiB must be from 64 to 1048576".into(),
+                    "limits.mirrorsMiB must be from 8 to 1048576".into(),
                 ));
             }
             limits.mirror_bytes = size << 20;
@@ -329,7 +329,7 @@ mod tests {
             ("verifyInterval: often", "verifyInterval"),
             ("sandbox: maybe", "sandbox"),
             ("limits: {renderMiB: 8}", "renderMiB"),
-            ("limits: {mirrorsMiB: 8}", "mirrorsMiB"),
+            ("limits: {mirrorsMiB: 7}", "mirrorsMiB"),
             ("limits: {webhookBodyMiB: 26}", "webhookBodyMiB"),
             (
                 "receivers: [{name: a, provider: github}]",
