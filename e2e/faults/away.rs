@@ -15,7 +15,8 @@ const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
 /// Waits until the agent says whether the cluster answers.
 async fn answers(agent: &Agent, expected: f64) -> Result<()> {
-    eventually("whether the cluster answers", SOON, || async {
+    // A request that hangs is given up after 30 s, and the question after it as well.
+    eventually("whether the cluster answers", SOON * 2, || async {
         let found = agent.metric("trimtab_cluster_answers", &[]).await?;
         Ok(if (found - expected).abs() < 0.5 {
             Expectation::Met(())
@@ -70,6 +71,29 @@ fn deliveries_are_taken_and_done_later() {
         scene.gate.resume();
         scene.converged(&second, &["ConfigMap/a"]).await?;
         scene.app.value("a", Some("2")).await?;
+        answers(&agent, 1.0).await
+    });
+}
+
+#[test]
+fn a_cluster_that_hangs_is_known_to() {
+    story(|lab| async move {
+        let scene = Scene::of(lab, "hung").await?;
+        let agent = scene.agent().await?;
+        let first = scene
+            .app
+            .commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
+        scene.app.create(&scene.application()).await?;
+        scene.converged(&first, &["ConfigMap/a"]).await?;
+        answers(&agent, 1.0).await?;
+        scene.gate.hang();
+        let text = config_map("a", "2");
+        let second = scene.app.push(&agent, &[("a.yaml", Some(&text))]).await?;
+        // No watch has ended: they only bring nothing any more.
+        answers(&agent, 0.0).await?;
+        scene.gate.close();
+        scene.gate.resume();
+        scene.converged(&second, &["ConfigMap/a"]).await?;
         answers(&agent, 1.0).await
     });
 }

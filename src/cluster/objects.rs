@@ -284,10 +284,14 @@ impl Cluster {
         let result = match tokio::time::timeout(super::DEADLINE, sent).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(Error::of_object(doing, secret, error)),
-            Err(_) => Err(Error::TimedOut {
-                doing,
-                after: super::DEADLINE,
-            }),
+            Err(_) => {
+                // Whether that is one slow request or a cluster that hangs is asked at once.
+                self.course.cut();
+                Err(Error::TimedOut {
+                    doing,
+                    after: super::DEADLINE,
+                })
+            }
         };
         self.metrics.kube_request(verb, answer(&result));
         result
