@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::given::{Lab, Story, binary, config_map, story};
 use crate::lab::git_server::Fault;
 use crate::lab::memory_group::MemoryGroup;
+use crate::lab::pod;
 use crate::lab::{Agent, AgentOptions};
 
 #[test]
@@ -140,6 +141,58 @@ fn where_the_sandbox_is_required_and_does_not_hold_no_tool_runs() {
         app.synced(&first).await?;
         ensure!(agent.metric("trimtab_sandbox_holds", &[]).await? < 0.5);
         Ok(())
+    });
+}
+
+#[test]
+fn in_a_restricted_pod_the_sandbox_holds_and_everything_is_rendered() {
+    story(|lab| async move {
+        let home = "restricted-home";
+        let app = lab.given_in("restricted", home).await?;
+        let charted = Story {
+            home: home.to_owned(),
+            ..lab.given("restricted-chart").await?
+        };
+        let options = AgentOptions {
+            name: format!("agent-{home}"),
+            namespace: home.to_owned(),
+            arguments: vec!["--stage-dir".to_owned(), pod::STAGE.to_owned()],
+            pod: true,
+            ..AgentOptions::new(binary())
+        };
+        let agent = Agent::start(&lab.guardian, &lab.control_plane, &options).await?;
+        let processes = pod::processes(home)?;
+        ensure!(!processes.is_empty(), "it runs as somebody else");
+        for status in processes {
+            let restricted = [
+                "NoNewPrivs:\t1",
+                "CapEff:\t0000000000000000",
+                "CapBnd:\t0000000000000000",
+            ];
+            ensure!(
+                restricted.iter().all(|line| status.contains(line)),
+                "{status}"
+            );
+        }
+        ensure!(agent.metric("trimtab_sandbox_holds", &[]).await? > 0.5);
+        let files = [
+            ("kustomization.yaml", Some("resources: [map.yaml]\n")),
+            ("map.yaml", Some(&*config_map("map", "1"))),
+        ];
+        let first = app.commit(&files)?;
+        app.create(&app.application()).await?;
+        let template = config_map("{{ .Release.Name }}", "{{ .Values.value }}");
+        let chart = chart(&template);
+        let mut files: Vec<_> = chart
+            .iter()
+            .map(|(path, text)| (*path, Some(text.as_str())))
+            .collect();
+        files.push(("values.yaml", Some("value: charted\n")));
+        let second = charted.commit(&files)?;
+        charted.create(&charted.application()).await?;
+        app.synced(&first).await?;
+        charted.synced(&second).await?;
+        charted.value("restricted-chart", Some("charted")).await
     });
 }
 

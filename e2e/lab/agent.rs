@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use super::memory_group::MemoryGroup;
+use super::pod::Pod;
 use super::process::{Guardian, Process};
 use super::{ControlPlane, Expectation, eventually};
 
@@ -47,6 +48,8 @@ pub(crate) struct AgentOptions {
     pub(crate) kubeconfig: Option<PathBuf>,
     /// What bounds the memory of the agent and its children.
     pub(crate) group: Option<Arc<MemoryGroup>>,
+    /// It runs as in a restricted pod.
+    pub(crate) pod: bool,
     /// Where kustomize and helm are, if not with the control plane's own tools.
     pub(crate) tools: Option<PathBuf>,
 }
@@ -63,6 +66,7 @@ impl AgentOptions {
             arguments: Vec::new(),
             kubeconfig: None,
             group: None,
+            pod: false,
             tools: None,
         }
     }
@@ -92,9 +96,17 @@ impl Agent {
             .as_ref()
             .unwrap_or(&control_plane.kubeconfig);
         let started = Instant::now();
-        let mut command = match &options.group {
-            Some(group) => group.inside(&options.binary),
-            None => Command::new(&options.binary),
+        let (work, tools) = (directory.join("work"), &control_plane.tools);
+        let tools = options.tools.as_ref().unwrap_or(tools);
+        let mut command = match (&options.group, options.pod) {
+            (_, true) => {
+                let certificate = guardian.directory().join("certificates/apiserver.crt");
+                let read = [&*directory, kubeconfig.as_path(), &certificate, tools];
+                let root = guardian.directory().join(format!("{}-root", options.name));
+                Pod::new(root)?.inside(&options.binary, &read, &work)?
+            }
+            (Some(group), false) => group.inside(&options.binary),
+            (None, false) => Command::new(&options.binary),
         };
         command
             .arg("agent")
@@ -104,9 +116,9 @@ impl Agent {
             .arg("--config")
             .arg(settings)
             .arg("--work-dir")
-            .arg(directory.join("work"))
+            .arg(work)
             .arg("--tools-dir")
-            .arg(options.tools.as_ref().unwrap_or(&control_plane.tools))
+            .arg(tools)
             .args(["--address", &options.address])
             .args([
                 "--webhook-address",

@@ -9,6 +9,7 @@ pub(crate) mod gate;
 pub(crate) mod git_server;
 pub(crate) mod issuer;
 pub(crate) mod memory_group;
+pub(crate) mod pod;
 pub(crate) mod process;
 pub(crate) mod repository;
 pub(crate) mod visitor;
