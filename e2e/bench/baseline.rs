@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use futures::{StreamExt, stream};
 use serde_json::json;
 
 use super::rig::Rig;
@@ -81,6 +82,34 @@ impl Baseline {
         git(&["checkout", "--quiet", commit_id, "--", &path])?;
         Ok(Path::new(&self.clone).join(path))
     }
+}
+
+/// The objects of a first sync, first without effect and then in earnest, on warm connections.
+pub(crate) async fn first_sync(rig: &Rig) -> Result<Duration> {
+    /// As many as the agent has under way.
+    const AT_ONCE: usize = 16;
+    let cluster = &rig.control_plane.cluster;
+    let started = Instant::now();
+    for dry in [true, false] {
+        let all = (0..rig.apps).flat_map(|app| (0..rig.objects).map(move |n| (app, n)));
+        let applied = all.map(|(app, n)| async move {
+            let name = format!("app-{app}-m{n}");
+            let path = format!("/api/v1/namespaces/by-hand/configmaps/{name}");
+            let object = json!({
+                "apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": name, "namespace": "by-hand"},
+                "data": {"value": "0"},
+            });
+            if dry {
+                cluster.apply_dry(&path, "by-hand", &object).await
+            } else {
+                cluster.apply(&path, "by-hand", &object).await
+            }
+        });
+        let applied: Vec<_> = stream::iter(applied).buffered(AT_ONCE).collect().await;
+        applied.into_iter().collect::<Result<Vec<_>>>()?;
+    }
+    Ok(started.elapsed())
 }
 
 fn run(command: &mut Command) -> Result<String> {

@@ -32,7 +32,7 @@ pub(crate) fn now(rig: &Rig, when: &str) -> Result<Row> {
 pub(crate) fn first(rig: &Rig) -> Result<Vec<Row>> {
     let load = load(rig);
     #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
-    let per_second = (rig.apps * rig.objects) as f64 / rig.first_sync.as_secs_f64();
+    let per_second = (rig.apps * rig.objects) as f64 / rig.first_sync.time.as_secs_f64();
     Ok(vec![
         row("memory, idle".to_owned(), rig.idle),
         row(format!("memory, {load}"), rig.agent.memory()?),
@@ -46,7 +46,10 @@ pub(crate) fn first(rig: &Rig) -> Result<Vec<Row>> {
         Row {
             measurement: format!("first sync, {load}"),
             objects_per_second: Some(per_second),
-            p50_ms: Some(rig.first_sync.as_secs_f64() * 1000.0),
+            p50_ms: Some(rig.first_sync.time.as_secs_f64() * 1000.0),
+            writes: Some(rig.first_sync.writes),
+            reads: Some(rig.first_sync.reads),
+            cpu_seconds: Some(rig.first_sync.cpu_seconds),
             ..Row::default()
         },
     ])

@@ -4,6 +4,7 @@
 
 mod baseline;
 mod drift;
+mod launch;
 mod memory;
 mod push;
 mod rig;
@@ -21,7 +22,7 @@ use serde_json::json;
 use rig::{Options, Row};
 
 const USAGE: &str = "\
-Usage: hack/bench [all|push|drift|memory|steady|sync|scale|start|ui|size|micro] [--apps N] [--objects M]
+Usage: hack/bench [all|push|drift|memory|steady|sync|scale|start|launch|ui|size|micro] [--apps N] [--objects M]
                   [--pushes K] [--seconds S] [--polls P] [-o table|json]
 
 Measures the dist build on a real control plane and a real Git server, on loopback.
@@ -32,9 +33,11 @@ Measures the dist build on a real control plane and a real Git server, on loopba
   memory   resident memory of the agent: idle, with applications, after many pushes, after the
            polls of a day
   steady   requests and processor time while nothing changes, and what a restart applies
-  sync     the first sync of 1,000 objects in one application of plain manifests
+  sync     the first sync of 1,000 objects in one application of plain manifests, beside the
+           same applies by hand
   scale    1,000 applications: first sync, a push to one, a push to all, a restart
   start    an agent without applications until it is ready
+  launch   a child in the sandbox of renderers, beside the same child without it
   ui       the pages with 1,000 applications, in plain requests and in Chromium; open streams
   size     the binary, the image, and the crates with the largest share
   micro    single units of work, with what they allocate (takes names, no other options)
@@ -67,12 +70,17 @@ pub(crate) async fn run(arguments: &[&str]) -> Result<()> {
     if wants("start") {
         rows.push(start::measure(&binary).await?);
     }
+    if wants("launch") {
+        rows.extend(launch::measure(&binary)?);
+    }
     if wants("size") {
         rows.extend(size::measure(&binary)?);
     }
     if wants("sync") {
         let rig = rig::Rig::start_plain(&binary, 1, 1000).await?;
         rows.extend(memory::first(&rig)?);
+        let floor = beside_floor(&rig, rows.last_mut()).await?;
+        rows.push(floor);
     }
     for apps in options.sizes() {
         if ["push", "drift", "memory", "steady"].into_iter().any(wants) {
@@ -115,6 +123,19 @@ pub(crate) async fn run(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// The floor of a first sync, and its row beside that.
+async fn beside_floor(rig: &rig::Rig, row: Option<&mut Row>) -> Result<Row> {
+    let floor = baseline::first_sync(rig).await?;
+    if let Some(row) = row {
+        row.ratio_to_floor = Some(rig.first_sync.time.as_secs_f64() / floor.as_secs_f64());
+    }
+    Ok(Row {
+        measurement: "first sync: floor".to_owned(),
+        p50_ms: Some(floor.as_secs_f64() * 1000.0),
+        ..Row::default()
+    })
+}
+
 fn parse(arguments: &[&str]) -> Result<(String, Options, bool), String> {
     let mut measurement = "all".to_owned();
     let mut options = Options::default();
@@ -129,8 +150,8 @@ fn parse(arguments: &[&str]) -> Result<(String, Options, bool), String> {
                 .map_err(|_| format!("{name}: \"{text}\" is no number"))
         };
         match *word {
-            "all" | "push" | "drift" | "memory" | "steady" | "sync" | "scale" | "start" | "ui"
-            | "size" => {
+            "all" | "push" | "drift" | "memory" | "steady" | "sync" | "scale" | "start"
+            | "launch" | "ui" | "size" => {
                 measurement = (*word).to_owned();
             }
             "--seconds" => {

@@ -9,9 +9,11 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::json;
 
+use super::steady;
 use crate::lab::process::Guardian;
 use crate::lab::{
-    Agent, AgentOptions, ControlPlane, Expectation, GitServer, Repository, eventually, tools,
+    Agent, AgentOptions, Cluster, ControlPlane, Expectation, GitServer, Repository, eventually,
+    tools,
 };
 
 /// How much is measured.
@@ -127,6 +129,16 @@ pub(crate) fn table(rows: &[Row]) {
     }
 }
 
+/// What the first sync of all applications took.
+pub(crate) struct FirstSync {
+    pub(crate) time: Duration,
+    /// Requests of the agent to the API server, ...
+    pub(crate) writes: f64,
+    pub(crate) reads: f64,
+    /// ... and its processor time.
+    pub(crate) cpu_seconds: f64,
+}
+
 /// The lab with an agent that keeps some applications of one repository.
 pub(crate) struct Rig {
     pub(crate) agent: Agent,
@@ -136,7 +148,7 @@ pub(crate) struct Rig {
     pub(crate) apps: usize,
     pub(crate) objects: usize,
     pub(crate) idle: (u64, u64),
-    pub(crate) first_sync: Duration,
+    pub(crate) first_sync: FirstSync,
     binary: PathBuf,
     _git: GitServer,
     pub(crate) guardian: Guardian,
@@ -193,31 +205,22 @@ impl Rig {
             .collect();
         repository.commit("main", &files, "all applications")?;
         let url = git.url("bench");
+        let (writes, reads) = steady::asked(&agent).await?;
+        let cpu_seconds = agent.processor_seconds()?;
         let started = Instant::now();
         for app in 0..apps {
             let path = "/apis/trimtab.dev/v1alpha1/namespaces/trimtab/applications";
             cluster.create(path, &application(app, &url)).await?;
         }
-        let list = "/apis/trimtab.dev/v1alpha1/namespaces/trimtab/applications";
-        eventually(
-            "every application is Synced",
-            Duration::from_secs(600),
-            || async {
-                let items = cluster.get(list).await?["items"].take();
-                let items = items.as_array().cloned().unwrap_or_default();
-                let synced = items
-                    .iter()
-                    .filter(|i| i["status"]["sync"]["status"] == "Synced")
-                    .count();
-                Ok(if synced == apps {
-                    Expectation::Met(())
-                } else {
-                    Expectation::Pending(format!("{synced} of {apps}"))
-                })
-            },
-        )
-        .await?;
-        let first_sync = started.elapsed();
+        all_synced(&cluster, apps).await?;
+        let time = started.elapsed();
+        let after = steady::asked(&agent).await?;
+        let first_sync = FirstSync {
+            time,
+            writes: after.0 - writes,
+            reads: after.1 - reads,
+            cpu_seconds: agent.processor_seconds()? - cpu_seconds,
+        };
         Ok(Self {
             agent,
             control_plane,
@@ -263,6 +266,29 @@ impl Rig {
         self.repository
             .commit("main", &[(path.as_str(), Some(text.as_str()))], "a change")
     }
+}
+
+/// Waits until so many applications are Synced.
+async fn all_synced(cluster: &Cluster, apps: usize) -> Result<()> {
+    let list = "/apis/trimtab.dev/v1alpha1/namespaces/trimtab/applications";
+    eventually(
+        "every application is Synced",
+        Duration::from_secs(600),
+        || async {
+            let items = cluster.get(list).await?["items"].take();
+            let items = items.as_array().cloned().unwrap_or_default();
+            let synced = items
+                .iter()
+                .filter(|i| i["status"]["sync"]["status"] == "Synced")
+                .count();
+            Ok(if synced == apps {
+                Expectation::Met(())
+            } else {
+                Expectation::Pending(format!("{synced} of {apps}"))
+            })
+        },
+    )
+    .await
 }
 
 pub(crate) fn manifest(app: usize, n: usize, value: &str) -> String {

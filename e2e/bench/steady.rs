@@ -23,6 +23,14 @@ async fn requests(agent: &Agent, verbs: &[&str]) -> Result<f64> {
     Ok(sum)
 }
 
+/// Writes and reads of the API server so far, watches apart.
+pub(super) async fn asked(agent: &Agent) -> Result<(f64, f64)> {
+    Ok((
+        requests(agent, &WRITES).await?,
+        requests(agent, &READS).await?,
+    ))
+}
+
 /// Counts over a time in which nobody changes anything.
 pub(crate) async fn measure(rig: &Rig, time: Duration) -> Result<Vec<Row>> {
     eprintln!("counting for {} s ...", time.as_secs());
@@ -30,11 +38,7 @@ pub(crate) async fn measure(rig: &Rig, time: Duration) -> Result<Vec<Row>> {
     // own garbage collector looks once at the Application that owns a Secret.
     tokio::time::sleep(Duration::from_secs(60)).await;
     let agent = &rig.agent;
-    let before = (
-        requests(agent, &WRITES).await?,
-        requests(agent, &READS).await?,
-        agent.processor_seconds()?,
-    );
+    let before = (asked(agent).await?, agent.processor_seconds()?);
     let asked = agent.metric("trimtab_git_requests_total", &[]).await?;
     let counted = counted(rig).await?;
     tokio::time::sleep(time).await;
@@ -43,6 +47,7 @@ pub(crate) async fn measure(rig: &Rig, time: Duration) -> Result<Vec<Row>> {
         (after.0 - counted.0, after.1 - counted.1)
     };
     let asked = agent.metric("trimtab_git_requests_total", &[]).await? - asked;
+    let after = self::asked(agent).await?;
     let row = Row {
         measurement: format!(
             "steady for {} s, {} applications, {} objects",
@@ -50,9 +55,9 @@ pub(crate) async fn measure(rig: &Rig, time: Duration) -> Result<Vec<Row>> {
             rig.apps,
             rig.apps * rig.objects
         ),
-        writes: Some(requests(agent, &WRITES).await? - before.0),
-        reads: Some(requests(agent, &READS).await? - before.1),
-        cpu_seconds: Some(agent.processor_seconds()? - before.2),
+        writes: Some(after.0 - before.0.0),
+        reads: Some(after.1 - before.0.1),
+        cpu_seconds: Some(agent.processor_seconds()? - before.1),
         ..Row::default()
     };
     let by_server = Row {

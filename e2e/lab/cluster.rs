@@ -74,6 +74,18 @@ impl Cluster {
             .await
     }
 
+    /// What an apply would come to.
+    pub(crate) async fn apply_dry(
+        &self,
+        path: &str,
+        manager: &str,
+        object: &Value,
+    ) -> Result<Value> {
+        let path = format!("{path}?fieldManager={manager}&force=true&dryRun=All");
+        self.send(Method::PATCH, &path, "application/apply-patch+yaml", object)
+            .await
+    }
+
     pub(crate) async fn delete(&self, path: &str) -> Result<Value> {
         self.send(Method::DELETE, path, "", &Value::Null).await
     }

@@ -4,6 +4,7 @@
 
 mod budget;
 mod confine;
+mod filter;
 mod probe;
 mod sandbox;
 mod slots;
