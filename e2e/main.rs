@@ -68,3 +68,4 @@ mod streams;
 mod terminal;
 mod values;
 mod waves;
+mod words;
