@@ -70,3 +70,4 @@ mod streams;
 mod terminal;
 mod values;
 mod waves;
+mod words;

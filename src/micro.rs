@@ -161,7 +161,7 @@ fn next_step(count: usize) -> Unit {
     let tasks: Vec<_> = (0..count).map(task).collect();
     let patience = Patience {
         settled: true,
-        over: false,
+        ..Patience::default()
     };
     unit("next step of a sync of 100 objects", move || {
         match step(&tasks, patience) {

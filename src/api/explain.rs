@@ -4,9 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::crd::{Application, HealthCode, OperationPhase, ResourceStatus, SyncCode};
+use crate::crd::{Application, HealthCode, HookStatus, OperationPhase, ResourceStatus, SyncCode};
 use crate::health::LEAVING;
-use crate::object::ResourceKey;
+use crate::object::{ResourceKey, duration_text, rfc3339};
 use crate::plan::retry_pause;
 
 /// The whole explanation.
@@ -44,7 +44,7 @@ fn advice(type_: &str) -> &'static str {
         "HistoryWarning" => "the next deployment tries again; a rollback to this one is refused",
         "PruneRefused" => "permit it in the project, or delete it by hand",
         "PruneHeld" => "`trimtab approve` shows what would go and lets it go",
-        "HookPending" => "the next sync runs it",
+        "HookPending" => "the next sync runs it, or waits for it where it runs",
         "FightDetected" => {
             "take the field out of the source, or name the manager in ignoreDifferences"
         }
@@ -84,18 +84,7 @@ pub(crate) fn explain(application: &Application) -> Explanation {
     };
     let rows = status.resources.iter();
     for row in rows.clone().filter(|row| row.status == SyncCode::OutOfSync) {
-        let missing = health_of(row) == Some(HealthCode::Missing);
-        let leaving = row.health.as_ref().is_some_and(|it| it.message == LEAVING);
-        let text = match (row.requires_pruning, missing) {
-            (false, _) if leaving => format!(
-                "{} is being deleted; it is made as desired when it is gone",
-                named(row)
-            ),
-            (true, _) => format!("{} is there and not desired any more", named(row)),
-            (_, true) => format!("{} is desired and not there", named(row)),
-            _ => format!("{} differs", named(row)),
-        };
-        say(text, "");
+        say(differs(row), "");
     }
     if status.left_out.differing > 0 {
         let more = status.left_out.differing;
@@ -136,6 +125,9 @@ pub(crate) fn explain(application: &Application) -> Explanation {
             advice,
         );
     }
+    for hook in waited_for(application) {
+        say(hook, WAITING);
+    }
     for condition in &status.conditions {
         let text = format!("{}: {}", condition.type_, condition.message);
         say(text, advice(&condition.type_));
@@ -155,6 +147,58 @@ pub(crate) fn explain(application: &Application) -> Explanation {
     }
 }
 
+/// What to do about a hook that takes long.
+const WAITING: &str = "its logs and Events say what it is at; `trimtab terminate` ends the sync and \
+    the hook with it";
+
+/// The hooks that the running sync waits for: which, since when, until when, and why as far as
+/// Events say.
+fn waited_for(application: &Application) -> Vec<String> {
+    let status = &application.status;
+    let running = status.operation_state.as_ref();
+    let running = running.filter(|state| state.phase == OperationPhase::Running);
+    let result = running.and_then(|state| state.sync_result.as_ref());
+    let Some(desired) = result.map(|result| &result.desired) else {
+        return Vec::new();
+    };
+    let limit = duration_text(application.spec.wave_timeout());
+    let hooks = status.hooks.iter();
+    let hooks = hooks.filter(|it| it.status == HookStatus::Running && it.desired == *desired);
+    let texts = hooks.filter_map(|hook| {
+        let key = ResourceKey::parse(&hook.id)?;
+        let since = rfc3339(hook.began()?);
+        let text = format!(
+            "the {} hook {} runs since {since}, and may take {limit} (syncPolicy.waveTimeout)",
+            hook.phase,
+            key.to_string().replacen('/', " ", 1),
+        );
+        Some(match hook.message.as_str() {
+            "" => text,
+            why => format!("{text}; it does not get on: {why}"),
+        })
+    });
+    texts.collect()
+}
+
+/// What is said of an object that is OutOfSync.
+fn differs(row: &ResourceStatus) -> String {
+    let missing = health_of(row) == Some(HealthCode::Missing);
+    let leaving = row.health.as_ref().is_some_and(|it| it.message == LEAVING);
+    match (row.requires_pruning, missing) {
+        (false, _) if leaving => format!(
+            "{} is being deleted; it is made as desired when it is gone",
+            named(row)
+        ),
+        (true, _) if !row.message.is_empty() => {
+            format!("{} {}", named(row), row.message)
+        }
+        (true, _) => format!("{} is there and not desired any more", named(row)),
+        (_, true) => format!("{} is desired and not there", named(row)),
+        _ if !row.message.is_empty() => format!("{} differs: {}", named(row), row.message),
+        _ => format!("{} differs", named(row)),
+    }
+}
+
 fn health_of(row: &ResourceStatus) -> Option<HealthCode> {
     row.health.as_ref().map(|health| health.status)
 }
@@ -169,7 +213,7 @@ fn headline(application: &Application) -> String {
     let status = &application.status;
     let all = status.objects();
     let listed = status.resources.iter();
-    let listed = listed.filter(|row| row.status == SyncCode::OutOfSync);
+    let listed = listed.filter(|row| row.status == SyncCode::OutOfSync && row.differs());
     let unlisted = usize::try_from(status.left_out.differing).unwrap_or_default();
     let differing = listed.count() + unlisted;
     let sync = match status.sync.status {
@@ -297,6 +341,38 @@ mod tests {
             let type_ = line.split('"').next().unwrap();
             assert!(TYPES.contains(&type_), "{type_} is not in the table");
         }
+    }
+
+    #[test]
+    fn a_hook_that_is_waited_for_is_named_with_since_when_and_why() {
+        let explained = |phase: &str, status: &str, message: &str| {
+            let object = json!({
+                "apiVersion": "trimtab.dev/v1alpha1", "kind": "Application",
+                "metadata": {"namespace": "trimtab", "name": "shop"},
+                "spec": {"syncPolicy": {"waveTimeout": "90s"}},
+                "status": {
+                    "hooks": [{
+                        "id": "batch/Job:shop/migrate", "phase": "PreSync", "desired": "d",
+                        "status": status, "run": "d.1773144000000", "uid": "u", "message": message,
+                    }],
+                    "operationState": {
+                        "phase": phase, "startedAt": "2026-03-10T12:00:00Z",
+                        "syncResult": {"revision": "abc", "desired": "d"},
+                    },
+                },
+            });
+            let reasons = explain(&read(Object::new(object).unwrap())).reasons;
+            let texts = reasons.into_iter().map(|it| it.text);
+            texts.filter(|it| it.contains("hook")).collect::<Vec<_>>()
+        };
+        let runs = "the PreSync hook Job shop/migrate runs since 2026-03-10T12:00:00Z, and may take \
+                    1m30s (syncPolicy.waveTimeout)";
+        let why = format!("{runs}; it does not get on: FailedCreate: no account");
+        assert_eq!(explained("Running", "Running", ""), [runs]);
+        let message = "FailedCreate: no account";
+        assert_eq!(explained("Running", "Running", message), [why]);
+        assert!(explained("Running", "Succeeded", "").is_empty());
+        assert!(explained("Failed", "Running", "").is_empty());
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub(crate) struct Node {
     pub(crate) health: Option<Health>,
     pub(crate) wave: i32,
     pub(crate) requires_pruning: bool,
+    /// Why it is there and not desired, or stays so, where there is something to say.
+    pub(crate) message: String,
     /// When it was created (RFC 3339); empty where it was not read.
     pub(crate) created: String,
 }
@@ -151,7 +153,8 @@ fn managed(application: &Application) -> Vec<Node> {
             name: row.name.clone(),
             sync: Some(row.status),
             health: row.health.clone(),
-            requires_pruning: row.requires_pruning,
+            requires_pruning: row.goes(),
+            message: row.message.clone(),
             created: String::new(),
         }
     });
@@ -224,6 +227,7 @@ fn child(object: &Object, id: String, parent: String) -> Node {
         health: assess(object),
         wave: 0,
         requires_pruning: false,
+        message: String::new(),
         created: created
             .and_then(Value::as_str)
             .unwrap_or_default()

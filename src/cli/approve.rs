@@ -61,7 +61,7 @@ fn goes(application: &Application) -> Table {
     let mut table = Table::new(&["KIND", "NAMESPACE", "NAME"]);
     let all = application.object.is_terminating();
     for row in &application.status.resources {
-        if all || row.requires_pruning {
+        if all || row.goes() {
             table.push(vec![
                 Cell::new(kind_words(&row.kind, &row.group, false)),
                 Cell::new(&row.namespace),

@@ -225,9 +225,8 @@ fn resources(application: &Application, wide: bool) -> Table {
     for resource in &application.status.resources {
         let health = resource.health.as_ref();
         let message = match health {
-            _ if resource.requires_pruning => {
-                "no longer desired, goes with a sync that prunes unless it says that it stays"
-            }
+            _ if !resource.message.is_empty() => &resource.message,
+            _ if resource.requires_pruning => "no longer desired, goes with a sync that prunes",
             Some(health) => &health.message,
             None => "",
         };
@@ -334,7 +333,7 @@ Conditions:
 
 KIND                 NAMESPACE   NAME   SYNC        HEALTH     MESSAGE
 Deployment           shop        web    OutOfSync   Degraded   no progress
-Widget.example.com   shop        w      OutOfSync              no longer desired, goes with a sync that prunes unless it says that it stays
+Widget.example.com   shop        w      OutOfSync              no longer desired, goes with a sync that prunes
 ";
         let shown = overview(&shop(&busy()), now(), false, Style::default());
         assert_eq!(shown, expected);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::client;
+use super::dump::without_dumps;
 use super::secret_text::{without_base64, without_values};
 use crate::diff::{Cause, Refusal};
 use crate::object::{Kind, Object, ResourceKey};
@@ -101,7 +102,7 @@ impl Error {
         let message = if secret && !by_authoriser {
             without_values(&status)
         } else {
-            bounded(&status.message)
+            bounded(&without_dumps(&status.message))
         };
         let reason = match status.reason.as_str() {
             "" => "Error".to_owned(),
@@ -270,8 +271,17 @@ mod tests {
         // A Job's refusal quotes its whole template before it says what is wrong.
         let quoted = format!("spec.template: {}: field is immutable", "x".repeat(4000));
         fixed["message"] = json!(quoted);
-        let error = Error::of_object("apply Job/a/b".into(), false, api(fixed));
+        let error = Error::of_object("apply Job/a/b".into(), false, api(fixed.clone()));
         assert!(error.is_immutable() && error.to_string().chars().count() < 1200);
+        let template = "x".repeat(4000);
+        let quoted =
+            format!("spec.template: Invalid value: {{\"a\":\"{template}\"}}: field is immutable");
+        fixed["message"] = json!(quoted);
+        let error = Error::of_object("apply Job/a/b".into(), false, api(fixed));
+        let text = "could not apply Job/a/b: the API server answered 422 Invalid: spec.template: \
+                    Invalid value: {…}: field is immutable";
+        assert!(error.is_immutable());
+        assert_eq!(error.to_string(), text);
         let error = Error::of_object("apply ConfigMap/a/b".into(), false, api(status));
         assert!(error.to_string().contains("Invalid value"));
         let refused = "secrets \"b\" is forbidden: User \"shop\" cannot patch resource";

@@ -5,6 +5,7 @@ mod applications;
 mod bundles;
 mod client;
 mod discovery;
+mod dump;
 mod error;
 mod events;
 mod objects;

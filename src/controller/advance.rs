@@ -90,7 +90,8 @@ async fn go_on(
         match step(&tasks, running.patience(timeout)) {
             Step::Run(begun) => {
                 if hands.is_superseded(state) && !begun.is_empty() {
-                    syncing::end(hands, state, End::Superseded).await?;
+                    let by = "a newer commit of its source".to_owned();
+                    syncing::end(hands, state, End::Superseded(by)).await?;
                     return Ok(comparison);
                 }
                 let applies = |index: &usize| !matches!(tasks[*index].subject, Subject::Prune(_));

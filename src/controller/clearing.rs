@@ -116,19 +116,20 @@ fn stays(
     comparison: &Comparison,
     tasks: &[Task],
     key: &ResourceKey,
-) -> Option<&'static str> {
+) -> Option<String> {
     let task = tasks
         .iter()
         .find(|task| matches!(&task.subject, Subject::Prune(pruned) if pruned == key));
-    match task {
-        Some(Task { last: true, .. }) => Some("it asks to go last (PruneLast=true)"),
-        Some(task) if matches!(task.progress, Progress::Failed(_)) => {
-            Some("its deletion was refused")
+    let why = match (task, comparison.kept.get(key)) {
+        (Some(Task { last: true, .. }), _) => "it asks to go last (PruneLast=true)",
+        (Some(task), _) if matches!(task.progress, Progress::Failed(_)) => {
+            "its deletion was refused"
         }
-        Some(_) => None,
-        None if comparison.kept.contains(key) => Some("it is never pruned (Prune=false)"),
-        None if is_held => Some("it is deleted first once its deletion is approved"),
-        None if !running.sync.prune => Some("a sync that prunes deletes it first"),
-        None => Some("it is not among what this sync is about"),
-    }
+        (Some(_), _) => return None,
+        (None, Some(why)) => return Some(format!("it is kept: {why}")),
+        (None, None) if is_held => "it is deleted first once its deletion is approved",
+        (None, None) if !running.sync.prune => "a sync that prunes deletes it first",
+        (None, None) => "it is not among what this sync is about",
+    };
+    Some(why.to_owned())
 }

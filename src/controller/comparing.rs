@@ -5,7 +5,7 @@ use super::reconcile::cluster_of;
 use super::state::State;
 use super::{Context, ended, fights, namespace, project, syncing, unwatched};
 use crate::crd::names::tracked_by;
-use crate::crd::options::prune_consent;
+use crate::crd::options::{is_extraneous, prune_consent};
 use crate::crd::{Application, Consent, SyncOptions};
 use crate::object::Object;
 use crate::sync::{Comparison, compare, namespace_key, wanted_namespace};
@@ -31,9 +31,9 @@ async fn settle(
         };
         match live {
             Ok(Some(live)) if ours(&live) => {
-                let consent = prune_consent(&live);
-                let consent = consent.unwrap_or(default_consent(state, application));
-                comparison.add_stale(key, consent);
+                let consent = default_consent(state, application);
+                let extraneous = is_extraneous(&live);
+                comparison.add_stale(key, prune_consent(&live), consent, extraneous);
             }
             Ok(_) => state.forget(&key),
             Err(error) => {

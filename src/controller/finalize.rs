@@ -13,7 +13,7 @@ use crate::cluster::{Deletion, Error};
 use crate::crd::names::DELETION_APPROVED;
 use crate::crd::options::delete_consent;
 use crate::crd::{Application, Consent, HookPhase, HookResult, HookStatus, SyncOptions};
-use crate::object::{Object, ResourceKey};
+use crate::object::{Object, ResourceKey, rfc3339};
 use crate::plan::{reverse_order, some_of};
 use crate::sync::{Lookup, delete};
 
@@ -178,7 +178,7 @@ async fn run_hooks(
         match known {
             Some(known) if known.status == HookStatus::Succeeded => {}
             Some(known) if answers => match hook_outcome(&known, &live) {
-                None => waits.push(format!("{phase} hook {name} runs")),
+                None => waits.push(runs_since(&known, &name)),
                 Some(Ok(())) => {
                     let status = HookStatus::Succeeded;
                     state.set_hook_result(&hook, HookResult { status, ..known });
@@ -200,15 +200,23 @@ async fn run_hooks(
                     }
                 }
                 run_hook(hands, state, index, phase).await?;
-                let result = state.hook_result(&hook, phase);
-                waits.push(match result.map(|it| it.message.as_str()) {
-                    None | Some("") => format!("{phase} hook {name} runs"),
-                    Some(why) => format!("{phase} hook {name}: {why}"),
+                waits.push(match state.hook_result(&hook, phase) {
+                    Some(result) if result.message.is_empty() => runs_since(result, &name),
+                    Some(result) => format!("{phase} hook {name}: {}", result.message),
+                    None => format!("{phase} hook {name} was not begun"),
                 });
             }
         }
     }
     Ok(waits)
+}
+
+fn runs_since(result: &HookResult, name: &str) -> String {
+    let phase = result.phase;
+    match result.began() {
+        Some(began) => format!("{phase} hook {name} runs since {}", rfc3339(began)),
+        None => format!("{phase} hook {name} runs"),
+    }
 }
 
 /// Deletes one object and says what is still to be waited for.

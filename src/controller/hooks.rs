@@ -221,7 +221,7 @@ pub(super) async fn clean_up(hands: &Hands<'_>, state: &mut State, end: &End) {
     else {
         return;
     };
-    let cut = matches!(end, End::Superseded | End::Terminated(_));
+    let cut = matches!(end, End::Superseded(_) | End::Terminated(_));
     for result in state.hooks.clone() {
         if result.desired != digest {
             continue;
@@ -229,7 +229,7 @@ pub(super) async fn clean_up(hands: &Hands<'_>, state: &mut State, end: &End) {
         let goes = match end {
             End::Succeeded => goes_with_success(state, &result),
             End::Failed(_) => policy(state, &result).is_some_and(|it| it.when_failed),
-            End::Superseded | End::Terminated(_) => result.status == HookStatus::Running,
+            End::Superseded(_) | End::Terminated(_) => result.status == HookStatus::Running,
         };
         if goes
             && delete_object(hands, state, &result).await

@@ -93,7 +93,7 @@ async fn ask(
     let fetched = (context.fetch)(key.clone(), wanted.unwrap_or_default()).await;
     if fetched.is_err() || state.source_error.is_some() {
         // The condition says so as well, or does no more.
-        context.sources.refresh(key);
+        context.sources.refresh(key, Cause::Poll);
     }
     let commit_id = fetched.map_err(|why| {
         format!(

@@ -2,7 +2,8 @@
 //! their end for this desired state.
 
 use super::state::State;
-use crate::crd::{HookPhase, HookStatus, OperationPhase};
+use crate::crd::{Application, HookPhase, HookResult, HookStatus, OperationPhase};
+use crate::object::{duration_text, rfc3339};
 use crate::plan::some_of;
 
 /// The hooks that keep an application from being Synced, in words. A sync that runs says itself
@@ -31,13 +32,39 @@ pub(super) fn pending_hooks(state: &State) -> Option<String> {
                 Some((HookStatus::Failed, result)) => {
                     Some(format!("{phase} hook {name} failed: {}", result.message))
                 }
-                Some((HookStatus::Running, _)) | None => {
-                    Some(format!("{phase} hook {name} did not run yet"))
+                Some((HookStatus::Running, result)) => {
+                    Some(left_running(result, &name, state.application.as_deref()))
                 }
+                None => Some(format!("{phase} hook {name} did not run yet")),
             });
         }
     }
     (!texts.is_empty()).then(|| some_of(&texts))
+}
+
+/// What is said of a hook that runs while no sync waits for it, as the one that started it gave up.
+fn left_running(result: &HookResult, name: &str, application: Option<&Application>) -> String {
+    let phase = result.phase;
+    let since = result.began().map_or_else(String::new, |began| {
+        format!(" was started at {}", rfc3339(began))
+    });
+    if result.uid.is_empty() {
+        return format!(
+            "{phase} hook {name}{since} as far as was noted, and its object was not seen yet; the \
+             next sync makes sure of it"
+        );
+    }
+    let why = match result.message.as_str() {
+        "" => "nothing is known of why".to_owned(),
+        why => format!("the last that Events said of it: {why}"),
+    };
+    let timeout = application.map(|application| application.spec.wave_timeout());
+    let timeout = duration_text(timeout.unwrap_or_default());
+    format!(
+        "{phase} hook {name}{since}, did not end while its sync waited for it, and is not known to \
+         have ended since ({why}); the next sync waits for it again, for {timeout} \
+         (syncPolicy.waveTimeout), and runs it anew where its object was deleted"
+    )
 }
 
 #[cfg(test)]
@@ -47,8 +74,7 @@ mod tests {
     use super::super::status::{View, fold};
     use super::*;
     use crate::crd::{
-        ApplicationKey, ApplicationStatus, HookResult, Operation, OperationState, SyncCode,
-        SyncOptions,
+        ApplicationKey, ApplicationStatus, Operation, OperationState, SyncCode, SyncOptions, read,
     };
     use crate::diff::{Digest, Verdict};
     use crate::object::{Kind, Object, ResourceKey};
@@ -135,6 +161,30 @@ mod tests {
         ] {
             let seen = pending_hooks(&state(&hooks));
             assert_eq!(seen.as_deref(), expected, "{hooks:?}");
+        }
+        let mut late = state(&[("migrate", PreSync, HookStatus::Running)]);
+        late.desired.as_mut().unwrap().hooks[0].hook.phases = vec![PreSync];
+        let object = json!({
+            "apiVersion": "trimtab.dev/v1alpha1", "kind": "Application",
+            "metadata": {"namespace": "trimtab", "name": "shop"},
+            "spec": {"syncPolicy": {"waveTimeout": "90s"}},
+        });
+        late.application = Some(Box::new(read(Object::new(object).unwrap())));
+        let result = &mut late.hooks[0];
+        result.message.clear();
+        result.run = "d.1773144000000".to_owned();
+        let unsure = pending_hooks(&late).unwrap();
+        assert!(unsure.contains("its object was not seen yet"), "{unsure}");
+        let result = &mut late.hooks[0];
+        result.uid = "u".to_owned();
+        result.message = "FailedCreate: no account".to_owned();
+        let said = pending_hooks(&late).unwrap();
+        for part in [
+            "PreSync hook Job/shop/migrate was started at 2026-03-10T12:00:00Z",
+            "FailedCreate: no account",
+            "waits for it again, for 1m30s (syncPolicy.waveTimeout)",
+        ] {
+            assert!(said.contains(part), "{said}");
         }
         let mut running = state(&[]);
         running.operation = Some(OperationState {

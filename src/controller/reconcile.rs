@@ -11,12 +11,12 @@ use tokio::sync::Semaphore;
 use super::advance::{Hands, advance};
 use super::comparing::compare_and_settle;
 use super::finalize::finalize;
+use super::interrupt::interrupt;
 use super::registry::Mailbox;
 use super::state::{State, rendered_spec};
-use super::syncing::End;
 use super::{
-    Context, anew, fights, gates, hooks, newest, project, report, requests, rollback, suspicion,
-    syncing,
+    Context, anew, chosen, fights, gates, hooks, newest, project, report, requests, rollback,
+    suspicion, syncing,
 };
 use crate::cluster::{Cluster, Error as ClusterError};
 use crate::crd::names::REFRESH;
@@ -228,7 +228,7 @@ async fn look(
     };
     interrupt(&hands, state).await?;
     if state.running.is_none() {
-        start(context, state, application, &mut comparison).await;
+        start(context, state, application, &mut comparison).await?;
         let running = state.running.as_ref();
         if running.is_some_and(|running| !running.sync.sync_options.is_empty()) {
             // Its options say what counts as stale and what asks for a person.
@@ -407,39 +407,25 @@ pub(super) fn cluster_of(context: &Context, application: &Application) -> Cluste
     }
 }
 
-/// Ends the running sync when a person says so or wants another one, or when it is about a desired
-/// state that is not the newest any more.
-async fn interrupt(hands: &Hands<'_>, state: &mut State) -> Result<(), ClusterError> {
-    let operation = hands.application.operation.as_ref();
-    if let Some(operation) = operation.filter(|operation| operation.terminate) {
-        let by = operation.initiated_by.as_ref();
-        let by = by.map_or("somebody", |by| by.username.as_str()).to_owned();
-        requests::take_up(hands.context, state, hands.application).await?;
-        return syncing::end(hands, state, End::Terminated(by)).await;
-    }
-    let Some(running) = &state.running else {
-        return Ok(());
-    };
-    let newest = state.desired.as_ref().map(|desired| &desired.digest);
-    let asked = operation.is_some_and(|operation| operation.sync.is_some());
-    if newest != Some(&running.desired) || (asked && running.reason != Reason::Operation) {
-        return syncing::end(hands, state, End::Superseded).await;
-    }
-    Ok(())
-}
-
 /// Begins a sync if there is reason to.
 async fn start(
     context: &Context,
     state: &mut State,
     application: &Application,
     comparison: &mut Comparison,
-) {
+) -> Result<(), ClusterError> {
     let asked = application.operation.as_ref();
     if asked.is_some_and(|asked| !newest::is_known(state, asked)) {
         // Another one was ended for it just now: the source is asked first.
         state.look_again_in(Duration::ZERO);
-        return;
+        return Ok(());
+    }
+    let sync = asked.and_then(|asked| asked.sync.as_ref());
+    if let Some(why) = sync.and_then(|sync| chosen::refusal(state, sync, comparison)) {
+        requests::refuse_for(context, state, application, why).await?;
+        // What is to be done without it is next.
+        state.look_again_in(Duration::ZERO);
+        return Ok(());
     }
     let mut may_prune = syncing::check_prune(state, application, comparison);
     if may_prune && may_move(context, state, application, comparison) {
@@ -466,12 +452,13 @@ async fn start(
             if reason == Reason::Drift {
                 fights::give_up(context, state, application, comparison).await;
                 if comparison.drifted.is_empty() {
-                    return;
+                    return Ok(());
                 }
             }
             syncing::begin(state, application, comparison, reason, prune && may_prune);
         }
     }
+    Ok(())
 }
 
 fn action(
@@ -526,7 +513,7 @@ fn follow(context: &Context, state: &mut State, application: &Application) {
         state.refreshing = true;
         state.source_answered = false;
         state.rendered_spec = None;
-        if !context.sources.refresh(&application.key) {
+        if !context.sources.refresh(&application.key, Cause::Manual) {
             // It cannot be followed, and the condition says why: that is the answer.
             state.source_answered = true;
         }
@@ -574,7 +561,7 @@ async fn update_desired(context: &Context, state: &mut State, application: &Appl
         Err(error) => {
             context.sources.rendered(&application.key, None);
             if error.is_lost() {
-                context.sources.refresh(&application.key);
+                context.sources.refresh(&application.key, Cause::Poll);
             }
             if error.is_transient() {
                 let pause = syncing::after_failure(state, application);

@@ -16,7 +16,8 @@ use super::syncing::{look_up, millis};
 use crate::cluster::{Error, Notice};
 use crate::crd::names::{KIND, VERSION};
 use crate::crd::{
-    Application, ApplicationStatus, Attempt, Condition, Deployment, HealthCode, OperationPhase,
+    Application, ApplicationStatus, Attempt, Condition, Deployment, HealthCode, InitiatedBy,
+    OperationPhase,
 };
 use crate::object::{rfc3339, rfc3339_before};
 use crate::plan::Reason;
@@ -305,18 +306,26 @@ fn deployed(state: &State, application: &Application) -> Option<Deployment> {
 /// How many of the last syncs the status keeps; the log has them all.
 const ATTEMPTS: usize = 10;
 
+/// Who or what a sync is due to.
+fn initiator(person: Option<&InitiatedBy>, reason: Reason, cause: Option<&Cause>) -> String {
+    match (reason, cause) {
+        (Reason::Operation, _) => match person.map(|person| person.username.as_str()) {
+            None | Some("") => "somebody".to_owned(),
+            Some(name) => name.to_owned(),
+        },
+        (Reason::Drift, _) => "drift".to_owned(),
+        (_, Some(Cause::Push(delivery))) => format!("push {delivery}"),
+        (_, Some(cause)) => cause.label().as_str().to_owned(),
+        (_, None) => String::new(),
+    }
+}
+
 /// Notes what became of a sync.
 pub(super) fn note_attempt(state: &mut State, running: &Running, result: &str, message: &str) {
     let operation = state.operation.as_ref();
     let person = operation.and_then(|state| state.operation.initiated_by.as_ref());
     let cause = state.revision.as_ref().map(|revision| &revision.cause);
-    let by = match (person, running.reason, cause) {
-        (Some(person), ..) if !person.automated => person.username.clone(),
-        (_, Reason::Drift, _) => "drift".to_owned(),
-        (_, _, Some(Cause::Push(delivery))) => format!("push {delivery}"),
-        (_, _, Some(cause)) => cause.label().as_str().to_owned(),
-        (_, _, None) => String::new(),
-    };
+    let by = initiator(person, running.reason, cause);
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let until = |at: Option<Instant>| {
         at.map_or(0, |at| millis(at.saturating_duration_since(running.began)))
@@ -454,4 +463,39 @@ pub(super) fn announce(
             message,
         },
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_names_who_or_what_it_is_due_to() {
+        let by = |username: &str, automated| InitiatedBy {
+            username: username.to_owned(),
+            automated,
+        };
+        let (ann, nobody, itself) = (by("ann", false), by("", false), by("", true));
+        for (person, reason, cause, expected) in [
+            (Some(&ann), Reason::Operation, Cause::Poll, "ann"),
+            (Some(&nobody), Reason::Operation, Cause::Poll, "somebody"),
+            (None, Reason::Operation, Cause::Poll, "somebody"),
+            (
+                Some(&itself),
+                Reason::Change,
+                Cause::Application,
+                "application",
+            ),
+            (Some(&itself), Reason::Change, Cause::Manual, "manual"),
+            (
+                Some(&itself),
+                Reason::Prune,
+                Cause::Push("7".to_owned()),
+                "push 7",
+            ),
+            (Some(&itself), Reason::Drift, Cause::Poll, "drift"),
+        ] {
+            assert_eq!(initiator(person, reason, Some(&cause)), expected);
+        }
+    }
 }

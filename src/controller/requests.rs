@@ -38,14 +38,24 @@ pub(super) async fn refuse(
     application: &Application,
     why: &str,
 ) -> Result<(), ClusterError> {
-    let Some(operation) = asked_for(application) else {
-        return Ok(());
-    };
     // What is wrong with the request is named here, as its condition goes with it.
     let own = application.operation_faults();
     let why = match own.is_empty() {
         true => format!("{why}; see the conditions"),
         false => own.join("; "),
+    };
+    refuse_for(context, state, application, why).await
+}
+
+/// Takes an operation off an Application that is not begun, for this reason alone.
+pub(super) async fn refuse_for(
+    context: &Context,
+    state: &mut State,
+    application: &Application,
+    why: String,
+) -> Result<(), ClusterError> {
+    let Some(operation) = asked_for(application) else {
+        return Ok(());
     };
     let now = rfc3339(Timestamp::now());
     take_up(context, state, application).await?;

@@ -88,7 +88,7 @@ pub(super) fn fit(
     let digests = room.digests(next.inventory.entries.len());
     next.inventory.keep_digests(digests);
     let left = cut(&mut next.resources, budget.resources, matters);
-    let differing = left.iter().filter(|row| row.status != SyncCode::Synced);
+    let differing = left.iter().filter(|row| row.differs());
     next.left_out.differing += number(differing.count());
     next.left_out.resources += number(left.len());
     if let Some(operation) = &mut next.operation_state {

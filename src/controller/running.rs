@@ -12,7 +12,7 @@ use crate::crd::{
     Application, HealthCode, HookPhase, HookResult, HookStatus, ResourceResult, SyncOperation,
     SyncOptions,
 };
-use crate::object::{Object, ResourceKey};
+use crate::object::{Object, ResourceKey, rfc3339};
 use crate::plan::{Needs, Patience, Place, Progress, Reason, Subject, Task};
 use crate::sync::{Comparison, DesiredHook, Live, Lookup};
 
@@ -41,8 +41,6 @@ pub(super) struct Running {
     pub(super) failed: BTreeMap<ResourceKey, String>,
     /// Hooks that the API server would not take, by their place among the desired ones.
     pub(super) refused: BTreeMap<usize, String>,
-    /// Why hooks do not get on, as Events about them say.
-    pub(super) reasons: BTreeMap<ResourceKey, String>,
     /// When Events were asked for last.
     pub(super) asked_why: Option<Instant>,
     /// What could not be asked about yet, with what it needs of this sync.
@@ -83,7 +81,6 @@ impl Running {
             pruned: BTreeSet::new(),
             failed: BTreeMap::new(),
             refused: BTreeMap::new(),
-            reasons: BTreeMap::new(),
             asked_why: None,
             needs: Needs::new(),
             cleared: BTreeMap::new(),
@@ -154,6 +151,7 @@ impl Running {
         Patience {
             settled: waited >= SETTLE,
             over: waited >= timeout,
+            limit: timeout,
         }
     }
 
@@ -328,7 +326,7 @@ fn hook_progress(
         HookStatus::Running => {
             let live = live(&key);
             match hook_outcome(result, &live) {
-                None => Progress::Running(waited_for(running, phase, &key, live)),
+                None => Progress::Running(waited_for(result, &key, live)),
                 Some(Ok(())) => Progress::Done,
                 Some(Err(why)) => Progress::Failed(format!("{phase} hook {key}: {why}")),
             }
@@ -336,11 +334,14 @@ fn hook_progress(
     }
 }
 
-/// `PreSync hook Job shop/migrate, which is Suspended`, and why it does not get on, where that is
-/// known.
-fn waited_for(running: &Running, phase: HookPhase, key: &ResourceKey, live: Lookup) -> String {
+/// `PreSync hook Job/shop/migrate (since 2026-03-10T12:00:00Z), which is Suspended`, and why it does
+/// not get on, where that is known.
+fn waited_for(result: &HookResult, key: &ResourceKey, live: Lookup) -> String {
     let health = live.found().and_then(|live| live.health);
-    let mut text = format!("{phase} hook {key}");
+    let mut text = format!("{} hook {key}", result.phase);
+    if let Some(since) = result.began() {
+        text = format!("{text} (since {})", rfc3339(since));
+    }
     if let Some(health) = health {
         if health.status == HealthCode::Suspended || !health.message.is_empty() {
             text = format!("{text}, which is {}", health.status);
@@ -349,9 +350,9 @@ fn waited_for(running: &Running, phase: HookPhase, key: &ResourceKey, live: Look
             text = format!("{text}: {}", health.message);
         }
     }
-    match running.reasons.get(key) {
-        Some(reason) => format!("{text}: {reason}"),
-        None => text,
+    match result.message.as_str() {
+        "" => text,
+        reason => format!("{text}: {reason}"),
     }
 }
 
@@ -436,26 +437,37 @@ mod tests {
 
     #[test]
     fn what_a_hook_waits_for_is_said() {
-        let mut running = Running::new(Reason::Change, SyncOperation::default(), "d".into());
         let key = ResourceKey::parse("batch/Job:shop/migrate").unwrap();
-        let says = |running: &Running, health| {
-            waited_for(running, HookPhase::PreSync, &key, found("u", Some(health)))
-        };
         let plain = Health::new(HealthCode::Progressing, "");
-        assert_eq!(
-            says(&running, plain.clone()),
-            "PreSync hook Job/shop/migrate"
-        );
         let paused = Health::new(HealthCode::Suspended, "by hand");
-        assert_eq!(
-            says(&running, paused),
-            "PreSync hook Job/shop/migrate, which is Suspended: by hand"
-        );
-        let why = "FailedCreate: no account".to_owned();
-        running.reasons.insert(key.clone(), why);
-        assert_eq!(
-            says(&running, plain),
-            "PreSync hook Job/shop/migrate: FailedCreate: no account"
-        );
+        for (run, message, health, expected) in [
+            ("", "", &plain, "PreSync hook Job/shop/migrate"),
+            (
+                "d.1773144000000",
+                "",
+                &paused,
+                "PreSync hook Job/shop/migrate (since 2026-03-10T12:00:00Z), which is Suspended: \
+                 by hand",
+            ),
+            (
+                "d.1773144000000",
+                "FailedCreate: no account",
+                &plain,
+                "PreSync hook Job/shop/migrate (since 2026-03-10T12:00:00Z): FailedCreate: no \
+                 account",
+            ),
+        ] {
+            let result = HookResult {
+                id: key.id(),
+                phase: HookPhase::PreSync,
+                desired: "d".into(),
+                status: HookStatus::Running,
+                message: message.into(),
+                run: run.into(),
+                uid: "u".into(),
+            };
+            let live = found("u", Some(health.clone()));
+            assert_eq!(waited_for(&result, &key, live), expected);
+        }
     }
 }

@@ -28,7 +28,7 @@ use crate::object::{Kind, ResourceKey};
 use crate::plan::retry_pause;
 use crate::sync::{Desired, DesiredHook, Manifests};
 use crate::telemetry::Trigger;
-use crate::trigger::{Following, Revision, SourceFault};
+use crate::trigger::{Cause, Following, Revision, SourceFault};
 
 /// What is held of one object of the inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,6 +175,11 @@ impl State {
             self.answered = None;
             self.room = Room::default();
             self.retry_now();
+            // What is done from here on is due to this change, and not to what brought the commit.
+            if let Some(revision) = &mut self.revision {
+                revision.cause = Cause::Application;
+                revision.received = Instant::now();
+            }
         }
         self.application = Some(application);
     }
@@ -468,7 +473,7 @@ mod tests {
         let revision = |commit_id: &str| Inbox {
             revision: Some(Revision {
                 commit_id: commit_id.to_owned(),
-                cause: crate::trigger::Cause::Manual,
+                cause: Cause::Manual,
                 received: now,
                 fetched: now,
             }),

@@ -75,7 +75,7 @@ pub(super) fn fold(
     });
     next.inventory = view.inventory;
     if let (Some(desired), Some(comparison)) = (view.desired, view.comparison) {
-        next.resources = resources(desired, comparison, &live);
+        next.resources = resources(desired, comparison, view.prune_held.is_some(), &live);
         next.health = Some(application_health(
             desired,
             comparison,
@@ -171,8 +171,8 @@ fn lacking_namespace(key: &ResourceKey) -> ResourceStatus {
         namespace: String::new(),
         name: key.name.clone(),
         status: SyncCode::OutOfSync,
-        health: None,
-        requires_pruning: false,
+        message: "it lacks what the application asks for".to_owned(),
+        ..ResourceStatus::default()
     }
 }
 
@@ -187,10 +187,32 @@ fn health_of_ended(ended: Ended) -> Health {
     }
 }
 
+/// What is said of an object that is not desired any more.
+fn why_it_is_there(key: &ResourceKey, comparison: &Comparison, prune_held: bool) -> String {
+    let counts = match comparison.tolerated.contains(key) {
+        true => "it does not make the application OutOfSync",
+        false => {
+            "it makes the application OutOfSync, as in Argo CD, unless it says \
+             compare-options: IgnoreExtraneous"
+        }
+    };
+    match comparison.kept.get(key) {
+        Some(why) => format!("left the source and stays: {why}; {counts}"),
+        None if prune_held => {
+            "left the source and waits for approval: the condition PruneHeld says why".to_owned()
+        }
+        None if comparison.tolerated.contains(key) => {
+            format!("left the source and goes with a sync that prunes; {counts}")
+        }
+        None => String::new(),
+    }
+}
+
 /// One row an object: what is desired, then what is to be deleted.
 fn resources(
     desired: &Desired,
     comparison: &Comparison,
+    prune_held: bool,
     live: &impl Fn(&ResourceKey) -> Option<Live>,
 ) -> Vec<ResourceStatus> {
     let shared = |key: &ResourceKey| comparison.shared.iter().any(|(other, _)| other == key);
@@ -218,6 +240,7 @@ fn resources(
             status,
             health,
             requires_pruning,
+            ..ResourceStatus::default()
         }
     };
     let wanted = desired.objects.iter().map(|(key, object)| {
@@ -231,10 +254,16 @@ fn resources(
         };
         row(key, &object.kind.version, code, false)
     });
-    let stale = comparison
-        .stale
-        .iter()
-        .map(|key| row(key, "", SyncCode::OutOfSync, true));
+    let stale = comparison.stale.iter().map(|key| {
+        let mut message = why_it_is_there(key, comparison, prune_held);
+        shorten(&mut message, ROW);
+        ResourceStatus {
+            kept: comparison.kept.contains_key(key),
+            extraneous: comparison.tolerated.contains(key),
+            message,
+            ..row(key, "", SyncCode::OutOfSync, true)
+        }
+    });
     wanted.chain(stale).collect()
 }
 
@@ -324,6 +353,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::crd::Consent;
 
     #[test]
     fn an_unchanged_status_is_not_written() {
@@ -399,6 +429,51 @@ mod tests {
             };
             let next = fold(&ApplicationStatus::default(), view, |_| None, "1");
             assert_eq!(next.sync.status, expected);
+        }
+    }
+
+    #[test]
+    fn what_left_the_source_says_why_it_is_there() {
+        let key = ResourceKey::parse("/ConfigMap:shop/a").unwrap();
+        let told = |kept: bool, extraneous: bool, held: Option<&str>| {
+            let mut comparison = Comparison::default();
+            let said = kept.then_some(Consent::No);
+            comparison.add_stale(key.clone(), said, Consent::Yes, extraneous);
+            let desired = Desired::default();
+            let view = View {
+                desired: Some(&desired),
+                comparison: Some(&comparison),
+                prune_held: held,
+                ..View::default()
+            };
+            let next = fold(&ApplicationStatus::default(), view, |_| None, "1");
+            let row = next.resources[0].clone();
+            assert_eq!(row.status, SyncCode::OutOfSync);
+            assert_eq!(next.differing() == 0, next.sync.status == SyncCode::Synced);
+            (next.sync.status, row.goes(), row.message)
+        };
+        for (kept, extraneous, held, expected) in [
+            (true, true, None, (SyncCode::Synced, false, "does not make")),
+            (true, false, None, (SyncCode::OutOfSync, false, "it makes")),
+            (false, true, None, (SyncCode::Synced, true, "does not make")),
+            (
+                false,
+                false,
+                Some("much"),
+                (SyncCode::OutOfSync, true, "waits for approval"),
+            ),
+            (
+                true,
+                false,
+                Some("much"),
+                (SyncCode::OutOfSync, false, "stays: it asks"),
+            ),
+            (false, false, None, (SyncCode::OutOfSync, true, "")),
+        ] {
+            let (code, goes, message) = told(kept, extraneous, held);
+            assert_eq!((code, goes), (expected.0, expected.1), "{message}");
+            assert!(message.contains(expected.2), "{message}");
+            assert_eq!(message.is_empty(), expected.2.is_empty());
         }
     }
 

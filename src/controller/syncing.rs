@@ -11,7 +11,7 @@ use super::advance::Hands;
 use super::room::Room;
 use super::running::Running;
 use super::state::State;
-use super::{Context, asked, hooks, report, requests};
+use super::{Context, asked, chosen, hooks, report, requests};
 use crate::cluster::Error as ClusterError;
 use crate::crd::names::{DELETION_APPROVED, PRUNE_APPROVED};
 use crate::crd::{
@@ -299,8 +299,8 @@ fn is_over(row: &ResourceResult) -> bool {
 pub(super) enum End {
     Succeeded,
     Failed(String),
-    /// Another desired state, or a person, came in between.
-    Superseded,
+    /// What came in between: another desired state, or what a person asked for.
+    Superseded(String),
     /// A person ended it.
     Terminated(String),
 }
@@ -335,12 +335,11 @@ pub(super) async fn end(
     let pause_of_asked = asked::tries_again(state, &running);
     let again = matches!(end, End::Failed(_)) && pause_of_asked.is_some();
     let (phase, message) = match end {
-        End::Superseded => {
+        End::Superseded(by) => {
             // The newer one is waiting and is taken up at once.
             state.retry_now();
             state.look_again_in(Duration::ZERO);
-            let message = "superseded by a newer desired state".to_owned();
-            (OperationPhase::Failed, message)
+            (OperationPhase::Failed, format!("superseded by {by}"))
         }
         End::Terminated(by) => {
             state.held = Some(running.desired.clone());
@@ -479,6 +478,9 @@ fn summary(state: &State, running: &Running) -> String {
             "run"
         };
         message = format!("{message}, {hooks} hooks {verb}");
+    }
+    if let Some(rest) = chosen::left_over(state, running) {
+        message = format!("{message}; {rest}");
     }
     message
 }

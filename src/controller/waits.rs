@@ -33,15 +33,22 @@ pub(super) fn due_in(state: &State, timeout: Duration) -> Option<Duration> {
 
 /// Asks why the hooks that run do not get on. Whether something new is known.
 pub(super) async fn ask(hands: &Hands<'_>, state: &mut State) -> bool {
-    let waiting: Vec<_> = running_hooks(state).collect();
+    let waiting: Vec<_> = running_hooks(state).cloned().collect();
     let mut found = false;
-    for (key, since) in waiting {
+    for result in waiting {
+        let Some(key) = ResourceKey::parse(&result.id) else {
+            continue;
+        };
         let clusters = [&hands.cluster, &hands.context.engine.cluster];
         let events = events(clusters, &key.namespace, "type=Warning").await;
-        let reason = reason(&events, &key, since);
-        if let (Some(reason), Some(running)) = (reason, &mut state.running) {
-            let before = running.reasons.insert(key, reason.clone());
-            found |= before.as_ref() != Some(&reason);
+        let since = result.began().unwrap_or(Timestamp::UNIX_EPOCH);
+        let Some(reason) = reason(&events, &key, since) else {
+            continue;
+        };
+        // In the status, so that it is known as well when the sync has given up.
+        if let Some(known) = state.hooks.iter_mut().find(|known| **known == result) {
+            found |= known.message != reason;
+            known.message = reason;
         }
     }
     if let Some(running) = &mut state.running {
@@ -50,22 +57,12 @@ pub(super) async fn ask(hands: &Hands<'_>, state: &mut State) -> bool {
     found
 }
 
-/// The objects of the hooks that run, and when each run began.
-fn running_hooks(state: &State) -> impl Iterator<Item = (ResourceKey, Timestamp)> {
+/// The hooks that run.
+fn running_hooks(state: &State) -> impl Iterator<Item = &HookResult> {
     let current = state.desired.as_ref().map(|desired| &desired.digest);
-    let runs = state.hooks.iter().filter(move |result| {
+    state.hooks.iter().filter(move |result| {
         result.status == HookStatus::Running && current == Some(&result.desired)
-    });
-    runs.filter_map(|result| Some((ResourceKey::parse(&result.id)?, began(result))))
-}
-
-/// When a run began, by its name.
-fn began(result: &HookResult) -> Timestamp {
-    let milliseconds = result.run.rsplit('.').next();
-    let milliseconds = milliseconds.and_then(|text| text.parse().ok());
-    milliseconds
-        .and_then(|at| Timestamp::from_millisecond(at).ok())
-        .unwrap_or(Timestamp::UNIX_EPOCH)
+    })
 }
 
 /// Events of a namespace: as the application's account, or as the agent where that may not list
@@ -173,7 +170,8 @@ mod tests {
             run: run.to_owned(),
             uid: String::new(),
         };
-        assert_eq!(began(&result("abc.1500")).as_millisecond(), 1500);
-        assert_eq!(began(&result("")), Timestamp::UNIX_EPOCH);
+        let began = result("abc.1500").began();
+        assert_eq!(began.map(Timestamp::as_millisecond), Some(1500));
+        assert_eq!(result("").began(), None);
     }
 }

@@ -374,6 +374,17 @@ impl ResourceSelector {
     }
 }
 
+/// As `trimtab sync --resource` takes it: `apps:Deployment:shop/web`.
+impl std::fmt::Display for ResourceSelector {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}:{}:", self.group, self.kind)?;
+        if !self.namespace.is_empty() {
+            write!(formatter, "{}/", self.namespace)?;
+        }
+        formatter.write_str(&self.name)
+    }
+}
+
 /// Who asked.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -151,7 +152,7 @@ impl ApplicationStatus {
     /// How many of them are not Synced.
     pub(crate) fn differing(&self) -> usize {
         let rows = self.resources.iter();
-        let differing = rows.filter(|row| row.status != SyncCode::Synced).count();
+        let differing = rows.filter(|row| row.differs()).count();
         differing + count(self.left_out.differing)
     }
 }
@@ -340,9 +341,29 @@ pub(crate) struct ResourceStatus {
     pub(crate) health: Option<Health>,
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) requires_pruning: bool,
+    /// It is not desired any more and stays, whatever is pruned.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) kept: bool,
+    /// It is not desired any more and does not make the application OutOfSync (`IgnoreExtraneous`).
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) extraneous: bool,
+    /// Why it is there and not desired, or stays so, where there is something to say.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) message: String,
 }
 
 impl ResourceStatus {
+    /// Whether it counts as a difference of the application: what asks not to be counted is OutOfSync
+    /// by itself, as in Argo CD, and the application is not.
+    pub(crate) fn differs(&self) -> bool {
+        self.status != SyncCode::Synced && !self.extraneous
+    }
+
+    /// Whether a sync that prunes deletes it, as far as it and the project say.
+    pub(crate) fn goes(&self) -> bool {
+        self.requires_pruning && !self.kept
+    }
+
     /// Whether it is about this object.
     pub(crate) fn is(&self, key: &ResourceKey) -> bool {
         self.name == key.name
@@ -416,6 +437,7 @@ pub(crate) struct HookResult {
     /// Digest of the desired state that it ran for.
     pub(crate) desired: String,
     pub(crate) status: HookStatus,
+    /// Why it failed; while it runs, why it does not get on, as Events say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) message: String,
     /// Names this run; its object carries it, so that no other is taken for it.
@@ -424,6 +446,14 @@ pub(crate) struct HookResult {
     /// The uid of its object, once that is known to be there.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) uid: String,
+}
+
+impl HookResult {
+    /// When its run began, by the name of the run.
+    pub(crate) fn began(&self) -> Option<Timestamp> {
+        let milliseconds = self.run.rsplit('.').next()?.parse().ok()?;
+        Timestamp::from_millisecond(milliseconds).ok()
+    }
 }
 
 /// When a hook runs, in this order: before, with and after what is applied, only after a sync that
@@ -462,7 +492,9 @@ pub(crate) enum Ended {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Attempt {
     pub(crate) at: String,
-    /// A person's name, `push` with the id of the delivery, `poll`, `manual` or `drift`.
+    /// A person's name, `push` with the id of the delivery, `poll`, `application` (it is new to the
+    /// agent, or its source or its spec is another one), `manual` (a refresh, or a commit that a
+    /// sync of a person found) or `drift`.
     pub(crate) by: String,
     pub(crate) revision: String,
     /// Digest of the desired state, which names its rendered bundle.
@@ -525,7 +557,7 @@ pub(crate) struct SourceStatus {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Timing {
     pub(crate) revision: String,
-    /// `push`, `poll`, `watch` or `manual`.
+    /// `push`, `poll`, `application` or `manual`.
     pub(crate) trigger: String,
     pub(crate) received_at: String,
     pub(crate) fetched_ms: i64,

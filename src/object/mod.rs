@@ -25,7 +25,7 @@ pub(crate) use redact::redact_url;
 pub(crate) use rendered::{Notes, Rendered};
 pub(crate) use repository::RepositoryKey;
 pub(crate) use size::json_size;
-pub(crate) use time::{duration, rfc3339, rfc3339_after, rfc3339_before};
+pub(crate) use time::{duration, duration_text, rfc3339, rfc3339_after, rfc3339_before};
 pub(crate) use yaml::{
     YamlError, YamlLimits, flow_yaml, parse_document, parse_first, parse_manifests, read_manifests,
     read_values, to_flow_yaml, to_yaml,

@@ -49,9 +49,34 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     (!text.is_empty()).then(|| Duration::from_millis(total))
 }
 
+/// A duration as people write it, such as `1m30s`.
+pub(crate) fn duration_text(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let parts = [(hours, "h"), (minutes, "m"), (seconds, "s")];
+    let parts = parts.iter().filter(|(number, _)| *number > 0);
+    let text: String = parts
+        .map(|(number, unit)| format!("{number}{unit}"))
+        .collect();
+    match text.is_empty() {
+        true => format!("{}ms", time.as_millis()),
+        false => text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_written_as_they_are_read() {
+        for text in ["1m30s", "5m", "90m", "2h0m1s", "250ms", "0ms"] {
+            let read = duration(text).unwrap();
+            assert_eq!(duration(&duration_text(read)), Some(read), "{text}");
+        }
+        let text = duration_text(Duration::from_secs(5400));
+        assert_eq!(text, "1h30m");
+    }
 
     #[test]
     fn durations_are_read_as_in_go() {

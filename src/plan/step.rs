@@ -1,10 +1,12 @@
 //! The next thing to do in a sync, from how far each of its tasks came. Called anew after every
 //! change, so that nothing but the tasks' own progress has to survive a restart.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::crd::HookPhase;
-use crate::object::ResourceKey;
+use crate::object::{ResourceKey, duration_text};
 
 /// When a task is done: phase by phase, in each first what is applied by rising wave, then what
 /// is deleted by falling wave.
@@ -84,6 +86,8 @@ pub(crate) struct Patience {
     pub(crate) settled: bool,
     /// The time for one wave is over.
     pub(crate) over: bool,
+    /// How long that is.
+    pub(crate) limit: Duration,
 }
 
 /// What to do next.
@@ -188,7 +192,10 @@ fn hold(tasks: &[Task], before: impl Iterator<Item = usize>, patience: Patience)
     waits.extend(unhealthy);
     if patience.over && !waits.is_empty() {
         let what = some_of(&waits);
-        return Some(Step::Failed(format!("waited too long for {what}")));
+        let limit = duration_text(patience.limit);
+        return Some(Step::Failed(format!(
+            "waited too long for {what}; syncPolicy.waveTimeout gives it {limit}"
+        )));
     }
     if !unconfirmed.is_empty() {
         waits.push(format!("approval to delete {}", some_of(&unconfirmed)));
@@ -510,24 +517,20 @@ mod tests {
         let settled = Patience {
             settled: true,
             over: false,
+            limit: Duration::from_secs(90),
         };
         let over = Patience {
-            settled: true,
             over: true,
+            ..settled
         };
+        let late = "waited too long for it; syncPolicy.waveTimeout gives it 1m30s";
         let ill = [apply(0, "unhealthy"), apply(1, "pending")];
         assert_eq!(step(&ill, settled), Step::Failed("it is ill".into()));
         let slow = [apply(0, "running"), apply(1, "pending")];
         assert_eq!(step(&slow, settled), Step::Wait("waiting for it".into()));
-        assert_eq!(
-            step(&slow, over),
-            Step::Failed("waited too long for it".into())
-        );
+        assert_eq!(step(&slow, over), Step::Failed(late.into()));
         let hangs = [hook(HookPhase::PostSync, "running")];
-        assert_eq!(
-            step(&hangs, over),
-            Step::Failed("waited too long for it".into())
-        );
+        assert_eq!(step(&hangs, over), Step::Failed(late.into()));
         let asks = [prune(0, "unconfirmed", false)];
         assert_eq!(
             step(&asks, over),

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use super::public::Public;
 
 /// What stands for a word that may be secret.
-const MASK: &str = "***";
+pub(super) const MASK: &str = "***";
 
 /// The words of kustomize, helm and the libraries they are made of.
 const WORDS: &str = include_str!("words.txt");
@@ -161,6 +161,7 @@ mod tests {
                 .map(str::to_owned)
                 .into(),
             secrets: vec!["correct horse".to_owned()],
+            ..Public::default()
         }
     }
 

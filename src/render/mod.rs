@@ -401,6 +401,8 @@ fn tool_error(
 }
 
 #[cfg(test)]
+mod message_tests;
+#[cfg(test)]
 mod reading_tests;
 #[cfg(test)]
 mod secret_tests;

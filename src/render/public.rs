@@ -17,7 +17,7 @@ const MOST_BYTES: u64 = 1 << 20;
 const MOST_SECRETS: usize = 20_000;
 
 /// Fields whose values name things.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 14] = [
     "apiVersion",
     "group",
     "kind",
@@ -28,7 +28,35 @@ const NAMES: [&str; 10] = [
     "path",
     "resources",
     "version",
+    // References to other objects.
+    "claimName",
+    "secretName",
+    "serviceAccountName",
+    "serviceName",
 ];
+/// Fields whose values are labels: as public as the names that they mostly repeat.
+const LABELS: [&str; 4] = ["commonLabels", "labels", "matchLabels", "selector"];
+
+/// Fields of a kustomization whose texts are paths of files or of fields, or lists of such.
+const PATHS: [&str; 15] = [
+    "bases",
+    "components",
+    "configurations",
+    "crds",
+    "env",
+    "envs",
+    "fieldPath",
+    "fieldPaths",
+    "files",
+    "generators",
+    "patchesStrategicMerge",
+    "resources",
+    "transformers",
+    "validators",
+    "valuesFile",
+];
+/// Fields of a kustomization whose texts can be manifests or parts of such.
+const PATCHES: [&str; 2] = ["patch", "patchesStrategicMerge"];
 
 /// What may be said of a source, and what may not.
 #[derive(Debug, Default)]
@@ -37,6 +65,8 @@ pub(super) struct Public {
     pub(super) words: HashSet<String>,
     /// Texts of several words that may be.
     pub(super) secrets: Vec<String>,
+    /// What is read just now is a kustomization.
+    pub(super) in_kustomization: bool,
 }
 
 impl Public {
@@ -55,7 +85,7 @@ impl Public {
                 public.learn(&parameter.name);
                 public.hide(&parameter.value);
             }
-            public.read_yaml(&helm.values, false);
+            public.read_yaml(&helm.values);
             if let Some(values) = &helm.values_object {
                 public.take(&serde_json::json!(values), false);
             }
@@ -116,8 +146,14 @@ impl Public {
             Some("yaml" | "yml" | "tpl" | "txt" | "json") if is_template => {
                 self.read_template(&text);
             }
-            Some("yaml" | "yml" | "json") => self.read_yaml(&text, false),
-            _ if name == "Kustomization" => self.read_yaml(&text, false),
+            Some("yaml" | "yml" | "json") => {
+                self.in_kustomization = name.starts_with("kustomization.");
+                self.read_yaml(&text);
+            }
+            _ if name == "Kustomization" => {
+                self.in_kustomization = true;
+                self.read_yaml(&text);
+            }
             Some("env") => self.assignments(&text),
             _ => {}
         }
@@ -133,10 +169,24 @@ impl Public {
     }
 
     /// Keys are public, values are not, but those that name things.
-    fn read_yaml(&mut self, text: &str, is_name: bool) {
+    fn read_yaml(&mut self, text: &str) {
         match read_values(text) {
-            Ok(values) => values.iter().for_each(|value| self.take(value, is_name)),
+            Ok(values) => values.iter().for_each(|value| self.take(value, false)),
             Err(_) => self.keys_by_line(text),
+        }
+    }
+
+    /// What the patches of a kustomization are about: not what they set.
+    fn take_patches(&mut self, value: &Value) {
+        let texts = match value {
+            Value::Array(items) => items.as_slice(),
+            value => std::slice::from_ref(value),
+        };
+        for text in texts.iter().filter_map(Value::as_str) {
+            // What does not parse is read line by line.
+            let values = read_values(text).unwrap_or_default();
+            let manifests = values.iter().filter(|value| !value.is_string());
+            manifests.for_each(|value| self.take(value, false));
         }
     }
 
@@ -163,8 +213,20 @@ impl Public {
                 for (key, value) in map {
                     self.learn(key);
                     let is_data = key == "data" || key == "stringData";
-                    let is_name = NAMES.contains(&key.as_str());
-                    if is_data && let Value::Object(data) = value {
+                    let key = key.as_str();
+                    let is_name = NAMES.contains(&key)
+                        || (self.in_kustomization && PATHS.contains(&key) && are_paths(value));
+                    if self.in_kustomization && PATCHES.contains(&key) {
+                        self.take_patches(value);
+                    }
+                    if LABELS.contains(&key)
+                        && let Value::Object(labels) = value
+                    {
+                        for (label, value) in labels {
+                            self.learn(label);
+                            self.take(value, true);
+                        }
+                    } else if is_data && let Value::Object(data) = value {
                         for (key, value) in data {
                             self.learn(key);
                             self.take(value, false);
@@ -216,10 +278,30 @@ impl Public {
             while let Some(code) = parts.next() {
                 self.learn(code);
                 let quoted = parts.next().unwrap_or_default();
-                if code.trim_end().ends_with("include") || code.trim_end().ends_with("define") {
+                let last = code.split([' ', '\t', '\n', '(', '-']);
+                let last = last.rev().find(|word| !word.is_empty());
+                if last.is_some_and(|word| NAMING.contains(&word)) {
                     self.learn(quoted);
                 }
             }
         }
     }
+}
+
+/// What names of templates stand behind.
+const NAMING: [&str; 4] = ["include", "define", "template", "block"];
+
+/// Whether a field holds paths and nothing else.
+fn are_paths(value: &Value) -> bool {
+    match value {
+        Value::String(text) => is_path(text),
+        Value::Array(items) => items.iter().all(are_paths),
+        _ => false,
+    }
+}
+
+/// Whether a text is made as paths are: one that is no patch, and none that a value is likely to be.
+fn is_path(text: &str) -> bool {
+    let known = |c: char| c.is_ascii_alphanumeric() || "._-/=".contains(c);
+    text.len() <= 200 && text.chars().all(known) && text.contains(['.', '/'])
 }

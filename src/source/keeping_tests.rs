@@ -11,7 +11,7 @@ use crate::git::Limits;
 use crate::git::tests::{git_server::GitServer, repository::Repository};
 use crate::source::{Credentials, Options};
 use crate::telemetry::Metrics;
-use crate::trigger::{Following, Journal, Listener, News, Sources};
+use crate::trigger::{Cause, Following, Journal, Listener, News, Sources};
 
 /// Passes on which commits were told.
 struct Heard(UnboundedSender<String>);
@@ -150,7 +150,7 @@ async fn above_the_budget_even_one_that_is_followed_goes_and_comes_back() {
     given.sources.tidy_up(&mut left, now, hasty).await;
     assert!(!given.has("a"));
     assert_eq!(given.on_disk(), 0);
-    assert!(given.sources.refresh(&key("a")));
+    assert!(given.sources.refresh(&key("a"), Cause::Manual));
     assert!(given.heard.recv().await.is_some());
     assert!(given.has("a"));
 }

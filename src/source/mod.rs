@@ -260,12 +260,12 @@ impl Sources for SourceLoop {
         self.forget_in(&mut self.state(), application);
     }
 
-    fn refresh(&self, application: &ApplicationKey) -> bool {
+    fn refresh(&self, application: &ApplicationKey, cause: Cause) -> bool {
         let Some(repository) = self.followed_by(application) else {
             return false;
         };
         repository.report_again(application);
-        repository.wake(Cause::Manual, Instant::now());
+        repository.wake(cause, Instant::now());
         true
     }
 

@@ -216,7 +216,7 @@ impl Repository {
         };
         state.followers.insert(application.clone(), follower);
         drop(state);
-        self.wake(Cause::Manual, Instant::now());
+        self.wake(Cause::Application, Instant::now());
     }
 
     /// Returns whether nobody follows any more.
@@ -276,7 +276,7 @@ impl Repository {
             state.followers.keys().cloned().collect()
         };
         // First, so that one that panics here is not looked past.
-        self.wake(Cause::Manual, Instant::now());
+        self.wake(Cause::Poll, Instant::now());
         for application in followers {
             let news = News::Failed(SourceFault {
                 message: WHY.to_owned(),
@@ -318,11 +318,10 @@ impl Repository {
                 (state.asked.take(), std::mem::take(&mut state.joined))
             };
             // Several applications that start at once ask one after the other: one look for all.
-            if matches!(asked, Some((Cause::Manual, _))) {
+            let waits = |cause: &Cause| matches!(cause, Cause::Manual | Cause::Application);
+            if asked.as_ref().is_some_and(|(cause, _)| waits(cause)) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
-                self.state()
-                    .asked
-                    .take_if(|(cause, _)| *cause == Cause::Manual);
+                self.state().asked.take_if(|(cause, _)| waits(cause));
             }
             let (cause, received) = asked.unwrap_or((Cause::Poll, Instant::now()));
             let came = self.look(&cause, received, &joined).await;

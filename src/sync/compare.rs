@@ -58,10 +58,10 @@ pub(crate) struct Comparison {
     pub(crate) leaving: Vec<ResourceKey>,
     /// In the inventory, not desired, and still there and ours.
     pub(crate) stale: Vec<ResourceKey>,
-    /// How many of the stale ask not to be counted (`IgnoreExtraneous`).
-    pub(crate) tolerated: usize,
-    /// Those of the stale that are never pruned (`Prune=false`).
-    pub(crate) kept: Vec<ResourceKey>,
+    /// Those of the stale that ask not to be counted (`IgnoreExtraneous`).
+    pub(crate) tolerated: BTreeSet<ResourceKey>,
+    /// Those of the stale that are never pruned (`Prune=false`), and why.
+    pub(crate) kept: BTreeMap<ResourceKey, String>,
     /// Why some of those are: the project does not let them be touched.
     pub(crate) forbidden: Vec<String>,
     /// Those of the stale that are pruned when a person agreed (`Prune=confirm`).
@@ -102,7 +102,7 @@ impl Comparison {
             && self.drifted.is_empty()
             && self.fought.is_empty()
             && self.leaving.is_empty()
-            && self.stale.len() == self.tolerated
+            && self.stale.iter().all(|key| self.tolerated.contains(key))
             && self.shared.is_empty()
             && self.namespace.is_none()
             && self.hooks == 0)
@@ -110,7 +110,9 @@ impl Comparison {
 
     /// What may be pruned as far as the objects themselves say.
     pub(crate) fn prunable(&self) -> impl Iterator<Item = &ResourceKey> {
-        self.stale.iter().filter(|key| !self.kept.contains(key))
+        self.stale
+            .iter()
+            .filter(|key| !self.kept.contains_key(*key))
     }
 
     /// Takes everything that seems as desired for touched, so that each object is asked about.
@@ -133,26 +135,39 @@ impl Comparison {
 
     /// Leaves out a stale object.
     pub(crate) fn remove_stale(&mut self, key: &ResourceKey) {
-        for keys in [&mut self.stale, &mut self.kept, &mut self.unconfirmed] {
+        for keys in [&mut self.stale, &mut self.unconfirmed] {
             keys.retain(|stale| stale != key);
         }
+        self.kept.remove(key);
+        self.tolerated.remove(key);
     }
 
     /// Keeps a stale object, whatever it says itself.
     pub(crate) fn forbid(&mut self, key: ResourceKey, why: String) {
-        self.forbidden.push(why);
+        self.forbidden.push(why.clone());
         self.unconfirmed.retain(|stale| *stale != key);
-        if !self.kept.contains(&key) {
-            self.kept.push(key);
-        }
+        self.kept.entry(key).or_insert(why);
     }
 
-    /// Takes in a stale object, with what it says about being pruned.
-    pub(crate) fn add_stale(&mut self, key: ResourceKey, consent: Consent) {
-        match consent {
+    /// Takes in a stale object, with what it says about being pruned, or else the application.
+    pub(crate) fn add_stale(
+        &mut self,
+        key: ResourceKey,
+        said: Option<Consent>,
+        consent: Consent,
+        extraneous: bool,
+    ) {
+        let why = match said {
+            Some(_) => "it asks for that (Prune=false, or Helm's or Flux's word for it)",
+            None => "the sync options ask for that (Prune=false)",
+        };
+        match said.unwrap_or(consent) {
             Consent::Yes => {}
-            Consent::No => self.kept.push(key.clone()),
+            Consent::No => drop(self.kept.insert(key.clone(), why.to_owned())),
             Consent::Confirm => self.unconfirmed.push(key.clone()),
+        }
+        if extraneous {
+            self.tolerated.insert(key.clone());
         }
         self.stale.push(key);
     }
@@ -241,8 +256,7 @@ pub(crate) fn compare<'a>(
         match live(key) {
             Lookup::Found(found) if found.ours && desired.left.contains(key) => {}
             Lookup::Found(found) if found.ours => {
-                comparison.tolerated += usize::from(found.extraneous);
-                comparison.add_stale(key.clone(), found.prune.unwrap_or(consent));
+                comparison.add_stale(key.clone(), found.prune, consent, found.extraneous);
             }
             Lookup::Found(_) | Lookup::Absent => comparison.settled.push(key.clone()),
             Lookup::Unknown => {
@@ -407,12 +421,39 @@ mod tests {
         );
         assert_eq!(names(&found.drifted), ["deleted", "touched"]);
         assert_eq!(names(&found.stale), ["stale", "kept", "asks"]);
-        assert_eq!(names(&found.kept), ["kept"]);
+        assert!(found.kept.keys().eq([&key("kept")]));
         assert_eq!(names(&found.unconfirmed), ["asks"]);
         assert_eq!(found.verdicts[&key("once")], Verdict::Synced);
         assert_eq!(names(&found.settled), ["gone", "taken"]);
         assert_eq!(found.shared, [(key("shared"), other())]);
         assert_eq!(found.verdicts[&key("same")], Verdict::Synced);
+    }
+
+    #[test]
+    fn what_is_kept_counts_as_in_argo_cd() {
+        let look_up = |key: &ResourceKey| {
+            let mut live = live("f:data", true);
+            live.prune = (key.name != "default").then_some(Consent::No);
+            live.extraneous = key.name == "extra";
+            Lookup::Found(live)
+        };
+        let found = |names: &[&str]| {
+            let inventory: Vec<_> = names.iter().map(|name| key(name)).collect();
+            let none = HashMap::new();
+            let keys = inventory.iter();
+            compare(&desired(&[]), &none, keys, look_up, |_| None, Consent::No)
+        };
+        assert!(found(&["extra"]).is_synced());
+        let mut both = found(&["extra", "kept", "default"]);
+        assert!(!both.is_synced());
+        assert_eq!(both.prunable().next(), None);
+        assert!(both.kept[&key("kept")].starts_with("it asks for that"));
+        assert!(both.kept[&key("default")].starts_with("the sync options ask"));
+        // What is handed over to another application is nothing of this one any more.
+        for name in ["extra", "kept", "default"] {
+            both.remove_stale(&key(name));
+        }
+        assert_eq!(both, Comparison::default());
     }
 
     #[test]

@@ -45,6 +45,7 @@ label!(
     Trigger {
         Push = "push",
         Poll = "poll",
+        Application = "application",
         Manual = "manual",
     }
 );

@@ -15,9 +15,11 @@ pub(crate) use journal::{Delivery, Journal, ReceiverName, Timed, Verdict};
 pub(crate) enum Cause {
     /// A signed delivery of a forge, with its id.
     Push(String),
-    /// The interval passed, or the agent started.
+    /// The interval passed, or the agent looks by itself.
     Poll,
-    /// A person asked for a refresh or a sync, or changed the Application.
+    /// The Application is new to the agent, also at a start of it, or follows another source now.
+    Application,
+    /// A person asked for a refresh or a sync.
     Manual,
 }
 
@@ -27,6 +29,7 @@ impl Cause {
         match self {
             Self::Push(_) => telemetry::Trigger::Push,
             Self::Poll => telemetry::Trigger::Poll,
+            Self::Application => telemetry::Trigger::Application,
             Self::Manual => telemetry::Trigger::Manual,
         }
     }
@@ -78,8 +81,8 @@ pub(crate) trait Sources: Send + Sync {
     fn follow(&self, application: &ApplicationKey, following: Following);
     /// Reports no more.
     fn forget(&self, application: &ApplicationKey);
-    /// Looks at the source now; false when there is none to look at.
-    fn refresh(&self, application: &ApplicationKey) -> bool;
+    /// Looks at the source now, for this cause; false when there is none to look at.
+    fn refresh(&self, application: &ApplicationKey, cause: Cause) -> bool;
     /// Tells what the render of the newest commit read: commits that leave that as it is are not
     /// reported. None when it failed, so that every commit is.
     fn rendered(&self, application: &ApplicationKey, inputs: Option<Inputs>);

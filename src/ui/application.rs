@@ -255,7 +255,7 @@ impl Head {
         };
         let rows = self.application.status.resources.iter();
         let fields = html! {
-            ul { @for row in rows.filter(|row| all || row.requires_pruning) { li { (row.key()) } } }
+            ul { @for row in rows.filter(|row| all || row.goes()) { li { (row.key()) } } }
             @let more = self.application.status.unlisted();
             @if more > 0 {
                 p { (more) " objects more are not listed; those that leave are among them too." }

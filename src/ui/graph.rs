@@ -41,7 +41,8 @@ pub(super) fn list(base: &str, nodes: &[Node]) -> Markup {
                     td { (node.kind) } td { (node.namespace) }
                     td { a href=(page_of(base, node)) { (node.name) } }
                     td { @if let Some(sync) = node.sync { (words::sync(sync)) }
-                        @if node.requires_pruning { " to be pruned" } }
+                        @if node.requires_pruning { " to be pruned" }
+                        @if !node.message.is_empty() { div .message { (node.message) } } }
                     td { @if let Some(health) = &node.health {
                         (words::health_of(Some(health)))
                         @if !health.message.is_empty() { div .message { (health.message) } }
@@ -171,6 +172,9 @@ fn drawn(base: &str, node: &Node, x: usize, y: usize) -> Markup {
     if let Some(sync) = node.sync {
         title.push_str(&format!(", {sync}"));
     }
+    if !node.message.is_empty() {
+        title.push_str(&format!(": {}", node.message));
+    }
     if let Some(health) = health {
         title.push_str(&format!(", {}", health.status));
         if !health.message.is_empty() {
@@ -256,6 +260,7 @@ mod tests {
             health: None,
             wave: 0,
             requires_pruning: false,
+            message: String::new(),
             created: String::new(),
         }
     }

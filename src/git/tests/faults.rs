@@ -79,7 +79,11 @@ async fn answers_that_are_no_answer_are_named() {
             "{error}"
         );
         let error = error_of(&given, Fault::Patience(90)).await;
-        assert_eq!(error.retry_after(), Some(Duration::from_secs(90)), "{error}");
+        assert_eq!(
+            error.retry_after(),
+            Some(Duration::from_secs(90)),
+            "{error}"
+        );
         let error = error_of(&given, Fault::Status(404)).await;
         assert!(matches!(error, Error::NotFound { .. }), "{error}");
         let error = error_of(&given, Fault::Status(403)).await;
