@@ -301,7 +301,7 @@ fn what_fills_a_quota_makes_room_for_what_replaces_it() {
         let quota = "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: few}\nspec: {hard: \
                      {count/configmaps: 2}}\n";
         let a = config_map("settings-1", "1");
-        let app = begun(lab, "replaced", &[("quota.yaml", quota), ("a.yaml", &a)]).await?;
+        let app = begun(lab, "makes-room", &[("quota.yaml", quota), ("a.yaml", &a)]).await?;
         is_refused(&app, "other").await?;
         let second = app
             .push(
