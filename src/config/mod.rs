@@ -308,6 +308,21 @@ mod tests {
     }
 
     #[test]
+    fn the_chart_takes_every_setting() {
+        let schema = include_str!("../../charts/trimtab/values.schema.json");
+        let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+        let known = schema["properties"]["settings"]["properties"].as_object();
+        let refused = Settings::parse("nonsense: 1").unwrap_err().to_string();
+        let (_, fields) = refused.split_once("expected one of ").unwrap();
+        let named = |field: &str| fields.contains(&format!("`{field}`"));
+        for field in known.unwrap().keys() {
+            assert!(named(field), "no setting {field}: {fields}");
+        }
+        let count = fields.split("`, `").count();
+        assert_eq!(count, known.unwrap().len(), "{fields}");
+    }
+
+    #[test]
     fn a_whole_file_is_read() {
         let settings = Settings::parse(
             "pollInterval: 30s\nlimits: {webhookBodyMiB: 1, renderTimeout: 10s}\nreceivers:\n\
