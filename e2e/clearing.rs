@@ -53,8 +53,20 @@ async fn begun(lab: &Lab, name: &str, files: &[(&str, &str)]) -> Result<Story> {
     Ok(app)
 }
 
-/// Waits until a request that the API server takes is refused, or one that it refused is taken: it
-/// learns of policies and quotas with some delay.
+/// Waits until the quota `few` has counted what is there: what comes after that is counted at once.
+async fn counted(app: &Story, resource: &str, used: &str) -> Result<()> {
+    let path = format!("/api/v1/namespaces/{}/resourcequotas/few", app.name);
+    eventually("the quota has counted", SOON, || async {
+        let quota = app.cluster.get(&path).await?;
+        Ok(match quota["status"]["used"][resource] == used {
+            true => Expectation::Met(()),
+            false => Expectation::Pending(quota["status"].to_string()),
+        })
+    })
+    .await
+}
+
+/// Waits until a ConfigMap is refused: the API server learns of policies and quotas with some delay.
 async fn is_refused(app: &Story, map: &str) -> Result<()> {
     let path = format!("/api/v1/namespaces/{}/configmaps?dryRun=All", app.name);
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": map}, "data": {"value": "9"}});
@@ -123,6 +135,89 @@ fn nothing_goes_first_for_a_commit_that_cannot_be_applied() {
         app.condition("SyncError", "expected boolean").await?;
         assert_eq!(app.cluster.get(path).await?["metadata"]["uid"], uid);
         Ok(())
+    });
+}
+
+#[test]
+fn a_service_stays_until_the_one_after_it_is_sure_to_be_taken() {
+    story(|lab| async move {
+        let app = begun(lab, "sure", &[("web.yaml", &service("web", 30977))]).await?;
+        // The API server says nothing of this while the port is taken.
+        let odd = service("shop", 30977).replace("{type: ", "{sessionAffinity: Odd, type: ");
+        let a = config_map("a", "1");
+        let path = "/api/v1/namespaces/sure/services/web";
+        let uid = app.cluster.get(path).await?["metadata"]["uid"].take();
+        let files = [("web.yaml", Some(&*odd)), ("a.yaml", Some(&*a))];
+        app.push(&lab.agent, &files).await?;
+        app.condition("SyncError", "sessionAffinity").await?;
+        assert_eq!(app.cluster.get(path).await?["metadata"]["uid"], uid);
+        // Nor of a second port that somebody else has.
+        let other = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "other"},
+            "spec": {"type": "NodePort", "selector": {"app": "x"}, "ports": [{"port": 80, "nodePort": 30978}]},
+        });
+        let others = "/api/v1/namespaces/default/services";
+        app.cluster.create(others, &other).await?;
+        let both = service("shop", 30977).replace(
+            "nodePort: 30977}]",
+            "nodePort: 30977, name: a}, {port: 81, nodePort: 30978, name: b}]",
+        );
+        app.push(&lab.agent, &[("web.yaml", Some(&both))]).await?;
+        app.condition("SyncError", "30978").await?;
+        assert_eq!(app.cluster.get(path).await?["metadata"]["uid"], uid);
+        app.cluster.delete(&format!("{others}/other")).await?;
+        let last = app.push(&lab.agent, &[("a.yaml", None)]).await?;
+        app.synced(&last).await?;
+        assert_eq!(app.cluster.find(path).await?, None);
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_only_named_or_of_the_same_kind_stays() {
+    story(|lab| async move {
+        // A policy that stays names what leaves.
+        let policy = policy("bystanders").replace("not here", "use ConfigMap bystanders/old");
+        let quota = "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: few}\nspec: {hard: \
+                     {services.nodeports: 1}}\n";
+        let plain = "apiVersion: v1\nkind: Service\nmetadata: {name: plain}\nspec: {selector: {a: b}, \
+                     ports: [{port: 80}]}\n";
+        let files = [
+            ("policy.yaml", &*policy),
+            ("quota.yaml", quota),
+            ("old.yaml", &config_map("old", "1")),
+            ("plain.yaml", plain),
+        ];
+        let app = begun(lab, "bystanders", &files).await?;
+        is_refused(&app, "ruled").await?;
+        counted(&app, "services.nodeports", "0").await?;
+        let web = service("web", 30979);
+        let first = app.push(&lab.agent, &[("web.yaml", Some(&web))]).await?;
+        app.synced(&first).await?;
+        app.push(
+            &lab.agent,
+            &[
+                ("old.yaml", None),
+                ("ruled.yaml", Some(&config_map("ruled", "1"))),
+            ],
+        )
+        .await?;
+        app.condition("SyncError", "use ConfigMap bystanders/old")
+            .await?;
+        app.value("old", Some("1")).await?;
+        // Nor does a Service without a port of the nodes go for one that lacks quota for its own.
+        let path = "/api/v1/namespaces/bystanders/services/plain";
+        app.push(
+            &lab.agent,
+            &[
+                ("ruled.yaml", None),
+                ("plain.yaml", None),
+                ("shop.yaml", Some(&service("shop", 30980))),
+            ],
+        )
+        .await?;
+        app.condition("SyncError", "exceeded quota: few").await?;
+        app.cluster.get(path).await.map(drop)
     });
 }
 
@@ -300,8 +395,15 @@ fn what_fills_a_quota_makes_room_for_what_replaces_it() {
         // The control plane keeps one ConfigMap of its own there.
         let quota = "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: few}\nspec: {hard: \
                      {count/configmaps: 2}}\n";
-        let a = config_map("settings-1", "1");
-        let app = begun(lab, "makes-room", &[("quota.yaml", quota), ("a.yaml", &a)]).await?;
+        let app = begun(lab, "makes-room", &[("quota.yaml", quota)]).await?;
+        counted(&app, "count/configmaps", "1").await?;
+        let first = app
+            .push(
+                &lab.agent,
+                &[("a.yaml", Some(&config_map("settings-1", "1")))],
+            )
+            .await?;
+        app.synced(&first).await?;
         is_refused(&app, "other").await?;
         let second = app
             .push(

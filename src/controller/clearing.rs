@@ -4,13 +4,16 @@
 use futures::{StreamExt, stream};
 use serde_json::json;
 
-use super::advance::Hands;
+use super::advance::{Hands, execution};
 use super::running::Running;
 use super::state::State;
-use crate::diff::Refusal;
+use super::syncing;
+use crate::diff::{By, Refusal};
 use crate::object::{Kind, Object, ResourceKey};
-use crate::plan::{Place, Progress, Subject, Task, is_judged_by_content, stands_in_the_way};
-use crate::sync::Comparison;
+use crate::plan::{
+    Place, Progress, Subject, Task, enough, is_judged_by_content, stands_in_the_way,
+};
+use crate::sync::{Comparison, taken_without};
 
 /// A stale object that is deleted before what it stands in the way of.
 pub(super) struct Cleared {
@@ -39,50 +42,24 @@ pub(super) async fn clear(
     state: &mut State,
     comparison: &Comparison,
     tasks: &[Task],
-    mut refused: Vec<Refused>,
+    refused: Vec<Refused>,
 ) -> Vec<Refused> {
-    let Some(running) = &state.running else {
-        return refused;
-    };
     let judged = refused.iter().any(|it| it.refusal.is_some());
     if !judged || comparison.stale.is_empty() {
         return refused;
     }
-    let syncs = (running, state.prune_held.is_some());
-    let stale = comparison.stale.iter().filter_map(|key| {
-        let kind = state.inventory.get(key)?.kind.clone();
-        Some((kind, stays(syncs, comparison, tasks, key), key))
-    });
-    let read: Vec<_> = stale
-        .map(|(kind, stays, key)| async move { (read(hands, &kind, key).await, stays) })
-        .collect();
-    let stale: Vec<_> = stream::iter(read)
-        .buffered(AT_ONCE)
-        .filter_map(async |(object, stays)| Some((object?, stays)))
-        .collect()
-        .await;
-    let mut first = Vec::new();
-    refused.retain_mut(|it| {
-        let Some(refusal) = &it.refusal else {
-            return true;
-        };
-        let in_the_way = |object: &Object| stands_in_the_way(refusal, &it.key, object);
-        let found: Vec<_> = stale
-            .iter()
-            .filter(|(object, _)| in_the_way(object))
-            .collect();
-        let goes: Vec<_> = found.iter().filter(|(_, stays)| stays.is_none()).collect();
-        if let ([], [(object, Some(stays)), ..]) = (goes.as_slice(), found.as_slice()) {
-            let key = object.key();
-            it.why = format!(
-                "{}; {key} stands in its way, which is no longer in the source: {stays}",
-                it.why
-            );
+    let stale = stale(hands, state, comparison, tasks).await;
+    let (mut first, mut left) = (Vec::new(), Vec::new());
+    for mut it in refused {
+        match judge(hands, state, &stale, &it).await {
+            Ok(goes) => first.extend(goes.into_iter().map(|object| (object, it.place))),
+            Err(why) => {
+                it.why = why;
+                left.push(it);
+            }
         }
-        first.extend(goes.iter().map(|(object, _)| (object.clone(), it.place)));
-        goes.is_empty()
-    });
-    if let Some(running) = state.running.as_mut().filter(|_| refused.is_empty()) {
+    }
+    if let Some(running) = state.running.as_mut().filter(|_| left.is_empty()) {
         for (object, place) in first {
             let key = object.key();
             tracing::info!(app = %hands.application.key, %key, "goes first: it stands in the way");
@@ -93,7 +70,89 @@ pub(super) async fn clear(
             cleared.place = cleared.place.min(place);
         }
     }
-    refused
+    left
+}
+
+/// A stale object, and why this sync does not delete it first; none when it does.
+type Stale = (Object, Option<String>);
+
+/// All that is stale, as far as it takes to judge it.
+async fn stale(
+    hands: &Hands<'_>,
+    state: &State,
+    comparison: &Comparison,
+    tasks: &[Task],
+) -> Vec<Stale> {
+    let Some(running) = &state.running else {
+        return Vec::new();
+    };
+    let is_held = state.prune_held.is_some();
+    let stale = comparison.stale.iter().filter_map(|key| {
+        let kind = state.inventory.get(key)?.kind.clone();
+        let live = syncing::look_up(hands.context, state, hands.application, key).found();
+        let goes = live.is_some_and(|live| live.observation.terminating);
+        let stays = stays((running, is_held, goes), comparison, tasks, key);
+        Some((kind, stays, key))
+    });
+    let read: Vec<_> = stale
+        .map(|(kind, stays, key)| async move { (read(hands, &kind, key).await, stays) })
+        .collect();
+    stream::iter(read)
+        .buffered(AT_ONCE)
+        .filter_map(async |(object, stays)| Some((object?, stays)))
+        .collect()
+        .await
+}
+
+/// What goes first so that one object is taken, or why it stays refused.
+async fn judge(
+    hands: &Hands<'_>,
+    state: &State,
+    stale: &[Stale],
+    it: &Refused,
+) -> Result<Vec<Object>, String> {
+    let mut refusal = it.refusal.clone().ok_or_else(|| it.why.clone())?;
+    let mut why = it.why.clone();
+    let mut goes: Vec<Object> = Vec::new();
+    loop {
+        let found = stale
+            .iter()
+            .filter(|(object, _)| stands_in_the_way(&refusal, &it.key, object));
+        let (going, staying): (Vec<_>, Vec<_>) = found.partition(|(_, stays)| stays.is_none());
+        let going = enough(
+            &refusal,
+            going.into_iter().map(|(object, _)| object).collect(),
+        );
+        let more: Vec<_> = going
+            .into_iter()
+            .filter(|object| goes.iter().all(|known| known.key() != object.key()))
+            .cloned()
+            .collect();
+        if more.is_empty() {
+            return Err(match staying.first() {
+                Some((object, Some(stays))) => format!(
+                    "{why}; {} stands in its way, which is no longer in the source: {stays}",
+                    object.key()
+                ),
+                _ => why,
+            });
+        }
+        goes.extend(more);
+        if it.key.kind != "Service" || refusal.by() != By::Validation {
+            return Ok(goes);
+        }
+        // One thing is said at a time: what would be said next is asked for before anything goes.
+        let Some(execution) = execution(hands, state, &[]) else {
+            return Ok(goes);
+        };
+        match taken_without(&execution, &it.key, &goes).await {
+            Ok(()) => return Ok(goes),
+            Err(error) => {
+                why = error.to_string();
+                refusal = error.refusal().cloned().ok_or_else(|| why.clone())?;
+            }
+        }
+    }
 }
 
 /// A stale object as far as it takes to judge it; none when it cannot be read.
@@ -112,7 +171,7 @@ async fn read(hands: &Hands<'_>, kind: &Kind, key: &ResourceKey) -> Option<Objec
 
 /// Why this sync does not delete a stale object first; none when it does.
 fn stays(
-    (running, is_held): (&Running, bool),
+    (running, is_held, goes): (&Running, bool, bool),
     comparison: &Comparison,
     tasks: &[Task],
     key: &ResourceKey,
@@ -126,8 +185,12 @@ fn stays(
             "its deletion was refused"
         }
         (Some(_), _) => return None,
+        (None, _) if goes => "it is on its way out, and something holds that up (a finalizer)",
         (None, Some(why)) => return Some(format!("it is kept: {why}")),
         (None, None) if is_held => "it is deleted first once its deletion is approved",
+        (None, None) if running.may_move => {
+            "another application may take it over with the same commit, which is known in a moment"
+        }
         (None, None) if !running.sync.prune => "a sync that prunes deletes it first",
         (None, None) => "it is not among what this sync is about",
     };

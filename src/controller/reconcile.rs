@@ -428,7 +428,8 @@ async fn start(
         return Ok(());
     }
     let mut may_prune = syncing::check_prune(state, application, comparison);
-    if may_prune && may_move(context, state, application, comparison) {
+    let may_move = may_prune && may_move(context, state, application, comparison);
+    if may_move {
         state.look_again_in(MOVING);
         may_prune = false;
     }
@@ -456,6 +457,9 @@ async fn start(
                 }
             }
             syncing::begin(state, application, comparison, reason, prune && may_prune);
+            if let Some(running) = &mut state.running {
+                running.may_move = prune && may_move;
+            }
         }
     }
     Ok(())

@@ -45,6 +45,8 @@ pub(super) struct Running {
     pub(super) asked_why: Option<Instant>,
     /// What could not be asked about yet, with what it needs of this sync.
     pub(super) needs: Needs,
+    /// It does not prune, as another application may take over what is stale just now.
+    pub(super) may_move: bool,
     /// What leaves the source and goes before what it stands in the way of.
     pub(super) cleared: BTreeMap<ResourceKey, Cleared>,
     /// What was done to the destination namespace, which is none of the desired objects.
@@ -83,6 +85,7 @@ impl Running {
             refused: BTreeMap::new(),
             asked_why: None,
             needs: Needs::new(),
+            may_move: false,
             cleared: BTreeMap::new(),
             namespace: None,
             rows: Vec::new(),

@@ -57,13 +57,18 @@ impl Refusal {
     }
 
     /// The text, as far as it is judged.
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
     /// Whether the text holds these words.
     pub(crate) fn says(&self, words: &str) -> bool {
         self.text.contains(words)
+    }
+
+    /// What follows the first of these words; empty without them.
+    pub(crate) fn after(&self, words: &str) -> &str {
+        self.text.split_once(words).map_or("", |(_, after)| after)
     }
 
     /// Whether the text names something: the whole name, and not a part of a longer one.
@@ -97,6 +102,8 @@ impl Refusal {
             404 => By::Missing,
             400 | 422 => By::Validation,
             500 if self.is_untyped() || self.says("illegal base64") => By::Validation,
+            // Of a port for health checks it says so with another code than of all others.
+            500 if self.says("provided port is already allocated") => By::Validation,
             500 if self.is_lasting() => By::Ownership,
             503 => By::Unreachable,
             _ => By::Other,
@@ -220,6 +227,12 @@ mod tests {
                 By::Ownership,
             ),
             (500, "illegal base64 data at input byte 7", By::Validation),
+            (
+                500,
+                "failed to allocate requested HealthCheck NodePort 31111: provided port is already \
+                 allocated",
+                By::Validation,
+            ),
             (500, "etcdserver: leader changed", By::Other),
             (429, "too many requests", By::Other),
             (503, "service unavailable", By::Unreachable),

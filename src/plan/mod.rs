@@ -16,7 +16,9 @@ mod window;
 pub(crate) use confirm::{Question, is_confirmed};
 pub(crate) use decide::{Action, Reason, Retry, Situation, decide, retry_pause, retry_pause_of};
 pub(crate) use hook::{Hook, Role, role, wave};
-pub(crate) use later::{Coming, Obstacle, When, is_judged_by_content, later, stands_in_the_way};
+pub(crate) use later::{
+    Coming, Obstacle, When, enough, is_judged_by_content, later, stands_in_the_way, without,
+};
 pub(crate) use needs::needs;
 pub(crate) use order::{Needs, batches_of_need, reverse_order};
 pub(crate) use permit::{Applicant, permit, permit_objects};

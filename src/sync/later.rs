@@ -1,10 +1,11 @@
 //! Whether an object that is refused may be written later in the same sync.
 
 use super::Execution;
+use super::accepted::apply;
 use super::namespace::namespace_key;
-use crate::cluster::Error;
-use crate::object::ResourceKey;
-use crate::plan::{Coming, Obstacle, When, later, stands_in_the_way};
+use crate::cluster::{Error, Mode};
+use crate::object::{Object, ResourceKey};
+use crate::plan::{Coming, Obstacle, When, later, stands_in_the_way, without};
 
 /// Whether an object that is refused may be taken in a moment: what this sync applied or deleted
 /// before is the reason, and the API server may not count with that yet.
@@ -19,6 +20,25 @@ pub(super) fn may_pass(
         gone.any(|gone| stands_in_the_way(refusal, key, gone))
     };
     waits_for(execution, key, error, applied).is_some() || error.refusal().is_some_and(in_the_way)
+}
+
+/// Asks whether a Service is taken but for the ports and addresses that others have who leave: the API
+/// server says one thing at a time, and what comes after it must not show when they are gone.
+pub(crate) async fn taken_without(
+    execution: &Execution<'_>,
+    key: &ResourceKey,
+    leaving: &[Object],
+) -> Result<(), Error> {
+    let (Some(manifest), Some(desired)) = (
+        execution.manifests.objects.get(key),
+        execution.desired.objects.get(key),
+    ) else {
+        return Ok(());
+    };
+    let served = execution.cluster.served(&desired.kind).await?;
+    let manifest = without(manifest, leaving);
+    let asked = apply(execution.cluster, &served, &manifest, Mode::DryRun).await;
+    asked.map(drop)
 }
 
 /// Which of these the object may wait for; none when its refusal does not come from them.
@@ -67,9 +87,10 @@ pub(super) fn comes_later(
     if skips && matches!(error, Error::UnknownKind(_)) {
         return Some(Vec::new());
     }
-    // What is missing may be gone without notice, and comes back with this sync.
+    // What is missing may be gone without notice, and comes back with this sync. No namespace brings
+    // a kind.
     let all: Vec<_> = desired.keys().cloned().collect();
-    let created = execution.namespace == Some(key.namespace.as_str());
+    let created = execution.namespace == Some(key.namespace.as_str()) && error.is_not_found();
     waits_for(execution, key, error, &all)
         .or_else(|| created.then(|| vec![namespace_key(&key.namespace)]))
 }

@@ -42,6 +42,7 @@ pub(crate) use execute::{Change, Course, Execution, Outcome, check, execute};
 pub(crate) use handing::is_scalable;
 pub(crate) use history::{keep, recall};
 pub(crate) use hooks::{check_hook, find_run, key_of_run, start_hook};
+pub(crate) use later::taken_without;
 pub(crate) use namespace::{WantedNamespace, namespace_key, wanted_namespace};
 #[cfg(any(test, feature = "micro"))]
 pub(crate) use prepare::DesiredObject;

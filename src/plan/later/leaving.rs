@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{has_webhook, is, is_named, serves, text};
+use super::{has_webhook, is, serves, text};
 use crate::diff::{By, Refusal};
 use crate::object::{Object, ResourceKey};
 
@@ -19,13 +19,13 @@ pub(crate) fn stands_in_the_way(refusal: &Refusal, key: &ResourceKey, leaving: &
         return false;
     }
     match refusal.by() {
-        By::Policy => decides(refusal, leaving) || is_named(refusal, key, leaving),
+        By::Policy => decides(refusal, leaving) || has_its_like(refusal, key, leaving),
         By::Unreachable => {
             has_webhook(refusal, leaving)
                 || is(leaving, "apiregistration.k8s.io", "APIService")
                     && serves(leaving, &key.group, &key.kind)
         }
-        By::Admission if refusal.says("already been marked as default") => {
+        By::Admission if refusal.says("marked as default") => {
             is(leaving, "scheduling.k8s.io", "PriorityClass") && refusal.names(leaving.name())
         }
         By::Admission => here && limits(refusal, key, leaving),
@@ -55,6 +55,19 @@ fn decides(refusal: &Refusal, leaving: &Object) -> bool {
     }
 }
 
+/// What the refusal of a webhook says of another object of the same kind: an Ingress that has the
+/// host, for instance. A policy has one text for all objects, whatever that names.
+fn has_its_like(refusal: &Refusal, key: &ResourceKey, leaving: &Object) -> bool {
+    let name = leaving.name();
+    let namespace = leaving.namespace().unwrap_or_default();
+    refusal.says("admission webhook \"")
+        && leaving.kind() == key.kind
+        && leaving.group() == key.group
+        && (refusal.names(&format!("{namespace}/{name}"))
+            || refusal.says(&format!("\"{name}\""))
+            || refusal.says(&format!("'{name}'")))
+}
+
 /// The quota that is exceeded or the limits that are not kept, and what uses up that quota.
 fn limits(refusal: &Refusal, key: &ResourceKey, leaving: &Object) -> bool {
     let quota = refusal.says("exceeded quota: ") || refusal.says("failed quota: ");
@@ -64,25 +77,125 @@ fn limits(refusal: &Refusal, key: &ResourceKey, leaving: &Object) -> bool {
             .iter()
             .any(|words| refusal.says(words)),
         kind => {
-            refusal.says("exceeded quota: ") && kind == key.kind && leaving.group() == key.group
+            let same = kind == key.kind && leaving.group() == key.group;
+            same && refusal.says("exceeded quota: ") && uses(refusal, leaving)
         }
     }
 }
 
-/// Whether a Service has the port or the address that is taken.
-fn holds(refusal: &Refusal, service: &Object) -> bool {
+/// Whether an object of a kind uses what is exceeded: of Services only some have ports of the nodes.
+fn uses(refusal: &Refusal, leaving: &Object) -> bool {
+    let type_ = text(leaving, "/spec/type");
+    let only = |resource: &str| {
+        let mut requested = requested(refusal).peekable();
+        requested.peek().is_some() && requested.all(|(name, _)| name == resource)
+    };
+    match () {
+        () if only("services.nodeports") => matches!(type_, "NodePort" | "LoadBalancer"),
+        () if only("services.loadbalancers") => type_ == "LoadBalancer",
+        () => true,
+    }
+}
+
+/// What is asked of a quota that does not have it: `pods` and `1`.
+fn requested(refusal: &Refusal) -> impl Iterator<Item = (&str, &str)> {
+    list(refusal, "requested: ")
+}
+
+fn list<'a>(refusal: &'a Refusal, word: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let text = refusal.after(word);
+    let pairs = text.split(", ").next().unwrap_or_default().split(',');
+    pairs.filter_map(|pair| pair.trim().split_once('='))
+}
+
+/// How many objects are to go until a quota has room; none where it does not count objects.
+fn needed(refusal: &Refusal) -> Option<usize> {
+    let number = |word: &str, resource: &str| -> Option<usize> {
+        let (_, value) = list(refusal, word).find(|(name, _)| *name == resource)?;
+        value.parse().ok()
+    };
+    let missing = requested(refusal).map(|(resource, requested)| {
+        let wanted = requested.parse::<usize>().ok()? + number("used: ", resource)?;
+        Some(wanted.saturating_sub(number("limited: ", resource)?))
+    });
+    missing.collect::<Option<Vec<_>>>()?.into_iter().max()
+}
+
+/// Those of what stands in the way that are to go: no more than a full quota needs, and none where all
+/// of them are not enough.
+pub(crate) fn enough<'a>(refusal: &Refusal, found: Vec<&'a Object>) -> Vec<&'a Object> {
+    if !refusal.says("exceeded quota: ") || refusal.by() != By::Admission {
+        return found;
+    }
+    let (quotas, mut users): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|object| object.kind() == "ResourceQuota");
+    if !quotas.is_empty() {
+        return quotas;
+    }
+    match needed(refusal) {
+        Some(needed) if needed > users.len() => Vec::new(),
+        Some(needed) => {
+            users.truncate(needed);
+            users
+        }
+        None => users,
+    }
+}
+
+/// A Service as it is asked about before another one goes for it: without the ports and addresses
+/// that the other one has. What else is wrong with it shows, while nothing is deleted yet.
+pub(crate) fn without(service: &Object, leaving: &[Object]) -> Object {
+    let mut service = service.clone();
+    let taken: Vec<_> = leaving.iter().flat_map(values).collect();
+    let Some(Value::Object(spec)) = service.fields_mut().get_mut("spec") else {
+        return service;
+    };
+    let is_taken = |value: &Value| match value {
+        Value::Number(number) => taken.contains(&number.to_string()),
+        Value::String(text) => taken.contains(text),
+        Value::Array(all) => all
+            .iter()
+            .filter_map(Value::as_str)
+            .any(|one| taken.iter().any(|it| it == one)),
+        _ => false,
+    };
+    spec.retain(|field, value| {
+        let chosen = ["healthCheckNodePort", "clusterIP", "clusterIPs"].contains(&field.as_str());
+        !(chosen && is_taken(value))
+    });
+    for port in spec
+        .get_mut("ports")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        if let Some(port) = port.as_object_mut()
+            && port.get("nodePort").is_some_and(is_taken)
+        {
+            port.remove("nodePort");
+        }
+    }
+    service
+}
+
+/// The ports of the nodes and the addresses that a Service has.
+fn values(service: &Object) -> Vec<String> {
     let ports = service.get("/spec/ports").and_then(Value::as_array);
     let ports = ports.into_iter().flatten().map(|port| &port["nodePort"]);
     let ports = ports.chain(service.get("/spec/healthCheckNodePort"));
     let addresses = service.get("/spec/clusterIPs").and_then(Value::as_array);
     let addresses = addresses.into_iter().flatten().filter_map(Value::as_str);
     let address = text(service, "/spec/clusterIP");
-    let named = |value: &str| value != "None" && refusal.names(value);
-    let taken = ports
-        .filter_map(Value::as_i64)
-        .any(|port| named(&port.to_string()))
-        || addresses.chain([address]).any(named);
-    refusal.says("already allocated") && taken
+    let addresses = addresses.chain([address]);
+    let addresses = addresses.filter(|address| !matches!(*address, "None" | ""));
+    let ports = ports.filter_map(Value::as_i64).map(|port| port.to_string());
+    ports.chain(addresses.map(str::to_owned)).collect()
+}
+
+/// Whether a Service has the port or the address that is taken.
+fn holds(refusal: &Refusal, service: &Object) -> bool {
+    refusal.says("already allocated") && values(service).iter().any(|value| refusal.names(value))
 }
 
 #[cfg(test)]
@@ -138,9 +251,16 @@ mod tests {
                      count/configmaps=1, used: count/configmaps=9, limited: count/configmaps=9";
         let unset = "pods \"web\" is forbidden: failed quota: few: must specify limits.cpu";
         let limit = "pods \"web\" is forbidden: maximum cpu usage per Container is 1";
-        let default = "priorityclasses.scheduling.k8s.io \"web\" is forbidden: PriorityClass old has \
-                       already been marked as default. Only one default can exist";
+        let default = "priorityclasses.scheduling.k8s.io \"web\" is forbidden: PriorityClass old is \
+                       already marked as default. Only one default can exist";
+        let named = "configmaps \"web\" is forbidden: ValidatingAdmissionPolicy 'house' with binding \
+                     'all' denied request: use ConfigMap shop/old instead";
+        let health = "failed to allocate requested HealthCheck NodePort 31111: provided port is already \
+                      allocated";
+        let ports = "services \"web\" is forbidden: exceeded quota: few, requested: \
+                     services.nodeports=1, used: services.nodeports=1, limited: services.nodeports=1";
         let node = |port: i64| json!({"spec": {"ports": [{"nodePort": port}]}});
+        let typed = |type_: &str| json!({"spec": {"type": type_}});
         let service = |more: &Value| object("Service", "old", "shop", more);
         let hooks = json!({"webhooks": [{"name": "w.a.io"}]});
         let hook = object("ValidatingWebhookConfiguration", "any", "", &hooks);
@@ -158,6 +278,17 @@ mod tests {
             ("Service", 422, address, service(&there), true),
             ("Service", 422, address, service(&headless), false),
             ("Service", 422, port, plain("ConfigMap", "old"), false),
+            (
+                "Service",
+                500,
+                health,
+                service(&json!({"spec": {"healthCheckNodePort": 31111}})),
+                true,
+            ),
+            ("Service", 403, ports, service(&typed("NodePort")), true),
+            ("Service", 403, ports, service(&typed("ClusterIP")), false),
+            ("ConfigMap", 422, named, plain("ConfigMap", "old"), false),
+            ("Ingress", 400, webhook, plain("Service", "old"), false),
             // Its own object is changed, not deleted.
             ("Service", 422, port, plain("Service", "web"), false),
             (
@@ -244,5 +375,59 @@ mod tests {
             ..plain("Backup", "web").key()
         };
         assert!(stands_in_the_way(&refusal, &key, &served));
+    }
+
+    #[test]
+    fn no_more_go_than_a_quota_needs() {
+        let objects: Vec<_> = ["a", "b", "c"]
+            .iter()
+            .map(|name| plain("ConfigMap", name))
+            .collect();
+        let all = || objects.iter().collect::<Vec<_>>();
+        let few = |requested, used, limited| {
+            let text = format!(
+                "configmaps \"web\" is forbidden: exceeded quota: few, requested: {requested}, used: \
+                 {used}, limited: {limited}"
+            );
+            Refusal::new(403, &text, [])
+        };
+        for (refusal, expected) in [
+            (few("configmaps=1", "configmaps=3", "configmaps=3"), 1),
+            (few("configmaps=1", "configmaps=4", "configmaps=3"), 2),
+            // All of them would not do.
+            (few("configmaps=1", "configmaps=9", "configmaps=3"), 0),
+            (few("pods=1,cpu=1", "pods=2,cpu=1", "pods=2,cpu=2"), 1),
+            (few("pods=1,cpu=500m", "pods=2,cpu=1", "pods=2,cpu=1"), 3),
+            (Refusal::new(422, "already allocated", []), 3),
+        ] {
+            assert_eq!(
+                enough(&refusal, all()).len(),
+                expected,
+                "{}",
+                refusal.text()
+            );
+        }
+        let quota = plain("ResourceQuota", "few");
+        let found = objects.iter().chain([&quota]).collect();
+        let chosen = enough(&few("configmaps=1", "configmaps=3", "configmaps=3"), found);
+        assert_eq!(chosen.len(), 1);
+        assert_eq!(chosen[0].kind(), "ResourceQuota");
+    }
+
+    #[test]
+    fn a_service_is_asked_about_without_what_another_has() {
+        let spec = json!({"spec": {
+            "clusterIP": "10.96.0.50", "clusterIPs": ["10.96.0.50"], "healthCheckNodePort": 31111,
+            "ports": [{"port": 80, "nodePort": 30080}, {"port": 81, "nodePort": 30081}],
+        }});
+        let service = object("Service", "web", "shop", &spec);
+        let mut old = spec.clone();
+        old["spec"]["ports"][1]["nodePort"] = 30082.into();
+        let asked = without(&service, &[object("Service", "old", "shop", &old)]);
+        assert_eq!(
+            asked.get("/spec"),
+            Some(&json!({"ports": [{"port": 80}, {"port": 81, "nodePort": 30081}]}))
+        );
+        assert_eq!(without(&service, &[]).get("/spec"), service.get("/spec"));
     }
 }

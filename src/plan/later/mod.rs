@@ -5,7 +5,7 @@ mod leaving;
 
 use serde_json::Value;
 
-pub(crate) use leaving::{is_judged_by_content, stands_in_the_way};
+pub(crate) use leaving::{enough, is_judged_by_content, stands_in_the_way, without};
 
 use crate::diff::{By, Refusal};
 use crate::object::{Kind, Object, ResourceKey};
