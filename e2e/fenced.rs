@@ -147,11 +147,11 @@ fn where_the_sandbox_is_required_and_does_not_hold_no_tool_runs() {
 #[test]
 fn in_a_restricted_pod_the_sandbox_holds_and_everything_is_rendered() {
     story(|lab| async move {
-        let home = "restricted-home";
-        let app = lab.given_in("restricted", home).await?;
+        let home = "podlike-home";
+        let app = lab.given_in("podlike", home).await?;
         let charted = Story {
             home: home.to_owned(),
-            ..lab.given("restricted-chart").await?
+            ..lab.given("podlike-chart").await?
         };
         let options = AgentOptions {
             name: format!("agent-{home}"),
@@ -192,7 +192,7 @@ fn in_a_restricted_pod_the_sandbox_holds_and_everything_is_rendered() {
         charted.create(&charted.application()).await?;
         app.synced(&first).await?;
         charted.synced(&second).await?;
-        charted.value("restricted-chart", Some("charted")).await
+        charted.value("podlike-chart", Some("charted")).await
     });
 }
 

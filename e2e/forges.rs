@@ -160,18 +160,19 @@ fn a_forge_that_asks_for_patience_is_left_alone() {
     });
 }
 
-/// Bytes that nothing makes smaller, as a file of a repository.
+/// A text that packs badly.
 fn noise(bytes: usize) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut text = String::with_capacity(bytes + 16);
-    text.push_str("# ");
+    let mut text = String::with_capacity(bytes + 8);
     while text.len() < bytes {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        text.push_str(&format!("{state:016x}"));
+        for letter in state.to_le_bytes() {
+            text.push(char::from(LETTERS[usize::from(letter & 63)]));
+        }
     }
-    text.push('\n');
     text
 }
 
@@ -186,7 +187,7 @@ fn a_mirror_that_nobody_follows_goes_when_the_disk_is_full() {
             ..AgentOptions::new(binary())
         };
         let agent = Agent::start(&lab.guardian, &lab.control_plane, &options).await?;
-        let (map, large) = (config_map("a", "1"), noise(20 << 20));
+        let (map, large) = (config_map("a", "1"), noise(13 << 20));
         old.commit(&[("a.yaml", Some(&map))])?;
         old.repository
             .commit("main", &[("large.txt", Some(&large))], "much")?;

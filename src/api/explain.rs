@@ -58,6 +58,10 @@ fn advice(type_: &str) -> &'static str {
         "SharedResourceWarning" => "take the object out of one of the two sources",
         "RolledBack" => "`trimtab rollback --undo` ends it",
         "Paused" => "`trimtab resume` ends it",
+        "InternalError" => "report it with the agent's log; it goes on by itself",
+        "LargeStatusWarning" => {
+            "nothing: all is synced, the rest is in `trimtab diff` and the pages"
+        }
         "WaitingForDependency" | "SyncWindow" => "it begins by itself",
         _ => "",
     }
@@ -297,7 +301,9 @@ mod tests {
     use crate::object::Object;
 
     /// Every type of condition there is.
-    const TYPES: [&str; 21] = [
+    const TYPES: [&str; 23] = [
+        "InternalError",
+        "LargeStatusWarning",
         "InvalidSpecError",
         "SourceError",
         "ComparisonError",

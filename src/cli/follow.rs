@@ -17,6 +17,8 @@ use crate::object::Object;
 pub(super) enum Stage {
     /// Nobody has taken it up.
     Requested,
+    /// Another one runs before it; the text says what that is at.
+    Behind(String),
     /// What is done at the moment.
     Running(String),
     Over,
@@ -56,7 +58,12 @@ pub(super) fn operation_stage(application: &Application, mark: &Info, began: boo
         }
         Some(_) => Stage::Over,
         None if began => Stage::Replaced,
-        None => Stage::Requested,
+        None => match application.status.operation_state.as_ref() {
+            Some(other) if other.phase == OperationPhase::Running => {
+                Stage::Behind(other.message.clone())
+            }
+            _ => Stage::Requested,
+        },
     }
 }
 
@@ -111,6 +118,14 @@ pub(super) async fn follow_to_its_end(
         };
         match stage(&read(object.clone()), began) {
             Stage::Requested => {}
+            Stage::Behind(doing) => {
+                let behind = match doing.as_str() {
+                    "" => "behind the operation that runs".to_owned(),
+                    doing => format!("behind the operation that runs ({doing})"),
+                };
+                progress.say(&format!("{name}: waiting {behind}"));
+                far = format!("it waits {behind}, and stays requested");
+            }
             Stage::Running(doing) => {
                 began = true;
                 progress.say(&format!("{name}: {doing}"));
@@ -158,6 +173,11 @@ mod tests {
             (state("Succeeded", "mine", ""), false, Stage::Over),
             (state("Failed", "mine", ""), true, Stage::Over),
             (state("Running", "other", ""), true, Stage::Replaced),
+            (
+                state("Running", "other", "waiting for approval"),
+                false,
+                Stage::Behind("waiting for approval".to_owned()),
+            ),
         ] {
             let seen = application(&json!({"name": "shop"}), &state);
             assert_eq!(operation_stage(&seen, &mark("mine"), began), expected);

@@ -1,5 +1,5 @@
 //! Keeps every Application: watches them, and runs one task each that compares, syncs and
-//! reports. Status is folded in `status` and written from `reconcile` alone.
+//! reports. What the status says is put together in `status` and written by `report`.
 
 mod advance;
 mod ahead;

@@ -55,7 +55,7 @@ fn left_running(result: &HookResult, name: &str, application: Option<&Applicatio
         );
     }
     let why = match result.message.as_str() {
-        "" => "nothing is known of why".to_owned(),
+        "" => "no Event says why".to_owned(),
         why => format!("the last that Events said of it: {why}"),
     };
     let timeout = application.map(|application| application.spec.wave_timeout());

@@ -159,7 +159,7 @@ fn read(
     rendered.objects.extend(read);
     let objects = &rendered.objects;
     if let Some(unnamed) = objects.iter().find(|object: &&Object| object.is_nameless()) {
-        let problem = format!("a {} without metadata.name", unnamed.kind());
+        let problem = super::nameless(unnamed);
         return Err(Error::Refused { path, problem });
     }
     if objects.len() > request.limits.objects {

@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 
 use crate::crd::{ApplicationSource, DirectorySource, HelmSource, SourceType};
 use crate::exec::{self, Confinement, Sandbox};
-use crate::object::{Rendered, YamlError, YamlLimits};
+use crate::object::{Object, Rendered, YamlError, YamlLimits};
 use crate::telemetry;
 
 pub(crate) use chart::{Asks, asks};
@@ -271,14 +271,25 @@ pub(crate) async fn render(tools: &Tools, request: &Request<'_>) -> Result<Rende
     };
     for object in &rendered.objects {
         if object.is_nameless() {
-            let problem = format!("a {} without metadata.name", object.kind());
             return Err(Error::Refused {
                 path: request.source.path.clone(),
-                problem,
+                problem: nameless(object),
             });
         }
     }
     Ok(rendered)
+}
+
+/// What is wrong with an object without a name.
+fn nameless(object: &Object) -> String {
+    let kind = object.kind();
+    match object.get("/metadata/name") {
+        // `n`, `on` or `12` without quotes.
+        Some(name) if !name.is_string() && !name.is_null() => {
+            format!("a {kind} whose metadata.name is not read as a text: put it in quotes")
+        }
+        _ => format!("a {kind} without metadata.name"),
+    }
 }
 
 /// Raised when the same text is read in another way than before.

@@ -428,6 +428,12 @@ async fn partial_output_is_no_output() {
             "without metadata.name",
         ),
         (
+            format!(
+                "{object}; printf -- '---\\napiVersion: v1\\nkind: Pod\\nmetadata: {{name: n}}\\n'"
+            ),
+            "a Pod whose metadata.name is not read as a text: put it in quotes",
+        ),
+        (
             "while :; do echo aaaaaaaaaaaaaaaaaaaaaaaa; done".to_owned(),
             "more than 1048576 bytes",
         ),
