@@ -36,7 +36,7 @@
 //! - Nothing is deleted but what says itself that it is ours, after a complete render and apply.
 //! - The inventory is written before the first create: it is a superset of what is live.
 //! - A source that cannot be read or rendered changes nothing.
-//! - The status is folded in one place (`controller::status`) and written on change only.
+//! - The status is folded in one place (`controller::decide::status`) and written on change only.
 //! - At rest nothing is written and nothing is asked but one ls-refs a repository and interval.
 
 #![cfg_attr(

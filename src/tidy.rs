@@ -45,8 +45,7 @@ const PURE: &[&str] = &[
     "oidc/keys.rs",
     "oidc/verify.rs",
     "sync/compare.rs",
-    "controller/conditions.rs",
-    "controller/status.rs",
+    "controller/decide/",
 ];
 const IMPURE: &[&str] = &[
     "tokio::",

@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn every_condition_has_advice_and_is_documented() {
         let page = include_str!("../../docs/applications.md");
-        let makes = include_str!("../controller/conditions.rs");
+        let makes = include_str!("../controller/decide/conditions.rs");
         let made = makes.matches("(\"").count();
         assert!(made >= 10, "{made}");
         for type_ in TYPES {

@@ -5,15 +5,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::ahead::{begin_all, begin_namespace, begin_waiting};
-use super::clearing::{Refused, clear};
-use super::comparing::compare_and_settle;
-use super::registry::Mailbox;
-use super::running::{PRUNE_SKIPPED, Running, tasks};
-use super::state::State;
-use super::syncing::{self, End};
-use super::{Context, hooks, waits};
 use crate::cluster::{Cluster, Deletion, Error as ClusterError};
+use crate::controller::{
+    Context,
+    act::{
+        clearing::{Refused, clear},
+        hooks,
+        preflight::{begin_all, begin_namespace, begin_waiting},
+        waits,
+    },
+    observe::compare::compare_and_settle,
+    registry::Mailbox,
+    state::{
+        State,
+        sync_run::{PRUNE_SKIPPED, Running, tasks},
+    },
+    syncing::{self, End},
+};
 use crate::crd::options::prune_consent;
 use crate::crd::{Application, Consent, HookPhase, HookResult, HookStatus, ResourceResult};
 use crate::diff::IgnoreRules;

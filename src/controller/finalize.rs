@@ -2,14 +2,20 @@
 
 use std::time::Duration;
 
-use super::advance::Hands;
-use super::hooks::{confirm, run_hook};
-use super::reconcile::cluster_of;
-use super::registry::Mailbox;
-use super::running::hook_outcome;
-use super::state::State;
-use super::{Context, report, rollback, syncing, unwatched};
 use crate::cluster::{Deletion, Error};
+use crate::controller::{
+    Context,
+    act::{
+        hooks::{confirm, run_hook},
+        report, rollback,
+    },
+    advance::Hands,
+    observe::unwatched,
+    reconcile::cluster_of,
+    registry::Mailbox,
+    state::{State, sync_run::hook_outcome},
+    syncing,
+};
 use crate::crd::names::DELETION_APPROVED;
 use crate::crd::options::delete_consent;
 use crate::crd::{Application, Consent, HookPhase, HookResult, HookStatus, SyncOptions};

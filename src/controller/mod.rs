@@ -1,45 +1,18 @@
 //! Keeps every Application: watches them, and runs one task each that compares, syncs and
-//! reports. What the status says is put together in `status` and written by `report`.
+//! reports. What the status says is put together in `decide::status` and written by `act::report`.
 
+mod act;
 mod advance;
-mod ahead;
-mod anew;
-mod asked;
-mod chosen;
-mod claims;
-mod clearing;
-mod comparing;
-mod conditions;
-mod dependencies;
-mod ended;
-mod fights;
+mod decide;
 mod finalize;
-mod gates;
-mod hooks;
-mod inspect;
-mod interrupt;
+mod index;
 mod live;
-mod namespace;
-mod newest;
-mod project;
-mod proposal;
-mod reasons;
+mod observe;
+mod preview;
 mod reconcile;
 mod registry;
-mod report;
-mod requests;
-mod rest;
-mod rollback;
-mod room;
-mod running;
-mod seen;
 mod state;
-mod status;
-mod summary;
-mod suspicion;
 mod syncing;
-mod unwatched;
-mod waits;
 
 use std::{sync::Arc, time::Duration};
 
@@ -51,13 +24,13 @@ use crate::git::Mirror;
 use crate::sync::Engine;
 use crate::trigger::{Journal, Sources};
 
-pub(crate) use claims::Claims;
-pub(crate) use dependencies::Dependencies;
-pub(crate) use inspect::{Against, Difference, Fate, Inspection, Unavailable};
+pub(crate) use index::claims::Claims;
+pub(crate) use index::dependencies::Dependencies;
+pub(crate) use index::projects::ProjectsInForce;
+pub(crate) use index::summary::Summary;
 pub(crate) use live::LiveTable;
-pub(crate) use project::ProjectsInForce;
+pub(crate) use preview::{Against, Difference, Fate, Inspection, Unavailable};
 pub(crate) use registry::{Change, Registry, watch_applications};
-pub(crate) use summary::Summary;
 
 /// How long a task waits after it could not report.
 const PAUSE: Duration = Duration::from_secs(2);

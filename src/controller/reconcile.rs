@@ -8,17 +8,19 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use super::advance::{Hands, advance};
-use super::comparing::compare_and_settle;
-use super::finalize::finalize;
-use super::interrupt::interrupt;
-use super::registry::Mailbox;
-use super::state::{State, rendered_spec};
-use super::{
-    Context, anew, chosen, fights, gates, hooks, newest, project, report, requests, rollback,
-    suspicion, syncing,
-};
 use crate::cluster::{Cluster, Error as ClusterError};
+use crate::controller::{
+    Context,
+    act::{anew, hooks, interrupt::interrupt, report, requests, rollback},
+    advance::{Hands, advance},
+    decide::chosen,
+    finalize::finalize,
+    index::projects,
+    observe::{compare::compare_and_settle, dry_run, fights, gates, newest},
+    registry::Mailbox,
+    state::{State, rendered_spec},
+    syncing,
+};
 use crate::crd::names::REFRESH;
 use crate::crd::{Application, ApplicationKey};
 use crate::diff::IgnoreRules;
@@ -103,7 +105,7 @@ async fn turn(
     };
     if let Err(error) = done {
         tracing::warn!(app = %key, %error, "tried again in a moment");
-        let mut pause = super::PAUSE;
+        let mut pause = crate::controller::PAUSE;
         if error.is_too_large() {
             report::write_refusal(context, state, &application, &error).await;
             pause = syncing::after_failure(state, &application);
@@ -198,7 +200,7 @@ async fn look(
         return Ok(());
     }
     let desired = state.desired.as_ref();
-    let refusal = desired.and_then(|it| project::refuse_objects(context, application, it));
+    let refusal = desired.and_then(|it| projects::refuse_objects(context, application, it));
     if let Some(refusal) = refusal {
         state.compare_error = Some(refusal);
         let why = "its project does not permit it";
@@ -212,12 +214,12 @@ async fn look(
         syncing::resume(state, application);
     }
     let mut comparison = compare_and_settle(context, state, application).await;
-    suspicion::doubt_by_rules(state, &mut comparison);
+    dry_run::doubt_by_rules(state, &mut comparison);
     let doubted = verify(context, state, &mut comparison);
     if !comparison.is_synced() {
         gates::tell(context, state, application, true);
     }
-    suspicion::look_closer(context, state, application, &mut comparison).await;
+    dry_run::look_closer(context, state, application, &mut comparison).await;
     let mut hands = Hands {
         context,
         application,

@@ -8,8 +8,8 @@ use std::{
 
 use tokio::sync::{Notify, broadcast};
 
-use super::{Context, Summary, reconcile};
 use crate::cluster::{Cluster, Selection, Served, WatchEvent};
+use crate::controller::{Context, Summary, reconcile};
 use crate::crd::{Application, ApplicationKey, HealthCode, SyncCode, read};
 use crate::supervise::supervise;
 use crate::telemetry::Task;

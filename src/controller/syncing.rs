@@ -7,12 +7,14 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::advance::Hands;
-use super::room::Room;
-use super::running::Running;
-use super::state::State;
-use super::{Context, asked, chosen, hooks, report, requests};
 use crate::cluster::Error as ClusterError;
+use crate::controller::{
+    Context,
+    act::{asked, hooks, report, requests},
+    advance::Hands,
+    decide::{chosen, room::Room},
+    state::{State, sync_run::Running},
+};
 use crate::crd::names::{DELETION_APPROVED, PRUNE_APPROVED};
 use crate::crd::{
     Application, InitiatedBy, Operation, OperationPhase, OperationState, ResourceResult,
