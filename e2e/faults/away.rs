@@ -46,11 +46,7 @@ fn deliveries_are_taken_and_done_later() {
     story(|lab| async move {
         let scene = Scene::of(lab, "away").await?;
         let agent = scene.agent().await?;
-        let first = scene
-            .app
-            .commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
-        scene.app.create(&scene.application()).await?;
-        scene.converged(&first, &["ConfigMap/a"]).await?;
+        scene.begun().await?;
         answers(&agent, 1.0).await?;
         visitor::create(&scene.app.cluster, "away").await?;
         let token = visitor::token(&scene.app.cluster, "away", "trimtab").await?;
@@ -80,11 +76,7 @@ fn a_cluster_that_hangs_is_known_to() {
     story(|lab| async move {
         let scene = Scene::of(lab, "hung").await?;
         let agent = scene.agent().await?;
-        let first = scene
-            .app
-            .commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
-        scene.app.create(&scene.application()).await?;
-        scene.converged(&first, &["ConfigMap/a"]).await?;
+        scene.begun().await?;
         answers(&agent, 1.0).await?;
         scene.gate.hang();
         let text = config_map("a", "2");

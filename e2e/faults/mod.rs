@@ -91,6 +91,15 @@ impl Scene {
         Ok(story)
     }
 
+    /// Waits until the Application and its first commit, one ConfigMap, are there; returns the commit.
+    async fn begun(&self) -> Result<String> {
+        let map = config_map("a", "1");
+        let first = self.app.commit(&[("a.yaml", Some(&map))])?;
+        self.app.create(&self.application()).await?;
+        self.converged(&first, &["ConfigMap/a"]).await?;
+        Ok(first)
+    }
+
     /// Waits until the Application is at a commit, and checks what holds after every fault: its
     /// live objects are `names` (`Kind/name`) and in the inventory, the bystander is as it was,
     /// and the agent comes to rest.

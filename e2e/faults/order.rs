@@ -70,11 +70,7 @@ fn a_newer_commit_takes_over_between_two_batches() {
     story(|lab| async move {
         let scene = Scene::of(lab, "overtaken").await?;
         let agent = scene.agent().await?;
-        let first = scene
-            .app
-            .commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
-        scene.app.create(&scene.application()).await?;
-        scene.converged(&first, &["ConfigMap/a"]).await?;
+        scene.begun().await?;
         let before = scene.gate.total();
         let write = |asked: &Asked| asked.is_write_of_an_object();
         let mut held = scene.gate.hold(1, Side::Before, write);

@@ -66,11 +66,7 @@ fn a_namespace_on_its_way_out_is_no_reason_for_a_loop() {
     story(|lab| async move {
         let scene = Scene::of(lab, "doomed").await?;
         let agent = scene.agent().await?;
-        let first = scene
-            .app
-            .commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
-        scene.app.create(&scene.application()).await?;
-        scene.converged(&first, &["ConfigMap/a"]).await?;
+        let first = scene.begun().await?;
         let beside = scene.neighbour().await?;
         let cluster = &scene.app.cluster;
         let bystander = scene.app.map("bystander");

@@ -7,7 +7,7 @@ use std::{
 
 use futures::{StreamExt, stream};
 
-use super::later::{comes_later, may_pass};
+use super::later::{comes_later, when_heard};
 use super::stored::{Applied, Earlier};
 use super::write::write;
 use super::{Desired, Engine, Manifests};
@@ -86,9 +86,6 @@ const LEFT_ALONE: &str = "the live object asks Flux not to touch it (reconcile: 
 
 /// How long a CustomResourceDefinition may take until it is served.
 const ESTABLISH: Duration = Duration::from_secs(30);
-/// How long what was written or deleted in the same sync may take until the API server counts with it: it
-/// learns of schemas, rights, classes and policies by watches of its own.
-pub(super) const HEARD: Duration = Duration::from_secs(10);
 /// At most so many requests of one application at once, so that a large one leaves slots to others.
 pub(super) const AT_ONCE: usize = 16;
 
@@ -184,9 +181,11 @@ async fn apply_batch(
     (earlier, applied): (&mut Earlier, &[ResourceKey]),
     outcome: &mut Outcome,
 ) {
-    let applies = batch
-        .iter()
-        .map(|key| apply_when_heard(engine, execution, key, applied));
+    let applies = batch.iter().map(|key| {
+        when_heard(execution, key, applied, || {
+            answer_of(engine, execution, key, Mode::Write)
+        })
+    });
     let applies: Vec<_> = applies.collect();
     let mut answers = stream::iter(applies)
         .buffered(AT_ONCE)
@@ -212,30 +211,6 @@ async fn apply_batch(
                     .push((object.kind.clone(), key.clone(), observation, health));
             }
         }
-    }
-}
-
-/// Applies an object, and again for a short time while it is refused for something that may not
-/// count yet though this sync has done it.
-async fn apply_when_heard(
-    engine: &Engine,
-    execution: &Execution<'_>,
-    key: &ResourceKey,
-    applied: &[ResourceKey],
-) -> Result<Object, Error> {
-    let deadline = Instant::now() + HEARD;
-    let mut pause = Duration::from_millis(50);
-    loop {
-        let answer = answer_of(engine, execution, key, Mode::Write).await;
-        let passes = match &answer {
-            Ok(_) => false,
-            Err(error) => may_pass(execution, key, error, applied),
-        };
-        if !passes || Instant::now() > deadline {
-            return answer;
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(1));
     }
 }
 

@@ -1,10 +1,7 @@
 //! Starts hooks: the object of an earlier run goes first where it asks for that.
 
-use std::time::{Duration, Instant};
-
 use super::accepted::apply;
-use super::execute::HEARD;
-use super::later::{may_pass, waits_for};
+use super::later::{waits_for, when_heard};
 use super::refused::PRECIOUS;
 use super::write::delete_until_gone;
 use super::{DesiredHook, Engine, Execution};
@@ -84,24 +81,12 @@ pub(crate) async fn start_hook(
     };
     let mut manifest = named(manifest, key, execution);
     manifest.set_annotation(HOOK_RUN, run);
-    let deadline = Instant::now() + HEARD;
-    let mut pause = Duration::from_millis(50);
-    loop {
-        let answer = create(engine, execution, hook, &manifest, key).await;
-        match answer {
-            Err(error) if may_pass(execution, key, &error, &[]) && Instant::now() < deadline => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(1));
-            }
-            answer => {
-                let answer = answer?;
-                return Ok(Started {
-                    observation: observe(&answer, FIELD_MANAGER),
-                    health: health::assess(&answer),
-                });
-            }
-        }
-    }
+    let attempt = || create(engine, execution, hook, &manifest, key);
+    let answer = when_heard(execution, key, &[], attempt).await?;
+    Ok(Started {
+        observation: observe(&answer, FIELD_MANAGER),
+        health: health::assess(&answer),
+    })
 }
 
 async fn create(

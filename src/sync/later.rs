@@ -1,5 +1,7 @@
 //! Whether an object that is refused may be written later in the same sync.
 
+use std::time::{Duration, Instant};
+
 use super::Execution;
 use super::accepted::apply;
 use super::namespace::namespace_key;
@@ -7,9 +9,37 @@ use crate::cluster::{Error, Mode};
 use crate::object::{Object, ResourceKey};
 use crate::plan::{Coming, Obstacle, When, later, stands_in_the_way, without};
 
+/// How long what was written or deleted in the same sync may take until the API server counts with
+/// it: it learns of schemas, rights, classes and policies by watches of its own.
+const HEARD: Duration = Duration::from_secs(10);
+
+/// Writes an object, and again for a short time while it is refused for something that may not count
+/// yet though this sync has done it.
+pub(super) async fn when_heard<F: Future<Output = Result<Object, Error>> + Send>(
+    execution: &Execution<'_>,
+    key: &ResourceKey,
+    applied: &[ResourceKey],
+    attempt: impl Fn() -> F,
+) -> Result<Object, Error> {
+    let deadline = Instant::now() + HEARD;
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let answer = attempt().await;
+        let passes = match &answer {
+            Ok(_) => false,
+            Err(error) => may_pass(execution, key, error, applied),
+        };
+        if !passes || Instant::now() > deadline {
+            return answer;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+}
+
 /// Whether an object that is refused may be taken in a moment: what this sync applied or deleted
 /// before is the reason, and the API server may not count with that yet.
-pub(super) fn may_pass(
+fn may_pass(
     execution: &Execution<'_>,
     key: &ResourceKey,
     error: &Error,
