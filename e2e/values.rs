@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 
-use crate::given::{Story, config_map, story};
+use crate::given::{Story, binary, config_map, story};
+use crate::lab::{Agent, AgentOptions};
 
 const CHART: &str = "apiVersion: v2\nname: c\nversion: 1.0.0\n";
 
@@ -257,7 +258,18 @@ fn files_without_manifests_are_left_out_and_counted() {
 #[test]
 fn nobody_quotes_a_secret() {
     story(|lab| async move {
-        let app = lab.given("quoted").await?;
+        // Who looks for a fault asks for all lines.
+        let options = AgentOptions {
+            name: "agent-quoted".to_owned(),
+            namespace: "quoted-home".to_owned(),
+            arguments: vec![
+                "--no-install-crd".to_owned(),
+                "--log-level=trace".to_owned(),
+            ],
+            ..AgentOptions::new(binary())
+        };
+        let app = lab.given_in("quoted", "quoted-home").await?;
+        let agent = Agent::start(&lab.guardian, &lab.control_plane, &options).await?;
         let first = app.commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
         app.create(&app.application()).await?;
         app.synced(&first).await?;
@@ -313,16 +325,20 @@ fn nobody_quotes_a_secret() {
                 "a valid config key",
             ),
         ] {
-            app.push(&lab.agent, files).await?;
+            app.push(&agent, files).await?;
             let status = app.condition(type_, expected).await?;
             for value in ["canary-s", "7134998"] {
                 assert!(!status.to_string().contains(value), "{status}");
             }
             let gone: Vec<_> = files.iter().map(|(path, _)| (*path, None)).collect();
-            let good = app.push(&lab.agent, &gone).await?;
+            let good = app.push(&agent, &gone).await?;
             app.synced(&good).await?;
         }
-        let log = lab.agent.process.log();
+        let log = agent.process.log();
+        assert!(
+            log.contains("TRACE") || log.contains("DEBUG"),
+            "its details are there"
+        );
         assert!(!log.contains("canary-s") && !log.contains("7134998"));
         Ok(())
     });

@@ -13,10 +13,11 @@ use std::{
     panic,
 };
 
-use tracing::Subscriber;
+use tracing::{Level, Metadata, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter,
     field::MakeExt as _,
+    filter::filter_fn,
     fmt::{FormatFields, MakeWriter, format::debug_fn},
     layer::SubscriberExt as _,
     registry::Registry,
@@ -38,6 +39,11 @@ pub(crate) enum Error {
         filter: String,
         source: tracing_subscriber::filter::ParseError,
     },
+    #[error(
+        "\"{directive}\" is not logged: libraries write whole answers of the API server there, Secrets \
+         among them; ask for debug or trace of trimtab, and info or less of others"
+    )]
+    Library { directive: String },
     #[error("logging was set up already")]
     Twice,
 }
@@ -55,8 +61,8 @@ pub(crate) enum Format {
 #[derive(Clone, Debug, Default, clap::Args)]
 #[group(skip)]
 pub(crate) struct Args {
-    /// What is logged: error, warn, info, debug, trace, or a list such as trimtab=debug,kube=warn
-    /// [default: RUST_LOG, or info]
+    /// What is logged: error, warn, info, debug, trace, or a list such as trimtab=debug,kube=warn; of
+    /// libraries never more than info [default: RUST_LOG, or info]
     #[arg(long, value_name = "FILTER", global = true)]
     pub(crate) log_level: Option<String>,
     /// How log lines look
@@ -89,12 +95,37 @@ pub(crate) fn init(args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
+/// Where this program's own lines come from.
+const OWN: &str = "trimtab";
+
 fn filter(wanted: Option<&str>) -> Result<EnvFilter, Error> {
     let wanted = wanted.filter(|wanted| !wanted.is_empty()).unwrap_or("info");
+    if let Some(directive) = wanted.split(',').find(|it| details_of_a_library(it)) {
+        let directive = directive.trim().to_owned();
+        return Err(Error::Library { directive });
+    }
     EnvFilter::try_new(wanted).map_err(|source| Error::Filter {
         filter: wanted.to_owned(),
         source,
     })
+}
+
+/// Whether a directive asks for the details of a library.
+fn details_of_a_library(directive: &str) -> bool {
+    let is_detail = |level: &str| {
+        level
+            .parse::<LevelFilter>()
+            .is_ok_and(|level| level > LevelFilter::INFO)
+    };
+    let (target, level) = directive.rsplit_once('=').unwrap_or((directive, "trace"));
+    let target = target.split('[').next().unwrap_or_default().trim();
+    let is_level = target.parse::<LevelFilter>().is_ok();
+    !target.is_empty() && !is_level && !target.starts_with(OWN) && is_detail(level.trim())
+}
+
+/// Keeps the details of libraries out whatever is asked for: they quote what the API server answers.
+fn is_ours_or_important(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::INFO || metadata.target().starts_with(OWN)
 }
 
 fn subscriber<W>(
@@ -106,7 +137,9 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let registry = Registry::default().with(filter);
+    let registry = Registry::default()
+        .with(filter)
+        .with(filter_fn(is_ours_or_important));
     let layer = tracing_subscriber::fmt::layer();
     match format {
         Format::Json => {
@@ -194,9 +227,13 @@ mod tests {
     }
 
     fn logged(format: Format, colour: bool, say: impl FnOnce()) -> String {
+        logged_at("info", format, colour, say)
+    }
+
+    fn logged_at(level: &str, format: Format, colour: bool, say: impl FnOnce()) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let filter = filter(Some("info")).unwrap();
+        let filter = filter(Some(level)).unwrap();
         let subscriber = subscriber(format, colour, filter, move || writer.clone());
         tracing::subscriber::with_default(subscriber, say);
         let bytes = buffer.0.lock().unwrap().clone();
@@ -210,6 +247,26 @@ mod tests {
         let span = tracing::info_span!("reconcile", app.name = %EVIL, raw = EVIL);
         let _entered = span.enter();
         tracing::info!(shown = %EVIL, debugged = ?EVIL, plain = EVIL, error = &error as &(dyn std::error::Error + 'static), "said {EVIL}");
+    }
+
+    #[test]
+    fn details_of_libraries_are_not_logged_at_any_level() {
+        for format in [Format::Text, Format::Json] {
+            let text = logged_at("trace", format, false, || {
+                tracing::debug!(target: "kube_client::client", "an answer");
+                tracing::trace!(target: "hyper", "some bytes");
+                tracing::info!(target: "kube_client::client", "a library");
+                tracing::trace!("of its own");
+            });
+            assert!(
+                !text.contains("an answer") && !text.contains("some bytes"),
+                "{text}"
+            );
+            assert!(
+                text.contains("a library") && text.contains("of its own"),
+                "{text}"
+            );
+        }
     }
 
     #[test]
@@ -253,6 +310,25 @@ mod tests {
         assert_eq!(logged(Format::Text, false, || tracing::debug!("no")), "");
         assert!(filter(None).unwrap().to_string().contains("info"));
         assert!(filter(Some("trimtab=debug,kube=warn")).is_ok());
+        for own in [
+            "debug",
+            "trace",
+            "trimtab=trace,info",
+            "trimtab[reconcile]=debug",
+            "kube=info",
+        ] {
+            assert!(filter(Some(own)).is_ok(), "{own}");
+        }
+        for library in [
+            "kube_client=debug",
+            "info, hyper=TRACE",
+            "kube",
+            "kube[span]=5",
+            "gix=4",
+        ] {
+            let error = filter(Some(library)).unwrap_err().to_string();
+            assert!(error.contains("Secrets"), "{library}: {error}");
+        }
         let error = filter(Some("a=b=c")).unwrap_err().to_string();
         assert!(error.contains("\"a=b=c\""), "{error}");
     }
