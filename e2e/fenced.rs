@@ -5,11 +5,11 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use crate::given::{Lab, Story, binary, config_map, story};
+use crate::given::{Lab, SOON, Story, binary, config_map, story};
 use crate::lab::git_server::Fault;
 use crate::lab::memory_group::MemoryGroup;
 use crate::lab::pod;
-use crate::lab::{Agent, AgentOptions};
+use crate::lab::{Agent, AgentOptions, Expectation, eventually};
 
 #[test]
 fn every_way_out_of_the_sandbox_is_closed_on_this_machine() {
@@ -35,12 +35,15 @@ fn chart(template: &str) -> [(&'static str, String); 2] {
     ]
 }
 
+/// A template that has no end worth waiting for.
+const SPINNING: &str = "{{- range until 100000 }}{{- range until 100000 }}{{- end }}{{- end }}\n";
+
 /// An agent with little patience and little memory for renders.
-async fn strict_agent(lab: &'static Lab, home: &str) -> Result<Agent> {
+async fn strict_agent(lab: &'static Lab, home: &str, timeout: &str) -> Result<Agent> {
     let options = AgentOptions {
         name: format!("agent-{home}"),
         namespace: home.to_owned(),
-        settings: json!({"limits": {"renderTimeout": "2s", "renderMiB": 128}}),
+        settings: json!({"limits": {"renderTimeout": timeout, "renderMiB": 128}}),
         arguments: vec!["--no-install-crd".to_owned()],
         ..AgentOptions::new(binary())
     };
@@ -52,7 +55,7 @@ fn charts_without_an_end_fail_by_name_and_others_go_on() {
     story(|lab| async move {
         let home = "fenced-home";
         let greedy = lab.given_in("greedy-chart", home).await?;
-        let agent = strict_agent(lab, home).await?;
+        let agent = strict_agent(lab, home, "2s").await?;
         let other = |app: Story| Story {
             home: home.to_owned(),
             ..app
@@ -60,11 +63,10 @@ fn charts_without_an_end_fail_by_name_and_others_go_on() {
         let endless = other(lab.given("endless-chart").await?);
         let second = other(lab.given("endless-chart-2").await?);
         let good = other(lab.given("beside-endless").await?);
-        let spinning = "{{- range until 100000 }}{{- range until 100000 }}{{- end }}{{- end }}\n";
         for (app, template) in [
             (&greedy, DOUBLING),
-            (&endless, spinning),
-            (&second, spinning),
+            (&endless, SPINNING),
+            (&second, SPINNING),
         ] {
             let files = chart(template);
             let files: Vec<_> = files
@@ -95,6 +97,77 @@ fn charts_without_an_end_fail_by_name_and_others_go_on() {
             let map = config_map("map", &value);
             good.push(&agent, &[("map.yaml", Some(&*map))]).await?;
             good.value("map", Some(&value)).await?;
+        }
+        Ok(())
+    });
+}
+
+/// How many renders of charts an agent runs just now.
+fn running_charts(agent: &Agent) -> usize {
+    let parent = agent.process.id().to_string();
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    all.filter(|entry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let Some((program, rest)) = stat.split_once(") ") else {
+            return false;
+        };
+        program.ends_with("(helm") && rest.split(' ').nth(1) == Some(&*parent)
+    })
+    .count()
+}
+
+#[test]
+fn what_rendered_well_before_does_not_wait_for_charts_without_an_end() {
+    story(|lab| async move {
+        let home = "proven-home";
+        let good = lab.given_in("proven", home).await?;
+        let agent = strict_agent(lab, home, "10s").await?;
+        let files = [
+            ("kustomization.yaml", Some("resources: [map.yaml]\n")),
+            ("map.yaml", Some(&*config_map("map", "1"))),
+        ];
+        let first = good.commit(&files)?;
+        good.create(&good.application()).await?;
+        good.synced(&first).await?;
+        let mut endless = Vec::new();
+        for name in ["proven-endless-1", "proven-endless-2"] {
+            let app = lab.given(name).await?;
+            let app = Story {
+                home: home.to_owned(),
+                ..app
+            };
+            let files = chart(SPINNING);
+            let files = files
+                .each_ref()
+                .map(|(path, text)| (*path, Some(text.as_str())));
+            app.commit(&files)?;
+            app.create(&app.application()).await?;
+            endless.push(app);
+        }
+        let all_places = async || {
+            Ok(match running_charts(&agent) {
+                2 => Expectation::Met(()),
+                other => Expectation::Pending(format!("{other} charts are rendered")),
+            })
+        };
+        eventually("every place is taken", SOON, all_places).await?;
+        let map = config_map("map", "2");
+        good.push(&agent, &[("map.yaml", Some(&*map))]).await?;
+        good.value("map", Some("2")).await?;
+        ensure!(
+            running_charts(&agent) > 0,
+            "one of the places may be kept, and the other comes back"
+        );
+        for app in &endless {
+            let status = app.status().await?;
+            ensure!(
+                !status.to_string().contains("was not done after"),
+                "the push waited for a chart: {status}"
+            );
+        }
+        for app in &endless {
+            app.condition("ComparisonError", "was not done after 10 s")
+                .await?;
         }
         Ok(())
     });

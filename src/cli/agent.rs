@@ -449,6 +449,7 @@ async fn engine(
         capabilities: Capabilities::start(cluster, wake).await?,
         reading_slots: renders.reading,
         render_slots: renders.slots,
+        directory_slots: renders.directories,
         apply_slots: Arc::new(Semaphore::new(16)),
         render_timeout: settings.limits.render_timeout,
         yaml_limits: renders.limits,

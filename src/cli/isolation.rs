@@ -16,7 +16,10 @@ pub(super) struct Renders {
     pub(super) stages: PathBuf,
     /// Bytes that may be staged for one render.
     pub(super) stage_bytes: u64,
+    /// Places for the tools, ...
     pub(super) slots: Slots,
+    /// ... and for directories of plain manifests.
+    pub(super) directories: Slots,
     /// Places to look through what a revision reads, before it is rendered or found rendered.
     pub(super) reading: Slots,
     /// What is taken as manifests of one application.
@@ -26,6 +29,7 @@ pub(super) struct Renders {
 /// Of what is looked through before a render. One that does not take its time holds no other up.
 const READING: Shares = Shares {
     all: 4,
+    unproven: 4,
     each: 2,
     slow: 2,
 };
@@ -49,16 +53,20 @@ pub(super) async fn renders(args: &Args, settings: &Settings) -> (Renders, Verdi
     let secrets = secret_files(args, settings);
     let verdict = isolate(settings.sandbox, budget, &stages, &secrets).await;
     let tools = Tools::find(args.tools_dir.as_deref());
+    let shares = Shares {
+        all: budget.slots,
+        // One is for what rendered well before, where there is more than one, ...
+        unproven: budget.slots.saturating_sub(1).max(1),
+        // ... and one repository never has all.
+        each: budget.slots.saturating_sub(1).max(1),
+        slow: 1,
+    };
     let renders = Renders {
         tools: tools.confined(verdict.isolation.clone()),
         stages,
         stage_bytes: budget.staged,
-        slots: Slots::new(Shares {
-            all: budget.slots,
-            // One repository never has all places, where there is more than one.
-            each: budget.slots.saturating_sub(1).max(1),
-            slow: 1,
-        }),
+        slots: Slots::new(shares),
+        directories: Slots::new(shares),
         reading: Slots::new(READING),
         limits: YamlLimits::of_bytes(budget.manifests),
     };

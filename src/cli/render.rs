@@ -11,7 +11,7 @@ use super::output::{complain, print_documents};
 use super::{Outcome, manifests, target};
 use crate::cluster::served_versions;
 use crate::crd::{Application, names, read};
-use crate::exec::Sandbox;
+use crate::exec::{Priority, Sandbox};
 use crate::object::{Object, Rendered, YamlLimits};
 use crate::render::{Checkout, Isolation, Request, Tools, inputs, render, source_of};
 
@@ -142,6 +142,7 @@ pub(super) async fn of_checkout(
         kube_version: &kubernetes.version,
         api_versions: &kubernetes.versions,
         timeout: RENDER,
+        priority: Priority::Usual,
         limits: YamlLimits::default(),
     };
     // As the agent does; a machine without Landlock renders too, and memory is no matter there.

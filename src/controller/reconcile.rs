@@ -25,7 +25,7 @@ use crate::crd::names::REFRESH;
 use crate::crd::{Application, ApplicationKey};
 use crate::diff::IgnoreRules;
 use crate::object::ResourceKey;
-use crate::plan::{Action, Reason, Retry, Situation, decide};
+use crate::plan::{Action, Reason, Retry, Situation, decide, retry_pause};
 use crate::sync::{Comparison, Source, desire};
 use crate::trigger::{Cause, Following};
 
@@ -546,6 +546,14 @@ async fn update_desired(context: &Context, state: &mut State, application: &Appl
     if same_commit && state.rendered_spec.as_ref() == Some(&spec) && state.compare_error.is_none() {
         return;
     }
+    if let Some(at) = state.renders_at
+        && !state.refreshing
+        && Instant::now() < at
+    {
+        // What used up its time or memory would do so again, and others want the place.
+        state.look_again_in(at - Instant::now());
+        return;
+    }
     let Some(mirror) = (context.mirror_of)(&application.key) else {
         return;
     };
@@ -563,6 +571,7 @@ async fn update_desired(context: &Context, state: &mut State, application: &Appl
             state.rendered_spec = Some(spec);
             state.compare_error = None;
             state.manifests = Some(manifests);
+            state.render_now();
         }
         Err(error) => {
             context.sources.rendered(&application.key, None);
@@ -570,7 +579,9 @@ async fn update_desired(context: &Context, state: &mut State, application: &Appl
                 context.sources.refresh(&application.key, Cause::Poll);
             }
             if error.is_transient() {
-                let pause = syncing::after_failure(state, application);
+                state.render_failures = state.render_failures.saturating_add(1);
+                let pause = retry_pause(&application.spec, state.render_failures);
+                state.renders_at = error.is_exhausted().then(|| Instant::now() + pause);
                 state.look_again_in(pause);
             }
             let message = error.to_string();

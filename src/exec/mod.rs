@@ -5,6 +5,7 @@
 mod budget;
 mod confine;
 mod filter;
+mod places;
 mod probe;
 mod sandbox;
 mod slots;
@@ -24,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub(crate) use budget::{Budget, memory_limit, size_in_memory};
 pub(crate) use sandbox::{Check, Confinement, Sandbox};
-pub(crate) use slots::{Shares, Slots};
+pub(crate) use slots::{Ending, Shares, Slots};
 
 /// Becomes a confined child where that is what these arguments ask for, the program's name first.
 /// None for an ordinary start.
@@ -59,7 +60,20 @@ pub(crate) struct Command {
     pub(crate) output_limit: usize,
     /// What the kernel keeps it from; none for a child that is trusted.
     pub(crate) confinement: Option<Confinement>,
+    pub(crate) priority: Priority,
 }
+
+/// How much of the processor a child has beside this process and its other children.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Priority {
+    #[default]
+    Usual,
+    /// What nobody else wants.
+    Low,
+}
+
+/// As `nice` counts: a tenth of the weight of an ordinary process.
+const LOW: i32 = 10;
 
 /// Why a child did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +158,11 @@ pub(crate) async fn run(command: Command) -> Result<Vec<u8>, Error> {
         })?;
     let id = child.id().and_then(|id| i32::try_from(id).ok());
     let _group = Group(id.map(Pid::from_raw));
+    if command.priority == Priority::Low {
+        let pid = id.and_then(rustix::process::Pid::from_raw);
+        // To have less is refused to nobody; a child that ended meanwhile needs nothing.
+        rustix::process::setpriority_process(pid, LOW).ok();
+    }
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let limit = command.output_limit;
     let work = async {
@@ -265,6 +284,7 @@ mod tests {
             timeout: Duration::from_secs(20),
             output_limit: 1 << 20,
             confinement: None,
+            priority: Priority::Usual,
         }
     }
 

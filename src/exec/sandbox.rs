@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Command, Error, confine, failed, probe, run};
+use super::{Command, Error, Priority, confine, failed, probe, run};
 
 /// This program, as the kernel knows it: also after its file was replaced.
 const LAUNCHER: &str = "/proc/self/exe";
@@ -143,6 +143,7 @@ impl Sandbox {
                 write: vec![place("scratch")],
                 processor: SELF_TEST,
             }),
+            priority: Priority::Usual,
         })
         .await?;
         Ok(probe::read(&String::from_utf8_lossy(&output)))

@@ -1,20 +1,26 @@
-//! How much work of one kind runs at once, with a share for each origin and a narrow lane for what
-//! ran out of time before: neither a silent host nor an endless chart keeps others waiting.
+//! How much work of one kind runs at once, with a share for each origin, a narrow lane for what used
+//! up its time or memory before, and a place soon for what ended well the last time: neither a silent host nor
+//! an endless chart nor one that fills its memory keeps others waiting.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::places::{Place, Places};
+
 /// How many may run at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shares {
     pub(crate) all: usize,
+    /// Of those that did not end well the last time, or never ran: they may have more while nobody
+    /// else waits, and are asked for these places ([`Slot::recalled`]).
+    pub(crate) unproven: usize,
     /// Of one origin.
     pub(crate) each: usize,
-    /// Of those that ran out of time the last time.
+    /// Of those that used up their time or memory the last time.
     pub(crate) slow: usize,
 }
 
@@ -24,32 +30,49 @@ pub(crate) struct Slots(Arc<Inner>);
 
 struct Inner {
     each: usize,
-    all: Arc<Semaphore>,
+    places: Places,
     slow: Arc<Semaphore>,
     origins: Mutex<HashMap<String, Arc<Semaphore>>>,
-    /// Work that ran out of time the last time, by name.
-    late: Mutex<HashSet<String>>,
+    /// How the work of a name ended the last time.
+    endings: Mutex<HashMap<String, Ending>>,
 }
 
-/// More names than this are not remembered: the lane is a help, not a judgement.
-const MOST_LATE: usize = 10_000;
+/// More names than this are not remembered: the lanes are a help, not a judgement.
+const MOST_ENDINGS: usize = 10_000;
+
+/// How work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Well,
+    Failed,
+    /// It used up the time or the memory that it may have.
+    Exhausted,
+}
 
 /// A place, until it is dropped.
 pub(crate) struct Slot {
     slots: Slots,
     name: String,
+    is_proven: bool,
+    place: Place,
     _permits: Vec<OwnedSemaphorePermit>,
 }
 
 impl Slot {
-    /// Gives the place back and notes whether the work ran out of time.
-    pub(crate) fn end(self, late: bool) {
-        let mut names = lock(&self.slots.0.late);
-        if !late {
-            names.remove(&self.name);
-        } else if names.len() < MOST_LATE {
-            names.insert(self.name.clone());
-        }
+    /// Whether this work ended well the last time.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.is_proven
+    }
+
+    /// Comes to its end when others, who ended well the last time, wait for this place: the work is to
+    /// be stopped then and done later. Never for most places.
+    pub(crate) async fn recalled(&mut self) {
+        self.place.recalled().await;
+    }
+
+    /// Gives the place back and notes how the work ended.
+    pub(crate) fn end(self, ending: Ending) {
+        self.slots.note(&self.name, ending);
     }
 }
 
@@ -61,10 +84,10 @@ impl Slots {
     pub(crate) fn new(shares: Shares) -> Self {
         Self(Arc::new(Inner {
             each: shares.each,
-            all: Arc::new(Semaphore::new(shares.all)),
+            places: Places::new(shares.all, shares.unproven),
             slow: Arc::new(Semaphore::new(shares.slow)),
             origins: Mutex::default(),
-            late: Mutex::default(),
+            endings: Mutex::default(),
         }))
     }
 
@@ -72,21 +95,35 @@ impl Slots {
     ///
     /// The share of the origin comes first: who waits for that holds none of the places of all.
     pub(crate) async fn take(&self, origin: &str, name: &str) -> Slot {
-        let slow = lock(&self.0.late).contains(name);
+        let before = lock(&self.0.endings).get(name).copied();
+        let slow = before == Some(Ending::Exhausted);
         let lanes = [
             Some(self.share(origin)),
             slow.then(|| Arc::clone(&self.0.slow)),
-            Some(Arc::clone(&self.0.all)),
         ];
         let mut permits = Vec::new();
         for lane in lanes.into_iter().flatten() {
             // None of them is ever closed.
             permits.extend(lane.acquire_owned().await.ok());
         }
+        let is_proven = before == Some(Ending::Well);
+        let place = self.0.places.take(is_proven).await;
         Slot {
             slots: self.clone(),
             name: name.to_owned(),
+            is_proven,
+            place,
             _permits: permits,
+        }
+    }
+
+    /// Notes how work of a name ended.
+    pub(crate) fn note(&self, name: &str, ending: Ending) {
+        let mut endings = lock(&self.0.endings);
+        if let Some(before) = endings.get_mut(name) {
+            *before = ending;
+        } else if endings.len() < MOST_ENDINGS {
+            endings.insert(name.to_owned(), ending);
         }
     }
 
@@ -111,6 +148,7 @@ mod tests {
 
     const SHARES: Shares = Shares {
         all: 20,
+        unproven: 20,
         each: 3,
         slow: 4,
     };
@@ -138,7 +176,7 @@ mod tests {
         let slots = Slots::new(SHARES);
         let late: Vec<_> = (0..=SHARES.slow).map(|n| format!("late-{n}")).collect();
         for name in &late {
-            slots.take(name, name).await.end(true);
+            slots.take(name, name).await.end(Ending::Exhausted);
         }
         let mut held = Vec::new();
         for name in &late[1..] {
@@ -147,10 +185,32 @@ mod tests {
         assert!(!is_free(&slots, &late[0], &late[0]).await);
         assert!(is_free(&slots, "good", "good").await);
         // One that comes to its end in time is as good as the others again.
-        held.pop().unwrap().end(false);
+        held.pop().unwrap().end(Ending::Well);
         let back = slots.take(&late[0], &late[0]).await;
         assert!(is_free(&slots, &late[SHARES.slow], &late[SHARES.slow]).await);
         drop(back);
+    }
+
+    #[tokio::test]
+    async fn what_ended_well_has_a_place_soon() {
+        let slots = Slots::new(Shares {
+            all: 2,
+            unproven: 1,
+            each: 1,
+            slow: 1,
+        });
+        slots.take("good", "good").await.end(Ending::Well);
+        slots.take("bad", "bad").await.end(Ending::Failed);
+        let kept = slots.take("endless", "endless").await;
+        let mut lent = slots.take("bad", "bad").await;
+        assert!(!kept.is_proven() && !lent.is_proven());
+        let stops = async {
+            lent.recalled().await;
+            lent.end(Ending::Failed);
+        };
+        let (good, ()) = tokio::join!(slots.take("good", "good"), stops);
+        assert!(good.is_proven());
+        drop(kept);
     }
 
     #[tokio::test]
@@ -158,7 +218,7 @@ mod tests {
         let slots = Slots::new(SHARES);
         for n in 0..100 {
             let name = n.to_string();
-            slots.take(&name, &name).await.end(false);
+            slots.take(&name, &name).await.end(Ending::Well);
         }
         assert!(lock(&slots.0.origins).len() <= 2);
     }

@@ -15,6 +15,7 @@ use crate::exec::{Shares, Slots};
 /// has 512, and checkouts use it too.
 const FETCHES: Shares = Shares {
     all: 256,
+    unproven: 256,
     each: 8,
     slow: 16,
 };

@@ -19,6 +19,7 @@ use super::fetch::Attempt;
 use super::generation::Generation;
 use super::wire::Wire;
 use super::{Credential, Error, Fetched, Limits, RepositoryUrl, Transport};
+use crate::exec::Ending;
 
 /// A bare, shallow copy of what was wanted of one repository. A clone is the same mirror.
 ///
@@ -224,7 +225,11 @@ impl Inner {
             if result.as_ref().is_ok_and(|fetched| fetched.fetched) {
                 self.state().used = Some(Instant::now());
             }
-            slot.end(matches!(result, Err(Error::TimedOut { .. })));
+            slot.end(match &result {
+                Ok(_) => Ending::Well,
+                Err(Error::TimedOut { .. }) => Ending::Exhausted,
+                Err(_) => Ending::Failed,
+            });
             drop(turn);
             result
         });

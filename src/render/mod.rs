@@ -26,7 +26,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use crate::crd::{ApplicationSource, DirectorySource, HelmSource, SourceType};
-use crate::exec::{self, Confinement, Sandbox};
+use crate::exec::{self, Confinement, Priority, Sandbox};
 use crate::object::{Object, Rendered, YamlError, YamlLimits};
 use crate::telemetry;
 
@@ -51,9 +51,9 @@ pub(crate) enum Error {
     MissingTool(&'static str),
     #[error("{0}")]
     Tool(String),
-    /// It took longer than it may, by the clock or by processor time.
+    /// It needed more than it may have of time, by the clock or of the processor, or of memory.
     #[error("{0}")]
-    Late(String),
+    Exhausted(String),
     #[error("{path}: {source}")]
     Io {
         path: String,
@@ -64,9 +64,9 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// Whether the render ran out of time.
-    pub(crate) fn is_late(&self) -> bool {
-        matches!(self, Self::Late(_))
+    /// Whether the render used up the time or the memory that it may have.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        matches!(self, Self::Exhausted(_))
     }
 }
 
@@ -175,6 +175,8 @@ pub(crate) struct Request<'a> {
     pub(crate) kube_version: &'a str,
     pub(crate) api_versions: &'a [String],
     pub(crate) timeout: Duration,
+    /// Of the tool that is run.
+    pub(crate) priority: Priority,
     pub(crate) limits: YamlLimits,
 }
 
@@ -362,6 +364,7 @@ async fn run(
         timeout: request.timeout,
         output_limit: request.limits.bytes,
         confinement: tools.confinement(request)?,
+        priority: request.priority,
     };
     let output = exec::run(command)
         .await
@@ -394,8 +397,10 @@ fn tool_error(
             status,
             message,
         } => (program, status, message),
-        late @ (exec::Error::TimedOut { .. } | exec::Error::OutOfTime { .. }) => {
-            return Error::Late(late.to_string());
+        exhausted @ (exec::Error::TimedOut { .. }
+        | exec::Error::OutOfTime { .. }
+        | exec::Error::OutOfMemory { .. }) => {
+            return Error::Exhausted(exhausted.to_string());
         }
         other => return Error::Tool(other.to_string()),
     };

@@ -150,6 +150,7 @@ async fn kubectl(path: &Path) -> Vec<Value> {
         timeout: Duration::from_secs(60),
         output_limit: 64 << 20,
         confinement: None,
+        priority: Priority::Usual,
     });
     let output = output.await.unwrap();
     let values = serde_json::Deserializer::from_slice(&output).into_iter::<Value>();

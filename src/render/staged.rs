@@ -76,6 +76,7 @@ impl Staged {
                 "example.com/v1/Thing".to_owned(),
             ],
             timeout: Duration::from_secs(60),
+            priority: Priority::Usual,
             limits: self.limits,
         };
         render(tools, &request).await

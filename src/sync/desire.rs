@@ -1,11 +1,12 @@
 //! From a commit to the desired state: checkout and render, or the bundle of an earlier render.
 
-use std::{cell::RefCell, fs, io, os::unix::fs::DirBuilderExt};
+use std::{cell::RefCell, fs, io, os::unix::fs::DirBuilderExt, path::PathBuf};
 
 use super::capabilities::Offered;
 use super::prepare::{Desired, Manifests, prepare};
 use super::{Engine, Error};
 use crate::crd::{Application, ApplicationSource};
+use crate::exec::{Ending, Priority, Slots};
 use crate::git::{self, CheckoutLimits, Mirror, TreeIds};
 use crate::object::Rendered;
 use crate::render::{self, Asks, Reading, Tool};
@@ -35,8 +36,9 @@ pub(crate) async fn desire(
         .take(&spec.repo_url, &application.key.to_string())
         .await;
     let read = tokio::task::spawn_blocking(read).await;
-    slot.end(false);
-    let (reading, inputs, asks) = read.map_err(|error| Error::Stage(io::Error::other(error)))??;
+    let read = read.map_err(|error| Error::Stage(io::Error::other(error)))?;
+    slot.end(ending(&read));
+    let (reading, inputs, asks) = read?;
     let offered = engine.capabilities.offer(&application.key, asks).await?;
     let namespace = application.spec.destination.namespace.as_str();
     let digest = render::digest(
@@ -48,7 +50,11 @@ pub(crate) async fn desire(
         &offered.versions,
     );
     let rendered = match engine.bundles.load(&application.uid, &digest) {
-        Some(rendered) => rendered,
+        Some(rendered) => {
+            let name = application.key.to_string();
+            slots_of(engine, reading.tool).note(&name, Ending::Well);
+            rendered
+        }
         None => {
             let wanted = Wanted {
                 spec: &spec,
@@ -159,16 +165,76 @@ struct Wanted<'a> {
     offered: &'a Offered,
 }
 
+/// How reading came to its end.
+fn ending<T>(read: &Result<T, Error>) -> Ending {
+    match read {
+        Ok(_) => Ending::Well,
+        Err(_) => Ending::Failed,
+    }
+}
+
+/// The places for what a tool, or the agent itself, renders.
+fn slots_of(engine: &Engine, tool: Tool) -> &Slots {
+    match tool {
+        Tool::Directory => &engine.directory_slots,
+        Tool::Kustomize | Tool::Helm => &engine.render_slots,
+    }
+}
+
+/// Renders, as often as it takes: a render that never ended well makes place for those that did, and
+/// begins anew later.
 async fn render_commit(
     engine: &Engine,
     application: &Application,
     source: &Source<'_>,
     wanted: &Wanted<'_>,
 ) -> Result<Rendered, Error> {
-    let slots = &engine.render_slots;
-    let slot = slots
-        .take(&wanted.spec.repo_url, &application.key.to_string())
-        .await;
+    let slots = slots_of(engine, wanted.reading.tool);
+    loop {
+        let mut slot = slots
+            .take(&wanted.spec.repo_url, &application.key.to_string())
+            .await;
+        let priority = if slot.is_proven() {
+            Priority::Usual
+        } else {
+            Priority::Low
+        };
+        let staged = stage(engine, source, wanted).await?;
+        let rendering = render_staged(engine, application, wanted, &staged, priority);
+        let result = tokio::select! {
+            result = rendering => result,
+            () = slot.recalled() => {
+                tracing::debug!(app = %application.key, "its render makes place for another");
+                continue;
+            }
+        };
+        slot.end(match &result {
+            Ok(_) => Ending::Well,
+            Err(error) if error.is_exhausted() => Ending::Exhausted,
+            Err(_) => Ending::Failed,
+        });
+        return Ok(result?);
+    }
+}
+
+/// What a commit holds for one render, on disk until it is dropped.
+struct Staged {
+    directory: tempfile::TempDir,
+    left_out: Vec<render::LeftOut>,
+}
+
+impl Staged {
+    fn source(&self) -> PathBuf {
+        self.directory.path().join("source")
+    }
+
+    fn scratch(&self) -> PathBuf {
+        self.directory.path().join("scratch")
+    }
+}
+
+/// Writes what is to be rendered into a private directory.
+async fn stage(engine: &Engine, source: &Source<'_>, wanted: &Wanted<'_>) -> Result<Staged, Error> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -178,9 +244,11 @@ async fn render_commit(
         .prefix("render-")
         .tempdir_in(&engine.stages)
         .map_err(Error::Stage)?;
-    let stage = directory.path().join("source");
-    let scratch = directory.path().join("scratch");
-    for path in [&stage, &scratch] {
+    let mut staged = Staged {
+        directory,
+        left_out: Vec::new(),
+    };
+    for path in [staged.source(), staged.scratch()] {
         fs::DirBuilder::new()
             .mode(0o700)
             .create(path)
@@ -193,7 +261,7 @@ async fn render_commit(
         .map(|(path, _)| path.clone())
         .collect();
     let (mirror, commit_id) = (source.mirror.clone(), source.commit_id.to_owned());
-    let (destination, through) = (stage.clone(), wanted.reading.through.clone());
+    let (destination, through) = (staged.source(), wanted.reading.through.clone());
     let limits = CheckoutLimits {
         bytes: engine.stage_bytes,
         ..CheckoutLimits::default()
@@ -208,11 +276,22 @@ async fn render_commit(
         problem: entry.problem,
         is_file: entry.is_file,
     });
-    let left_out: Vec<_> = left_out.collect();
+    staged.left_out = left_out.collect();
+    Ok(staged)
+}
+
+/// Runs the renderer on what is staged.
+async fn render_staged(
+    engine: &Engine,
+    application: &Application,
+    wanted: &Wanted<'_>,
+    staged: &Staged,
+    priority: Priority,
+) -> Result<Rendered, render::Error> {
     let request = render::Request {
-        stage: &stage,
-        scratch: &scratch,
-        left_out: &left_out,
+        stage: &staged.source(),
+        scratch: &staged.scratch(),
+        left_out: &staged.left_out,
         repeated_keys: &wanted.reading.repeated_keys,
         tool: wanted.reading.tool,
         source: wanted.spec,
@@ -221,6 +300,7 @@ async fn render_commit(
         kube_version: &wanted.offered.version,
         api_versions: &wanted.offered.versions,
         timeout: engine.render_timeout,
+        priority,
         limits: engine.yaml_limits,
     };
     let started = std::time::Instant::now();
@@ -233,6 +313,5 @@ async fn render_commit(
     engine
         .metrics
         .render(wanted.reading.tool.label(), counted, started.elapsed());
-    slot.end(result.as_ref().is_err_and(render::Error::is_late));
-    Ok(result?)
+    result
 }

@@ -42,6 +42,11 @@ impl Error {
         matches!(self, Self::Git(git::Error::MissingCommit { .. }))
     }
 
+    /// Whether the render used up the time or the memory that it may have.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        matches!(self, Self::Render(error) if error.is_exhausted())
+    }
+
     /// Whether trying again may help without a new commit or another spec.
     pub(crate) fn is_transient(&self) -> bool {
         match self {

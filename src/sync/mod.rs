@@ -66,8 +66,11 @@ pub(crate) struct Engine {
     pub(crate) capabilities: Arc<Capabilities>,
     /// How many look through what a revision reads at once, shared by repository.
     pub(crate) reading_slots: Slots,
-    /// How many renders run at once, shared by repository.
+    /// How many tools render at once, shared by repository: each is a child with memory of its own.
     pub(crate) render_slots: Slots,
+    /// How many directories of plain manifests are read at once. They need no child and do not wait
+    /// for one.
+    pub(crate) directory_slots: Slots,
     /// How many applies are on their way at once.
     pub(crate) apply_slots: Arc<Semaphore>,
     pub(crate) render_timeout: std::time::Duration,

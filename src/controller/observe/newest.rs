@@ -108,6 +108,7 @@ async fn ask(
     if known.is_none_or(|known| known.commit_id != commit_id) {
         tracing::info!(app = %key, revision = commit_id, "a sync was asked for and found a newer commit");
         state.retry_now();
+        state.render_now();
         state.revision = Some(Revision {
             commit_id,
             cause: Cause::Manual,

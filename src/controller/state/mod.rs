@@ -60,6 +60,10 @@ pub(in crate::controller) struct State {
     pub(in crate::controller) manifests: Option<Manifests>,
     /// The newest revision could not be rendered or compared.
     pub(in crate::controller) compare_error: Option<String>,
+    /// How often in a row it could not be, though another attempt may help.
+    pub(in crate::controller) render_failures: u32,
+    /// The last render used up its time or memory, and is not tried again before this.
+    pub(in crate::controller) renders_at: Option<Instant>,
     /// What the desired state was made from, apart from the commit.
     pub(in crate::controller) rendered_spec: Option<Digest>,
     pub(in crate::controller) inventory: BTreeMap<ResourceKey, Held>,
@@ -131,6 +135,7 @@ impl State {
             // a start is new only when it is another than that of the status.
             if self.revision.is_some() || revision.commit_id != self.written.sync.revision {
                 self.retry_now();
+                self.render_now();
             }
             self.revision = Some(revision);
         }
@@ -145,6 +150,12 @@ impl State {
     pub(in crate::controller) fn retry_now(&mut self) {
         self.failures = 0;
         self.next_attempt = None;
+    }
+
+    /// Another render is tried at once, whatever became of the one before.
+    pub(in crate::controller) fn render_now(&mut self) {
+        self.render_failures = 0;
+        self.renders_at = None;
     }
 
     fn take_application(&mut self, mut application: Box<Application>) {
@@ -175,6 +186,7 @@ impl State {
             self.answered = None;
             self.room = Room::default();
             self.retry_now();
+            self.render_now();
             // What is done from here on is due to this change, and not to what brought the commit.
             if let Some(revision) = &mut self.revision {
                 revision.cause = Cause::Application;
