@@ -401,3 +401,31 @@ fn in_the_memory_of_the_chart_nothing_that_is_read_or_rendered_ends_the_agent() 
 fn in_a_quarter_of_it_nothing_that_is_read_ends_the_agent() {
     story(|lab| survives(lab, "in-128", 128, &[]));
 }
+
+#[test]
+fn large_objects_of_others_are_listed_in_small_pages() {
+    story(|lab| async move {
+        let home = "large-lists";
+        let app = lab.given_in("large-lists-app", home).await?;
+        // Together more than one answer may have, under the label that the agent lists by.
+        for n in 0..90 {
+            let map = json!({
+                "apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": format!("large-{n}"), "labels": {"trimtab.dev/application": "x"}},
+                "data": {"text": "x".repeat(900 << 10)},
+            });
+            let path = "/api/v1/namespaces/large-lists-app/configmaps";
+            app.cluster.create(path, &map).await?;
+        }
+        let (mut agent, group) = bounded_agent(lab, home, 128).await?;
+        let first = app.commit(&[("map.yaml", Some(&*config_map("map", "1")))])?;
+        app.create(&app.application()).await?;
+        app.synced(&first).await?;
+        let hand = json!({"data": {"value": "hand"}});
+        app.cluster.patch(&app.map("map"), &hand).await?;
+        app.value("map", Some("1")).await?;
+        ensure!(agent.process.ended().is_none(), "the agent died");
+        ensure!(group.kills()? == 0, "the kernel killed a process");
+        Ok(())
+    });
+}

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::given::{Story, binary, config_map, story};
+use crate::given::{Lab, Story, binary, config_map, story};
 use crate::lab::{Agent, AgentOptions};
 
 const CHART: &str = "apiVersion: v2\nname: c\nversion: 1.0.0\n";
@@ -255,21 +255,25 @@ fn files_without_manifests_are_left_out_and_counted() {
     });
 }
 
+/// An agent that logs every line, as for somebody who looks for a fault.
+async fn talkative_agent(lab: &Lab, home: &str) -> anyhow::Result<Agent> {
+    let options = AgentOptions {
+        name: format!("agent-{home}"),
+        namespace: home.to_owned(),
+        arguments: vec![
+            "--no-install-crd".to_owned(),
+            "--log-level=trace".to_owned(),
+        ],
+        ..AgentOptions::new(binary())
+    };
+    Agent::start(&lab.guardian, &lab.control_plane, &options).await
+}
+
 #[test]
 fn nobody_quotes_a_secret() {
     story(|lab| async move {
-        // Who looks for a fault asks for all lines.
-        let options = AgentOptions {
-            name: "agent-quoted".to_owned(),
-            namespace: "quoted-home".to_owned(),
-            arguments: vec![
-                "--no-install-crd".to_owned(),
-                "--log-level=trace".to_owned(),
-            ],
-            ..AgentOptions::new(binary())
-        };
         let app = lab.given_in("quoted", "quoted-home").await?;
-        let agent = Agent::start(&lab.guardian, &lab.control_plane, &options).await?;
+        let agent = talkative_agent(lab, "quoted-home").await?;
         let first = app.commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
         app.create(&app.application()).await?;
         app.synced(&first).await?;

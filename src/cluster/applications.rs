@@ -9,12 +9,15 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 
+use super::answers::smaller;
 use super::{Error, bounded};
 use crate::crd::{Application, ApplicationKey, names, read};
 use crate::object::Object;
 
 /// Applications of one list request.
 const PAGE: u32 = 500;
+/// Of a list that a watch begins with: it is not asked for again in smaller pages.
+const WATCHED_PAGE: u32 = 10;
 
 /// The Applications of one API group.
 #[derive(Clone)]
@@ -99,6 +102,13 @@ impl Applications {
         loop {
             let page = match bounded(&doing, api.list(&params)).await {
                 Err(Error::NotFound { doing }) => return Err(self.no_definition(doing)),
+                Err(error) if error.is_too_long() => match params.limit.and_then(smaller) {
+                    Some(limit) => {
+                        params.limit = Some(limit);
+                        continue;
+                    }
+                    None => return Err(error),
+                },
                 page => page?,
             };
             for object in page.items {
@@ -151,6 +161,7 @@ impl Applications {
         let doing = format!("watch {}", self.resource_name());
         let config = watcher::Config {
             label_selector: selector.map(str::to_owned),
+            page_size: Some(WATCHED_PAGE),
             ..watcher::Config::default()
         };
         let this = self.clone();

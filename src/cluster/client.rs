@@ -12,10 +12,11 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
     Api, Client, Config,
     api::PostParams,
-    client::AuthError,
+    client::{AuthError, ClientBuilder},
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
+use super::answers::Cap;
 use super::{Error, bounded};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -82,7 +83,9 @@ pub(crate) async fn connect(options: &ClientOptions) -> Result<Client, Error> {
     config
         .headers
         .push((USER_AGENT, HeaderValue::from_static(user_agent)));
-    Client::try_from(config).map_err(|error| Error::new("set up the connection", error))
+    let client = ClientBuilder::try_from(config);
+    let client = client.map_err(|error| Error::new("set up the connection", error))?;
+    Ok(client.with_layer(&Cap).build())
 }
 
 /// The name by which the API server knows the caller.

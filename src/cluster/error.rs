@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::client;
 use super::dump::without_dumps;
 use super::secret_text::{without_base64, without_values};
+use super::{answers, client};
 use crate::diff::{Cause, Refusal};
 use crate::object::{Kind, Object, ResourceKey};
 
@@ -60,6 +60,8 @@ pub(crate) enum Error {
     /// What was to be written is larger than what can be stored.
     #[error("could not {doing}: {reason}")]
     TooLarge { doing: String, reason: String },
+    #[error("could not {doing}: the answer is larger than {} MiB", answers::MOST >> 20)]
+    TooLong { doing: String },
     #[error("could not {doing}: the answer makes no sense: {reason}")]
     Unreadable { doing: String, reason: String },
     #[error("the cluster has no kind {0}; is its CustomResourceDefinition installed?")]
@@ -73,6 +75,9 @@ impl Error {
     /// out of it.
     pub(crate) fn new(doing: impl Into<String>, error: kube::Error) -> Self {
         let doing = doing.into();
+        if answers::is_too_large(&error) {
+            return Self::TooLong { doing };
+        }
         match error {
             kube::Error::Api(status) => Self::answered(doing, &status),
             kube::Error::Auth(error) => Self::Login(client::login_fault(&error)),
@@ -178,6 +183,11 @@ impl Error {
             }
             _ => false,
         }
+    }
+
+    /// Whether the answer was larger than what is taken: a list may be asked for in smaller pages.
+    pub(super) fn is_too_long(&self) -> bool {
+        matches!(self, Self::TooLong { .. })
     }
 
     /// Whether the same call may succeed a little later without anybody doing anything.

@@ -1,6 +1,7 @@
 //! The Kubernetes API server: the only module that sends requests to it.
 
 mod access;
+mod answers;
 mod applications;
 mod bundles;
 mod client;

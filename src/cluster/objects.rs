@@ -258,8 +258,23 @@ impl Cluster {
         verb: KubeVerb,
         doing: &str,
         key: &ResourceKey,
-        mut request: Request<Vec<u8>>,
+        request: Request<Vec<u8>>,
     ) -> Result<Value, Error> {
+        let text = self.sent_text(verb, doing, key, request).await?;
+        serde_json::from_str(&text).map_err(|error| Error::Unreadable {
+            doing: doing.to_owned(),
+            reason: format!("line {}, column {}", error.line(), error.column()),
+        })
+    }
+
+    /// As [`Cluster::sent`], but the answer as it came.
+    pub(super) async fn sent_text(
+        &self,
+        verb: KubeVerb,
+        doing: &str,
+        key: &ResourceKey,
+        mut request: Request<Vec<u8>>,
+    ) -> Result<String, Error> {
         if let Some(user) = &self.acting_as {
             let user = HeaderValue::from_str(user).map_err(|error| Error::Unreadable {
                 doing: doing.to_owned(),
@@ -268,7 +283,7 @@ impl Cluster {
             request.headers_mut().insert("Impersonate-User", user);
         }
         let client = self.client.clone();
-        let sent = async move { client.request::<Value>(request).await };
+        let sent = async move { client.request_text(request).await };
         self.counted(verb, doing.to_owned(), key.kind == "Secret", sent)
             .await
     }

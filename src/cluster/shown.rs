@@ -7,15 +7,34 @@ use kube::Api;
 use kube::api::LogParams;
 use serde_json::Value;
 
+use super::answers::smaller;
 use super::objects::request;
 use super::{Cluster, DEADLINE, Error, Served};
 use crate::object::{Object, ResourceKey};
 use crate::telemetry::KubeVerb;
 
-/// Objects of one list at most.
+/// Objects of one list at most, ...
 const MOST: usize = 5000;
+/// ... bytes of it, as the API server writes them, ...
+const MOST_BYTES: usize = 16 << 20;
+/// ... and objects that are asked for at once.
+const PAGE: u32 = 500;
 /// Bytes of one line of a log; what is longer is cut.
 const LINE: usize = 16 << 10;
+
+/// One page of a list.
+#[derive(serde::Deserialize)]
+struct Page {
+    #[serde(default)]
+    metadata: PageMetadata,
+    items: Option<Vec<Value>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+struct PageMetadata {
+    #[serde(rename = "continue")]
+    next: Option<String>,
+}
 
 /// Which lines of a container's log are wanted.
 #[derive(Clone, Debug, Default)]
@@ -32,21 +51,18 @@ pub(crate) struct LogRequest {
 }
 
 impl Cluster {
-    /// At most 5,000 objects of a kind in a namespace, as they are now.
+    /// The objects of a kind in a namespace, as they are now: the first 5,000, or as many as 16 MiB
+    /// hold.
     pub(crate) async fn list(
         &self,
         served: &Served,
         namespace: &str,
         fields: &str,
     ) -> Result<Vec<Object>, Error> {
-        let mut url = format!("{}?limit={MOST}", served.path(namespace));
-        if !fields.is_empty() {
-            url.push_str("&fieldSelector=");
-            url.extend(percent_encoding::utf8_percent_encode(
-                fields,
-                percent_encoding::NON_ALPHANUMERIC,
-            ));
-        }
+        let encoded = |text: &str| {
+            percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
+                .to_string()
+        };
         let doing = format!("list {} in namespace {namespace}", served.plural);
         let any = ResourceKey {
             group: served.kind.group.clone(),
@@ -54,12 +70,38 @@ impl Cluster {
             namespace: namespace.to_owned(),
             name: String::new(),
         };
-        let request = request(Method::GET, &url, "", &Value::Null)?;
-        let mut answer = self.sent(KubeVerb::Get, &doing, &any, request).await?;
-        let items = match answer.get_mut("items").map(Value::take) {
-            Some(Value::Array(items)) => items,
-            _ => Vec::new(),
-        };
+        let (mut limit, mut next, mut bytes) = (PAGE, String::new(), 0);
+        let mut items = Vec::new();
+        while items.len() < MOST && bytes < MOST_BYTES {
+            let mut url = format!("{}?limit={limit}", served.path(namespace));
+            for (name, value) in [("fieldSelector", fields), ("continue", &next)] {
+                if !value.is_empty() {
+                    url.push_str(&format!("&{name}={}", encoded(value)));
+                }
+            }
+            let request = request(Method::GET, &url, "", &Value::Null)?;
+            let answer = match self.sent_text(KubeVerb::Get, &doing, &any, request).await {
+                Err(error) if error.is_too_long() => match smaller(limit) {
+                    Some(page) => {
+                        limit = page;
+                        continue;
+                    }
+                    None => return Err(error),
+                },
+                answer => answer?,
+            };
+            bytes += answer.len();
+            let page: Page = serde_json::from_str(&answer).map_err(|error| Error::Unreadable {
+                doing: doing.clone(),
+                reason: format!("line {}, column {}", error.line(), error.column()),
+            })?;
+            items.extend(page.items.unwrap_or_default());
+            next = page.metadata.next.unwrap_or_default();
+            if next.is_empty() {
+                break;
+            }
+        }
+        items.truncate(MOST);
         let whole = |mut item: Value| {
             // Items of a list come without their type.
             let fields = item.as_object_mut()?;

@@ -72,7 +72,7 @@ impl Cluster {
         };
         let api: Api<PartialObjectMeta<DynamicObject>> =
             Api::all_with(self.client.clone(), &resource);
-        let config = watcher::Config::default().page_size(100);
+        let config = watcher::Config::default().page_size(20);
         let mut setbacks = self.course.setbacks();
         let mut delay = Duration::from_millis(500);
         let mut events = pin!(watcher(api.clone(), config.clone()));

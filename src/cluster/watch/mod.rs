@@ -11,6 +11,7 @@ use kube::{
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::answers::{is_too_large, smaller};
 use super::versions::is_cut;
 use super::{Cluster, Served};
 use crate::object::Object;
@@ -91,6 +92,7 @@ impl Cluster {
     ) {
         let mut again = None;
         let mut delay = Duration::from_millis(500);
+        let mut config = config.clone();
         let mut events = pin!(watcher(api.clone(), config.clone()).into_stream());
         loop {
             let event = tokio::select! {
@@ -100,6 +102,15 @@ impl Cluster {
             let Some(event) = event else {
                 return;
             };
+            if let Err(error) = &event
+                && is_too_large(error)
+                && let Some(page) = config.page_size.and_then(smaller)
+            {
+                tracing::debug!(kind = %served.kind, page, "large objects are listed in smaller pages");
+                config.page_size = Some(page);
+                events.set(watcher(api.clone(), config.clone()).into_stream());
+                continue;
+            }
             let failed = event.is_err();
             let refused = event.as_ref().is_err_and(is_refused);
             if event.as_ref().is_err_and(is_cut) {
