@@ -1,60 +1,35 @@
 //! Goes on with a sync: step by step until it has to wait or is over.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::BTreeSet,
     time::{Duration, Instant},
 };
 
-use crate::cluster::{Cluster, Deletion, Error as ClusterError};
+use crate::cluster::{Deletion, Error as ClusterError};
 use crate::controller::{
-    Context,
     act::{
-        clearing::{Refused, clear},
+        clearing::clear,
+        execution::execution,
         hooks,
         preflight::{begin_all, begin_namespace, begin_waiting},
+        refused::Refused,
+        rows::{fail, row, take_row},
         waits,
     },
-    observe::compare::compare_and_settle,
-    registry::Mailbox,
+    context::Hands,
+    decide::tasks::tasks,
+    observe::{compare::compare_and_settle, live::look_up, manifests},
     state::{
         State,
-        sync_run::{PRUNE_SKIPPED, Running, tasks},
+        sync_run::{End, PRUNE_SKIPPED},
     },
-    syncing::{self, End},
+    syncing,
 };
 use crate::crd::options::prune_consent;
-use crate::crd::{Application, Consent, HookPhase, HookResult, HookStatus, ResourceResult};
-use crate::diff::IgnoreRules;
+use crate::crd::{Consent, HookPhase};
 use crate::object::ResourceKey;
 use crate::plan::{Needs, Step, Subject, Task, reverse_order, step};
-use crate::sync::{
-    Applied, Change, Comparison, Course, Execution, Lookup, Manifests, Outcome, delete, execute,
-    is_scalable, wanted_namespace,
-};
-
-/// What a sync needs at every step.
-pub(super) struct Hands<'a> {
-    pub(super) context: &'a Context,
-    pub(super) application: &'a Application,
-    pub(super) mailbox: &'a Mailbox,
-    /// The cluster, acted on as the application's service account.
-    pub(super) cluster: Cluster,
-    pub(super) ignore: IgnoreRules,
-    /// Loaded when something is applied.
-    pub(super) manifests: Option<Manifests>,
-}
-
-impl Hands<'_> {
-    /// Whether something newer than what is known waits; that the source is still where it was, as
-    /// a refresh says, is nothing newer.
-    fn is_superseded(&self, state: &State) -> bool {
-        let known = state
-            .revision
-            .as_ref()
-            .map(|known| known.commit_id.as_str());
-        self.mailbox.supersedes(known)
-    }
-}
+use crate::sync::{Change, Comparison, Course, Outcome, delete, execute};
 
 /// Goes on until the sync waits or is over. Returns the comparison as it is then.
 pub(super) async fn advance(
@@ -91,8 +66,7 @@ async fn go_on(
         let Some(running) = &state.running else {
             return Ok(comparison);
         };
-        let live =
-            |key: &ResourceKey| syncing::look_up(hands.context, state, hands.application, key);
+        let live = |key: &ResourceKey| look_up(hands.context, state, hands.application, key);
         let options = running.options(hands.application);
         let tasks = tasks(state, running, options, &comparison, prunes, live);
         match step(&tasks, running.patience(timeout)) {
@@ -104,7 +78,7 @@ async fn go_on(
                 }
                 let applies = |index: &usize| !matches!(tasks[*index].subject, Subject::Prune(_));
                 if hands.manifests.is_none() && begun.iter().any(applies) {
-                    match syncing::manifests(hands.context, state, hands.application).await {
+                    match manifests::find(hands.context, state, hands.application).await {
                         Ok(manifests) => hands.manifests = Some(manifests),
                         Err(why) => {
                             syncing::end(hands, state, End::Failed(why)).await?;
@@ -267,63 +241,6 @@ async fn prune(hands: &Hands<'_>, state: &mut State, key: &ResourceKey) {
     }
 }
 
-/// What is to be applied, when there are manifests for it.
-pub(super) fn execution<'a>(
-    hands: &'a Hands<'_>,
-    state: &'a State,
-    keys: &[ResourceKey],
-) -> Option<Execution<'a>> {
-    let (mut seen, mut scaled) = (HashMap::new(), HashSet::new());
-    for key in keys {
-        let live = match syncing::look_up(hands.context, state, hands.application, key) {
-            Lookup::Found(live) => live,
-            // It was applied before, and is not known again yet.
-            Lookup::Unknown if is_scalable(key) && state.baselines.contains_key(key) => {
-                scaled.insert(key.clone());
-                continue;
-            }
-            Lookup::Unknown | Lookup::Absent => continue,
-        };
-        if live.observation.replicas {
-            scaled.insert(key.clone());
-        }
-        seen.insert(key.clone(), live.observation.resource_version);
-    }
-    let desired = state.desired.as_ref()?;
-    let running = state.running.as_ref();
-    let namespace = running
-        .and_then(|running| {
-            wanted_namespace(
-                hands.application,
-                running.options(hands.application),
-                desired,
-            )
-        })
-        .map(|wanted| wanted.name);
-    Some(Execution {
-        owner: &hands.application.key,
-        cluster: &hands.cluster,
-        desired,
-        manifests: hands.manifests.as_ref()?,
-        ignore: &hands.ignore,
-        options: running.map_or(&[], |running| running.sync.sync_options.as_slice()),
-        seen,
-        scaled,
-        namespace,
-        applied: Some(Applied {
-            application: hands.application,
-            baselines: &state.baselines,
-            stored: &state.stored,
-            bundle: state
-                .written
-                .history
-                .last()
-                .map_or("", |last| last.bundle.as_str()),
-        }),
-        gone: running.map_or_else(Vec::new, Running::gone),
-    })
-}
-
 /// What an apply did not bring through.
 fn refused(state: &State, outcome: &Outcome) -> Vec<Refused> {
     let failed = outcome.changes.iter().filter_map(|(key, change)| {
@@ -382,59 +299,5 @@ fn remember(hands: &Hands<'_>, state: &mut State, outcome: &Outcome, refused: &[
     }
     if let Some(running) = &mut state.running {
         running.applied_at = Some(Instant::now());
-    }
-}
-
-pub(super) fn fail(state: &mut State, key: &ResourceKey, why: String) {
-    if let Some(running) = &mut state.running {
-        running.rows.push(row(key, "SyncFailed", why.clone(), None));
-        running.failed.insert(key.clone(), why);
-    }
-}
-
-pub(super) fn take_row(state: &mut State, key: &ResourceKey, change: &Change) {
-    let text = match change {
-        Change::Created => "created",
-        Change::Configured => "configured",
-        Change::Unchanged | Change::Failed(_) => return,
-    };
-    if let Some(running) = &mut state.running {
-        running.rows.push(row(key, "Synced", text.to_owned(), None));
-    }
-}
-
-pub(super) fn row(
-    key: &ResourceKey,
-    status: &str,
-    message: String,
-    phase: Option<HookPhase>,
-) -> ResourceResult {
-    ResourceResult {
-        group: key.group.clone(),
-        kind: key.kind.clone(),
-        namespace: key.namespace.clone(),
-        name: key.name.clone(),
-        status: status.to_owned(),
-        sync_phase: phase,
-        hook_type: phase,
-        hook_phase: None,
-        message,
-    }
-}
-
-/// The row of a hook, which says how far it came.
-pub(super) fn hook_row(key: &ResourceKey, result: &HookResult) -> ResourceResult {
-    let (status, text) = match result.status {
-        HookStatus::Running => ("Synced", "started"),
-        HookStatus::Succeeded => ("Synced", "succeeded"),
-        HookStatus::Failed => ("SyncFailed", "failed"),
-    };
-    let message = match result.message.as_str() {
-        "" => text.to_owned(),
-        why => format!("{text}: {why}"),
-    };
-    ResourceResult {
-        hook_phase: Some(result.status),
-        ..row(key, status, message, Some(result.phase))
     }
 }

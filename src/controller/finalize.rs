@@ -9,12 +9,11 @@ use crate::controller::{
         hooks::{confirm, run_hook},
         report, rollback,
     },
-    advance::Hands,
-    observe::unwatched,
-    reconcile::cluster_of,
-    registry::Mailbox,
-    state::{State, sync_run::hook_outcome},
-    syncing,
+    context::{Hands, cluster_of},
+    decide::tasks::hook_outcome,
+    mailbox::Mailbox,
+    observe::{live::look_up, manifests, unwatched},
+    state::State,
 };
 use crate::crd::names::DELETION_APPROVED;
 use crate::crd::options::delete_consent;
@@ -172,7 +171,7 @@ async fn run_hooks(
         let known = state.hook_result(&hook, phase).cloned();
         let key = known.as_ref().and_then(|it| ResourceKey::parse(&it.id));
         let live = key.as_ref().map_or(Lookup::Absent, |key| {
-            syncing::look_up(hands.context, state, hands.application, key)
+            look_up(hands.context, state, hands.application, key)
         });
         // What has its name and was made by another run is no answer.
         let answers = known.as_ref().is_some_and(|known| match &live {
@@ -199,7 +198,7 @@ async fn run_hooks(
                     continue;
                 }
                 if hands.manifests.is_none() {
-                    let found = syncing::manifests(hands.context, state, hands.application).await;
+                    let found = manifests::find(hands.context, state, hands.application).await;
                     match found {
                         Ok(manifests) => hands.manifests = Some(manifests),
                         Err(why) => return Ok(vec![format!("{phase} hook {name}: {why}")]),

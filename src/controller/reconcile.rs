@@ -8,16 +8,17 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use crate::cluster::{Cluster, Error as ClusterError};
+use crate::cluster::Error as ClusterError;
 use crate::controller::{
     Context,
-    act::{anew, hooks, interrupt::interrupt, report, requests, rollback},
-    advance::{Hands, advance},
+    act::{anew, hooks, newest, report, requests, rollback},
+    advance::advance,
+    context::{Hands, PAUSE, cluster_of},
     decide::chosen,
     finalize::finalize,
-    index::projects,
-    observe::{compare::compare_and_settle, dry_run, fights, gates, newest},
-    registry::Mailbox,
+    interrupt::interrupt,
+    mailbox::Mailbox,
+    observe::{compare::compare_and_settle, dry_run, fights, gates, live::look_up, projects},
     state::{State, rendered_spec},
     syncing,
 };
@@ -105,7 +106,7 @@ async fn turn(
     };
     if let Err(error) = done {
         tracing::warn!(app = %key, %error, "tried again in a moment");
-        let mut pause = crate::controller::PAUSE;
+        let mut pause = PAUSE;
         if error.is_too_large() {
             report::write_refusal(context, state, &application, &error).await;
             pause = syncing::after_failure(state, &application);
@@ -400,15 +401,6 @@ fn may_move(
         && context.claims.others_expected(&application.key)
 }
 
-/// The cluster, acted on as the application's service account if it has one.
-pub(super) fn cluster_of(context: &Context, application: &Application) -> Cluster {
-    let cluster = &context.engine.cluster;
-    match context.projects.account(application) {
-        None => cluster.clone(),
-        Some(account) => cluster.acting_as(&application.key.namespace, &account),
-    }
-}
-
 /// Begins a sync if there is reason to.
 async fn start(
     context: &Context,
@@ -436,7 +428,7 @@ async fn start(
         may_prune = false;
     }
     let going = |key: &&ResourceKey| {
-        let live = syncing::look_up(context, state, application, key);
+        let live = look_up(context, state, application, key);
         let live = live.found();
         live.is_some_and(|live| live.observation.terminating)
     };

@@ -2,91 +2,22 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock},
     time::Instant,
 };
 
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::broadcast;
 
 use crate::cluster::{Cluster, Selection, Served, WatchEvent};
-use crate::controller::{Context, Summary, reconcile};
-use crate::crd::{Application, ApplicationKey, HealthCode, SyncCode, read};
+use crate::controller::{
+    Context, Summary,
+    mailbox::{Codes, Inbox, Mailbox, lock},
+    reconcile,
+};
+use crate::crd::{Application, ApplicationKey, read};
 use crate::supervise::supervise;
 use crate::telemetry::Task;
-use crate::trigger::{Listener, News, Revision, SourceFault};
-
-/// What arrived for an application since it was last looked at. The newest of each counts.
-#[derive(Default)]
-pub(super) struct Inbox {
-    pub(super) application: Option<Box<Application>>,
-    pub(super) gone: bool,
-    /// All that is remembered is out of date: it begins as at a start.
-    pub(super) anew: bool,
-    pub(super) revision: Option<Revision>,
-    /// The last word about the source: none when it was not looked at, an error or all well.
-    pub(super) source: Option<Result<(), SourceFault>>,
-    pub(super) live: bool,
-}
-
-/// Where news for one application arrive.
-#[derive(Default)]
-pub(super) struct Mailbox {
-    inbox: Mutex<Inbox>,
-    /// How the application does, for the counts.
-    codes: Mutex<Codes>,
-    /// What lists show of it.
-    summary: Mutex<Option<Arc<Summary>>>,
-    /// The resourceVersion that was seen last.
-    seen: Mutex<Option<u128>>,
-    pub(super) woken: Notify,
-}
-
-/// Sync and health of one application.
-type Codes = (SyncCode, Option<HealthCode>);
-
-impl Mailbox {
-    pub(super) fn set_codes(&self, codes: Codes) {
-        *lock(&self.codes) = codes;
-    }
-
-    pub(super) fn take(&self) -> Inbox {
-        std::mem::take(&mut *lock(&self.inbox))
-    }
-
-    /// Whether another revision than this one, or a deletion, is waiting.
-    pub(super) fn supersedes(&self, commit_id: Option<&str>) -> bool {
-        let inbox = lock(&self.inbox);
-        let told = inbox.revision.as_ref();
-        let newer = told.is_some_and(|told| Some(told.commit_id.as_str()) != commit_id);
-        newer || inbox.gone
-    }
-
-    /// Takes in the Application as a watch shows it. Lists and watches never go back, but with the
-    /// cluster: what was done since is undone, and so is what the status said of it.
-    fn show(&self, application: Application) {
-        let version = application.resource_version.parse::<u128>().ok();
-        let before = std::mem::replace(&mut *lock(&self.seen), version);
-        let went_back = version.is_some() && version < before;
-        self.put(|inbox| {
-            inbox.anew |= went_back;
-            inbox.application = Some(Box::new(application));
-        });
-    }
-
-    /// Brings the Application as it is stored, unless a newer one has arrived.
-    pub(super) fn bring(&self, stored: Application) {
-        let version = |it: &Application| it.resource_version.parse::<u128>().ok();
-        self.put(|inbox| match &inbox.application {
-            Some(known) if version(known) > version(&stored) => {}
-            _ => inbox.application = Some(Box::new(stored)),
-        });
-    }
-
-    fn put(&self, change: impl FnOnce(&mut Inbox)) {
-        change(&mut lock(&self.inbox));
-        self.woken.notify_one();
-    }
-}
+use crate::trigger::{Listener, News, Revision};
 
 /// Changes that a follower may be behind before it misses some.
 const BEHIND: usize = 1024;
@@ -287,10 +218,6 @@ pub(crate) async fn watch_applications(
         }
     };
     cluster.watch(&served, selection, handle).await;
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -11,9 +11,14 @@ use crate::cluster::Error as ClusterError;
 use crate::controller::{
     Context,
     act::{asked, hooks, report, requests},
-    advance::Hands,
-    decide::{chosen, room::Room},
-    state::{State, sync_run::Running},
+    context::Hands,
+    decide::chosen,
+    observe::manifests,
+    state::{
+        State, millis,
+        room::Room,
+        sync_run::{End, Running},
+    },
 };
 use crate::crd::names::{DELETION_APPROVED, PRUNE_APPROVED};
 use crate::crd::{
@@ -24,7 +29,7 @@ use crate::object::{ResourceKey, rfc3339, rfc3339_before};
 use crate::plan::{
     PruneGuard, Question, Reason, check_prune as guard_prune, is_confirmed, retry_pause,
 };
-use crate::sync::{Comparison, Lookup, Manifests, Source, desire, keep, manifests_of, recall};
+use crate::sync::{Comparison, keep};
 use crate::telemetry::Stage;
 use crate::trigger::Revision;
 
@@ -163,25 +168,6 @@ pub(super) fn rendered(context: &Context, state: &mut State, revision: &Revision
     state.moving = Some((revision.received, trigger));
 }
 
-/// What is remembered of a live object.
-pub(super) fn look_up(
-    context: &Context,
-    state: &State,
-    application: &Application,
-    key: &ResourceKey,
-) -> Lookup {
-    let Some(kind) = state.kind_of(key) else {
-        return Lookup::Unknown;
-    };
-    match context.live.look_up(&application.key, kind, key) {
-        Lookup::Unknown => match state.reads.get(key) {
-            Some(Ok(read)) => read.clone(),
-            Some(Err(_)) | None => Lookup::Unknown,
-        },
-        known => known,
-    }
-}
-
 /// Begins a sync: of what a person asked for, or by itself.
 pub(super) fn begin(
     state: &mut State,
@@ -295,16 +281,6 @@ pub(super) fn resume(state: &mut State, application: &Application) {
 /// the agent ended is seen to anew.
 fn is_over(row: &ResourceResult) -> bool {
     row.status != "SyncFailed" && !(row.sync_phase.is_some() && row.message == "started")
-}
-
-/// How a sync ends.
-pub(super) enum End {
-    Succeeded,
-    Failed(String),
-    /// What came in between: another desired state, or what a person asked for.
-    Superseded(String),
-    /// A person ended it.
-    Terminated(String),
 }
 
 /// Ends the running sync: hooks are cleaned up, the result is put into words, and it is decided
@@ -439,7 +415,7 @@ async fn keep_bundle(hands: &Hands<'_>, state: &mut State) {
     wanted.insert(digest);
     let manifests = match &hands.manifests {
         Some(manifests) => Ok(manifests.clone()),
-        None => manifests(context, state, application).await,
+        None => manifests::find(context, state, application).await,
     };
     let kept = match (manifests, &state.desired) {
         (Ok(manifests), Some(desired)) => {
@@ -502,52 +478,8 @@ fn time_applied(context: &Context, state: &mut State, running: &Running) {
     }
 }
 
-/// Finds the manifests of the desired state: on disk, or by rendering again.
-pub(super) async fn manifests(
-    context: &Context,
-    state: &mut State,
-    application: &Application,
-) -> Result<Manifests, String> {
-    if let Some(manifests) = state.manifests.take() {
-        return Ok(manifests);
-    }
-    let Some(desired) = &state.desired else {
-        return Err("there is no desired state yet".to_owned());
-    };
-    let kept = manifests_of(&context.engine, application, desired).await;
-    match kept {
-        Ok(Some(manifests)) => return Ok(manifests),
-        Ok(None) => {}
-        Err(error) => return Err(error.to_string()),
-    }
-    let (digest, commit_id) = (desired.digest.clone(), desired.commit_id.clone());
-    let deployed = state.written.history.iter().any(|it| it.bundle == digest);
-    let pinned = state.pin.as_ref().is_some_and(|pin| pin.bundle == digest);
-    if deployed || pinned {
-        let recalled = recall(&context.engine, application, &digest, &commit_id).await;
-        if let Ok(Some((_, manifests))) = recalled {
-            return Ok(manifests);
-        }
-    }
-    let Some(mirror) = (context.mirror_of)(&application.key) else {
-        return Err("the manifests are not at hand: the repository was not read yet".to_owned());
-    };
-    let source = Source {
-        mirror: &mirror,
-        commit_id: &desired.commit_id,
-    };
-    let rendered = desire(&context.engine, application, &source).await;
-    rendered
-        .map(|(_, manifests)| manifests)
-        .map_err(|error| error.to_string())
-}
-
 /// Counts a failure and tells how long to wait for the next attempt.
 pub(super) fn after_failure(state: &mut State, application: &Application) -> Duration {
     state.failures = state.failures.saturating_add(1);
     retry_pause(&application.spec, state.failures)
-}
-
-pub(super) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

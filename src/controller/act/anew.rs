@@ -6,20 +6,16 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::controller::{
-    Context, PAUSE, act::report::write_status, decide::conditions::FAULT, registry::Mailbox,
-    state::State,
+    Context,
+    act::report::write_status,
+    context::PAUSE,
+    decide::conditions::FAULT,
+    mailbox::Mailbox,
+    state::{State, fault::Fault},
 };
 use crate::crd::{Application, ApplicationKey, Condition};
 use crate::object::rfc3339;
 use crate::supervise::CALM;
-
-/// What people are told after a panic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::controller) struct Fault {
-    pub(in crate::controller) message: String,
-    /// When it went well for long enough.
-    until: Instant,
-}
 
 /// Reads the Application as it is stored, says what happened, and has its source told anew. Goes on
 /// until the API server answers.

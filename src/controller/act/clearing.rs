@@ -5,32 +5,18 @@ use futures::{StreamExt, stream};
 use serde_json::json;
 
 use crate::controller::{
-    advance::{Hands, execution},
-    state::{State, sync_run::Running},
-    syncing,
+    act::{execution::execution, refused::Refused},
+    context::Hands,
+    observe::live::look_up,
+    state::{
+        State,
+        sync_run::{Cleared, Running},
+    },
 };
-use crate::diff::{By, Refusal};
+use crate::diff::By;
 use crate::object::{Kind, Object, ResourceKey};
-use crate::plan::{
-    Place, Progress, Subject, Task, enough, is_judged_by_content, stands_in_the_way,
-};
+use crate::plan::{Progress, Subject, Task, enough, is_judged_by_content, stands_in_the_way};
 use crate::sync::{Comparison, taken_without};
-
-/// A stale object that is deleted before what it stands in the way of.
-pub(in crate::controller) struct Cleared {
-    /// Where that is applied.
-    pub(in crate::controller) place: Place,
-    /// The stale object, as far as it was judged.
-    pub(in crate::controller) object: Object,
-}
-
-/// What the API server did not take.
-pub(in crate::controller) struct Refused {
-    pub(in crate::controller) key: ResourceKey,
-    pub(in crate::controller) place: Place,
-    pub(in crate::controller) why: String,
-    pub(in crate::controller) refusal: Option<Refusal>,
-}
 
 /// At most so many stale objects are read at once.
 const AT_ONCE: usize = 8;
@@ -90,7 +76,7 @@ async fn stale(
     let is_held = state.prune_held.is_some();
     let stale = comparison.stale.iter().filter_map(|key| {
         let kind = state.inventory.get(key)?.kind.clone();
-        let live = syncing::look_up(hands.context, state, hands.application, key).found();
+        let live = look_up(hands.context, state, hands.application, key).found();
         let goes = live.is_some_and(|live| live.observation.terminating);
         let stays = stays((running, is_held, goes), comparison, tasks, key);
         Some((kind, stays, key))

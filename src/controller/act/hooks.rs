@@ -8,13 +8,14 @@ use std::collections::{HashMap, HashSet};
 
 use crate::cluster::Error as ClusterError;
 use crate::controller::{
-    act::{clearing::Refused, preflight::restore, report},
-    advance::{Hands, hook_row},
+    act::{refused::Refused, report, rows::hook_row},
+    context::Hands,
+    decide::tasks::hook_outcome,
+    observe::live::look_up,
     state::{
         Held, State,
-        sync_run::{Running, hook_outcome},
+        sync_run::{End, Running},
     },
-    syncing::{self, End},
 };
 use crate::crd::{Consent, HookPhase, HookResult, HookStatus, Propagation};
 use crate::object::ResourceKey;
@@ -55,7 +56,7 @@ pub(in crate::controller) async fn run_hook(
     if let Err(error) = &written {
         state.hooks.retain(|known| *known != result);
         if error.is_too_large() {
-            restore(state, vec![(key.clone(), before)]);
+            state.restore(vec![(key.clone(), before)]);
         }
     }
     written?;
@@ -187,7 +188,7 @@ pub(in crate::controller) async fn latch(
         let Some(key) = ResourceKey::parse(&result.id) else {
             continue;
         };
-        let live = syncing::look_up(hands.context, state, hands.application, &key);
+        let live = look_up(hands.context, state, hands.application, &key);
         // It went while nobody saw how it ended: it is to run, not to fail.
         if live == Lookup::Absent && !began(&key) {
             lost.push(result.clone());

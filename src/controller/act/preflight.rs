@@ -6,12 +6,15 @@ use std::time::Instant;
 use crate::cluster::{Error as ClusterError, Mode};
 use crate::controller::{
     act::{
-        clearing::{Refused, clear},
-        hooks, namespace, report, requests,
+        clearing::clear,
+        execution::execution,
+        hooks, namespace,
+        refused::Refused,
+        report, requests,
+        rows::{fail, row, take_row},
     },
-    advance::{Hands, execution, fail, row, take_row},
-    observe::dry_run::Settled,
-    state::{Held, State},
+    context::Hands,
+    state::{Held, State, settled::Settled},
 };
 use crate::crd::HookPhase;
 use crate::health::runs_once;
@@ -334,19 +337,9 @@ async fn write_ahead(
     };
     if written.as_ref().is_err_and(ClusterError::is_too_large) {
         // None of it is created, so that it need not be known.
-        restore(state, before);
+        state.restore(before);
     }
     written
-}
-
-/// Takes the inventory back to what it was before something was to be created.
-pub(in crate::controller) fn restore(state: &mut State, before: Vec<(ResourceKey, Option<Held>)>) {
-    for (key, known) in before {
-        match known {
-            Some(held) => drop(state.inventory.insert(key, held)),
-            None => state.forget(&key),
-        }
-    }
 }
 
 /// Takes what a person asked for off the Application, unless that is done: it is begun, and may

@@ -11,11 +11,15 @@ use crate::controller::{
     decide::{
         conditions::deletion_condition,
         reasons::pending_hooks,
-        room::{self, Room},
-        status::{View, begin_unknown, fold, patch},
+        status::{begin_unknown, fold, patch},
+        view::View,
     },
-    state::{State, sync_run::Running},
-    syncing::{look_up, millis},
+    observe::live::look_up,
+    state::{
+        State, millis,
+        room::{self, Room},
+        sync_run::Running,
+    },
 };
 use crate::crd::names::{KIND, VERSION};
 use crate::crd::{

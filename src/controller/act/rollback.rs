@@ -9,8 +9,9 @@ use crate::cluster::Error as ClusterError;
 use crate::controller::{
     Context,
     act::requests,
-    index::projects,
-    state::{State, rendered_spec},
+    context::PAUSE,
+    observe::projects,
+    state::{State, answered::Answered, rendered_spec},
 };
 use crate::crd::{Application, Operation, OperationPhase, Pin, RollbackOperation, SyncOperation};
 use crate::object::rfc3339;
@@ -28,10 +29,9 @@ pub(in crate::controller) async fn take_up(
         return Ok(());
     };
     let begun = is_begun(state, &operation);
-    let answered = state
-        .answered
-        .clone()
-        .filter(|answered| answered.is_for(&operation, state));
+    let answered = state.answered.clone().filter(|answered| {
+        answered.is_for(&operation, newest(state).as_deref(), state.pin.as_ref())
+    });
     let request = operation.clone();
     let revision = operation.sync.filter(|sync| !sync.revision.is_empty());
     let outcome = match (&operation.rollback, &revision) {
@@ -69,23 +69,6 @@ pub(in crate::controller) async fn take_up(
             application.operation = None;
             Ok(())
         }
-    }
-}
-
-/// What became of a request that waits for the end of a sync: it is seen in every look until then,
-/// and done once.
-#[derive(Clone)]
-pub(in crate::controller) struct Answered {
-    request: Operation,
-    /// The newest commit then, and what was pinned since: with another of these it is a new matter.
-    revision: Option<String>,
-    pin: Option<Pin>,
-    outcome: Result<(), String>,
-}
-
-impl Answered {
-    fn is_for(&self, operation: &Operation, state: &State) -> bool {
-        self.request.is_same(operation) && self.revision == newest(state) && self.pin == state.pin
     }
 }
 
@@ -295,7 +278,7 @@ pub(in crate::controller) async fn recall_deployed(
         Ok(None) => {}
         Err(error) => {
             tracing::warn!(app = %application.key, %error, "the last deployment cannot be recalled");
-            state.look_again_in(crate::controller::PAUSE);
+            state.look_again_in(PAUSE);
         }
     }
 }

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::cluster::Cluster;
-use crate::controller::{advance::Hands, state::State};
+use crate::controller::{context::Hands, observe::events, state::State};
 use crate::crd::{HookResult, HookStatus};
-use crate::object::{Kind, Object, ResourceKey};
+use crate::object::{Object, ResourceKey};
 
 /// How long a hook may take without a word about it ...
 const QUIET: Duration = Duration::from_secs(5);
@@ -39,7 +38,7 @@ pub(in crate::controller) async fn ask(hands: &Hands<'_>, state: &mut State) -> 
             continue;
         };
         let clusters = [&hands.cluster, &hands.context.engine.cluster];
-        let events = events(clusters, &key.namespace, "type=Warning").await;
+        let events = events::of_namespace(clusters, &key.namespace, "type=Warning").await;
         let since = result.began().unwrap_or(Timestamp::UNIX_EPOCH);
         let Some(reason) = reason(&events, &key, since) else {
             continue;
@@ -62,30 +61,6 @@ fn running_hooks(state: &State) -> impl Iterator<Item = &HookResult> {
     state.hooks.iter().filter(move |result| {
         result.status == HookStatus::Running && current == Some(&result.desired)
     })
-}
-
-/// Events of a namespace: as the application's account, or as the agent where that may not list
-/// them. What neither may read stays unsaid.
-pub(in crate::controller) async fn events(
-    clusters: [&Cluster; 2],
-    namespace: &str,
-    fields: &str,
-) -> Vec<Object> {
-    let kind = Kind {
-        group: String::new(),
-        version: "v1".to_owned(),
-        kind: "Event".to_owned(),
-    };
-    for cluster in clusters {
-        let Ok(served) = cluster.served(&kind).await else {
-            continue;
-        };
-        match cluster.list(&served, namespace, fields).await {
-            Ok(events) => return events,
-            Err(error) => tracing::debug!(%namespace, %error, "no Events"),
-        }
-    }
-    Vec::new()
 }
 
 /// The newest warning about an object or a pod of it since a time: `FailedCreate: ...`.

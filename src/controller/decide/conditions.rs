@@ -1,6 +1,6 @@
 //! What a person should know about an application, in words.
 
-use crate::controller::decide::status::View;
+use crate::controller::decide::view::View;
 use crate::crd::{ApplicationKey, Condition, Pin};
 use crate::object::ResourceKey;
 use crate::plan::some_of;

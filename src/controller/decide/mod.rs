@@ -4,5 +4,6 @@
 pub(in crate::controller) mod chosen;
 pub(in crate::controller) mod conditions;
 pub(in crate::controller) mod reasons;
-pub(in crate::controller) mod room;
 pub(in crate::controller) mod status;
+pub(in crate::controller) mod tasks;
+pub(in crate::controller) mod view;

@@ -72,7 +72,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::controller::decide::status::{View, fold};
+    use crate::controller::decide::{status::fold, view::View};
     use crate::crd::{
         ApplicationKey, ApplicationStatus, Operation, OperationState, SyncCode, SyncOptions, read,
     };

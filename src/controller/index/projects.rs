@@ -3,14 +3,10 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use jiff::Timestamp;
-
 use crate::config::Projects;
-use crate::controller::{Context, state::State};
 use crate::crd::Application;
 use crate::object::ResourceKey;
-use crate::plan::{Applicant, permit, permit_objects, windows};
-use crate::sync::{Comparison, Desired};
+use crate::plan::{Applicant, permit, permit_objects};
 
 /// The projects of the newest settings.
 pub(crate) struct ProjectsInForce {
@@ -19,8 +15,8 @@ pub(crate) struct ProjectsInForce {
     current: RwLock<Arc<Current>>,
 }
 
-struct Current {
-    projects: Projects,
+pub(in crate::controller) struct Current {
+    pub(in crate::controller) projects: Projects,
     /// The account of applications that have none otherwise; empty for the agent's own.
     default_account: String,
 }
@@ -49,14 +45,14 @@ impl ProjectsInForce {
         true
     }
 
-    fn get(&self) -> Arc<Current> {
+    pub(in crate::controller) fn current(&self) -> Arc<Current> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The ServiceAccount that an application is applied as: its own, that of its project, the
     /// default one, or none for the agent's.
     pub(in crate::controller) fn account(&self, application: &Application) -> Option<String> {
-        let current = self.get();
+        let current = self.current();
         let project = current.projects.get(&application.spec.project);
         let of_project = project.and_then(|project| project.service_account_name.clone());
         let own = application.spec.service_account_name.clone();
@@ -75,7 +71,7 @@ impl ProjectsInForce {
         application: &Application,
         objects: impl IntoIterator<Item = &'a ResourceKey>,
     ) -> Vec<String> {
-        let current = self.get();
+        let current = self.current();
         let applicant = Applicant {
             key: &application.key,
             spec: &application.spec,
@@ -93,7 +89,7 @@ impl ProjectsInForce {
         application: &Application,
         key: &ResourceKey,
     ) -> Option<String> {
-        let current = self.get();
+        let current = self.current();
         let name = &application.spec.project;
         let Some(project) = current.projects.get(name) else {
             return Some(format!("{key}: there is no project \"{name}\""));
@@ -105,52 +101,4 @@ impl ProjectsInForce {
         let object = (key, !key.namespace.is_empty());
         permit_objects(project, [object]).into_iter().next()
     }
-}
-
-/// Leaves what the project does not permit out of what may be pruned.
-pub(in crate::controller) fn spare(
-    context: &Context,
-    application: &Application,
-    comparison: &mut Comparison,
-) {
-    for key in comparison.stale.clone() {
-        if let Some(why) = context.projects.forbids(application, &key) {
-            comparison.forbid(key, why);
-        }
-    }
-}
-
-/// What of the desired objects the project does not permit; none when all is.
-pub(in crate::controller) fn refuse_objects(
-    context: &Context,
-    application: &Application,
-    desired: &Desired,
-) -> Option<String> {
-    let hooks = desired.hooks.iter().map(|hook| &hook.key);
-    let objects = desired.objects.keys().chain(hooks);
-    let refusals = context.projects.refusals(application, objects);
-    (!refusals.is_empty()).then(|| refusals.join("; "))
-}
-
-/// Looks at the sync windows: what holds automation up, and whether a person may sync. The
-/// application is looked at again when a window opens or closes.
-pub(in crate::controller) fn look_at_windows(
-    context: &Context,
-    state: &mut State,
-    application: &Application,
-) -> Option<(String, bool)> {
-    let current = context.projects.get();
-    let project = current.projects.get(&application.spec.project)?;
-    if project.sync_windows.is_empty() {
-        return None;
-    }
-    let now = Timestamp::now();
-    let destination = &application.spec.destination.namespace;
-    let name = &application.key.name;
-    let found = windows(&project.sync_windows, name, destination, now);
-    if let Some(at) = found.changes_at {
-        let left = at.duration_since(now).try_into().unwrap_or_default();
-        state.look_again_in(left);
-    }
-    found.why.map(|why| (why, found.manual))
 }

@@ -3,12 +3,9 @@
 
 use crate::controller::{
     Context,
-    act::namespace,
-    index::projects,
-    observe::{ended, fights, unwatched},
-    reconcile::cluster_of,
+    context::cluster_of,
+    observe::{ended, fights, live::look_up, namespace, projects, unwatched},
     state::State,
-    syncing,
 };
 use crate::crd::names::tracked_by;
 use crate::crd::options::{is_extraneous, prune_consent};
@@ -65,7 +62,7 @@ pub(in crate::controller) async fn compare_and_settle(
         desired,
         &state.baselines,
         inventory.map(|(key, _)| key),
-        |key| syncing::look_up(context, state, application, key),
+        |key| look_up(context, state, application, key),
         |key| state.inventory.get(key)?.ended,
         default_consent(state, application),
     );

@@ -2,7 +2,12 @@
 //! apply gives back what was taken from us though nothing differs.
 
 use crate::cluster::{Cluster, Error, Mode};
-use crate::controller::{Context, reconcile::cluster_of, state::State, syncing};
+use crate::controller::{
+    Context,
+    context::cluster_of,
+    observe::{live::look_up, manifests},
+    state::{State, settled::Settled},
+};
 use crate::crd::Application;
 use crate::crd::names::FIELD_MANAGER;
 use crate::diff::{Baseline, Digest, Verdict, differs, judge, observe};
@@ -59,7 +64,7 @@ pub(in crate::controller) async fn look_closer(
         if let Some(kind) = state.kind_of(key) {
             context.live.suspect(kind, key);
         }
-        let live = syncing::look_up(context, state, application, key).found();
+        let live = look_up(context, state, application, key).found();
         let desired = state.desired.as_ref().and_then(|it| it.objects.get(key));
         let Some((live, desired)) = live.zip(desired) else {
             continue;
@@ -77,7 +82,7 @@ pub(in crate::controller) async fn look_closer(
         }
     }
     if !open.is_empty() {
-        let Ok(manifests) = syncing::manifests(context, state, application).await else {
+        let Ok(manifests) = manifests::find(context, state, application).await else {
             return;
         };
         let cluster = cluster_of(context, application);
@@ -123,15 +128,6 @@ fn stay_suspicious(state: &mut State, key: &ResourceKey) {
     if let Some(baseline) = state.baselines.get_mut(key) {
         baseline.projection = Digest::of_texts(&[]);
     }
-}
-
-/// What a dry run said about a suspicious object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::controller) enum Settled {
-    Differs,
-    Same,
-    /// Nothing differs, and an apply would make fields ours again.
-    Lost,
 }
 
 /// Compares what an apply would make of an object with what it is.

@@ -4,7 +4,12 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::controller::{Context, act::waits, reconcile::cluster_of, state::State, syncing};
+use crate::controller::{
+    Context,
+    context::cluster_of,
+    observe::{events, live::look_up},
+    state::State,
+};
 use crate::crd::{Application, Ended};
 use crate::health::runs_once;
 use crate::object::{Object, ResourceKey};
@@ -35,7 +40,7 @@ pub(in crate::controller) async fn note(
         }
     }
     for key in unseen {
-        if syncing::look_up(context, state, application, &key) == Lookup::Absent
+        if look_up(context, state, application, &key) == Lookup::Absent
             && completed(context, state, application, &key).await
             && let Some(held) = state.inventory.get_mut(&key)
         {
@@ -63,7 +68,7 @@ async fn completed(
     );
     let acting = cluster_of(context, application);
     let clusters = [&acting, &context.engine.cluster];
-    let events = waits::events(clusters, &key.namespace, &fields).await;
+    let events = events::of_namespace(clusters, &key.namespace, &fields).await;
     let at = |event: &Object| {
         let text = event.get("/lastTimestamp").and_then(Value::as_str)?;
         text.parse::<Timestamp>().ok()

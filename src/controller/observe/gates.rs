@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::controller::{Context, index::projects, state::State};
+use crate::controller::{Context, observe::projects, state::State};
 use crate::crd::names::SKIP_RECONCILE;
 use crate::crd::{Application, ApplicationKey, HealthCode, SyncCode};
 

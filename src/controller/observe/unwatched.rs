@@ -6,7 +6,7 @@ use std::{collections::HashMap, time::Duration};
 use futures::{StreamExt, stream};
 
 use crate::cluster::Cluster;
-use crate::controller::{Context, live::observed::Seen, reconcile::cluster_of, state::State};
+use crate::controller::{Context, context::cluster_of, live::observed::Seen, state::State};
 use crate::crd::{Application, ApplicationKey};
 use crate::object::{Kind, ResourceKey};
 use crate::sync::Lookup;
@@ -15,9 +15,6 @@ use crate::sync::Lookup;
 const LOOK_AGAIN: Duration = Duration::from_mins(3);
 /// Reads at a time.
 const AT_ONCE: usize = 16;
-
-/// What was read, or why it could not be.
-pub(in crate::controller) type Reads = HashMap<ResourceKey, Result<Lookup, String>>;
 
 /// Reads what no watch shows, as the application's account. Nothing is asked when all is watched.
 /// Rights that are missing end up with the objects that cannot be read.

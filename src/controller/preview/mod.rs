@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::controller::{Context, Registry, reconcile::cluster_of, state};
+use crate::controller::{Context, Registry, context::cluster_of, state};
 use crate::crd::{
     Application, ApplicationKey, ApplicationStatus, StoredField, SyncCode, SyncOptions,
 };

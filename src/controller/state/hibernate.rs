@@ -8,16 +8,13 @@ use ruzstd::{decoding::StreamingDecoder, encoding};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::controller::state::State;
+use crate::controller::state::{Resting, State};
 use crate::crd::{
     Application, ApplicationStatus, Attempt, Inventory, InventoryEntry, Operation, OperationState,
     read,
 };
 use crate::object::Object;
 use crate::sync::Desired;
-
-/// An Application and what was written of it, packed.
-pub(in crate::controller) struct Resting(Box<[u8]>);
 
 /// What differs from what the object and the status say themselves is named apart.
 #[derive(Serialize, Deserialize)]
@@ -118,7 +115,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::controller::registry::Inbox;
+    use crate::controller::mailbox::Inbox;
     use crate::crd::{HookPhase, SyncOptions};
     use crate::diff::{Baseline, Digest};
     use crate::object::{Kind, ResourceKey};

@@ -1,6 +1,12 @@
 //! What one application's task remembers between two looks.
 
-pub(in crate::controller) mod hibernate;
+pub(in crate::controller) mod answered;
+pub(in crate::controller) mod asked;
+pub(in crate::controller) mod fault;
+pub(in crate::controller) mod fights;
+mod hibernate;
+pub(in crate::controller) mod room;
+pub(in crate::controller) mod settled;
 pub(in crate::controller) mod sync_run;
 
 use std::{
@@ -12,11 +18,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use jiff::Timestamp;
 
 use crate::controller::{
-    act::{anew::Fault, rollback::Answered},
-    decide::room::Room,
-    observe::{dry_run::Settled, fights::Fights, newest::Asked, unwatched::Reads},
-    registry::Inbox,
-    state::{hibernate::Resting, sync_run::Running},
+    mailbox::Inbox,
+    state::{
+        answered::Answered, asked::Asked, fault::Fault, fights::Fights, room::Room,
+        settled::Settled, sync_run::Running,
+    },
 };
 use crate::crd::names::REFRESH;
 use crate::crd::{
@@ -26,7 +32,7 @@ use crate::crd::{
 use crate::diff::{Baseline, Digest, IgnoreRules};
 use crate::object::{Kind, ResourceKey};
 use crate::plan::retry_pause;
-use crate::sync::{Desired, DesiredHook, Manifests};
+use crate::sync::{Desired, DesiredHook, Lookup, Manifests};
 use crate::telemetry::Trigger;
 use crate::trigger::{Cause, Following, Revision, SourceFault};
 
@@ -124,6 +130,17 @@ pub(in crate::controller) struct State {
     pub(in crate::controller) due: Option<Instant>,
 }
 
+/// What was read, or why it could not be.
+pub(in crate::controller) type Reads = HashMap<ResourceKey, Result<Lookup, String>>;
+
+/// An Application and what was written of it, packed.
+pub(in crate::controller) struct Resting(pub(super) Box<[u8]>);
+
+/// Whole milliseconds.
+pub(in crate::controller) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
 impl State {
     /// Takes in what arrived.
     pub(in crate::controller) fn absorb(&mut self, inbox: Inbox) {
@@ -144,6 +161,16 @@ impl State {
             Some(Ok(())) => self.source_error = None,
             Some(Err(fault)) => self.source_error = Some(fault),
             None => {}
+        }
+    }
+
+    /// Takes the inventory back to what it was before something was to be created.
+    pub(in crate::controller) fn restore(&mut self, before: Vec<(ResourceKey, Option<Held>)>) {
+        for (key, known) in before {
+            match known {
+                Some(held) => drop(self.inventory.insert(key, held)),
+                None => self.forget(&key),
+            }
         }
     }
 

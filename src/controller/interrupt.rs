@@ -4,9 +4,9 @@
 use crate::cluster::Error as ClusterError;
 use crate::controller::{
     act::requests,
-    advance::Hands,
-    state::State,
-    syncing::{self, End},
+    context::Hands,
+    state::{State, sync_run::End},
+    syncing,
 };
 use crate::crd::Operation;
 use crate::plan::Reason;

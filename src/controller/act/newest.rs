@@ -7,18 +7,11 @@ use crate::cluster::Error as ClusterError;
 use crate::controller::{
     Context,
     act::{requests, rollback},
-    state::State,
+    state::{State, asked::Asked},
 };
 use crate::crd::{Application, Operation};
 use crate::plan::Reason;
 use crate::trigger::{Cause, Revision};
-
-/// What became of asking the source for one request.
-#[derive(Clone)]
-pub(in crate::controller) struct Asked {
-    request: Operation,
-    outcome: Result<(), String>,
-}
 
 /// Asks the source for the newest commit when a sync is to begin that somebody asked for. Where it
 /// cannot be read, the sync is refused: what it would apply is not known to be the newest.
