@@ -315,6 +315,45 @@ fn what_several_deaths_left_is_not_taken_for_one_large_deletion() {
     });
 }
 
+/// Each commit only takes an object away, and the agent dies before it deletes it: nothing is
+/// created that would have the inventory written first.
+#[test]
+fn what_several_deaths_left_of_mere_deletions_does_not_add_up_either() {
+    story(|lab| async move {
+        let scene = Scene::of(lab, "kills-leaving").await?;
+        let mut agent = scene.agent().await?;
+        let names: Vec<_> = (0..10)
+            .map(|n| (format!("m{n}.yaml"), config_map(&format!("m{n}"), "1")))
+            .collect();
+        let files: Vec<_> = names
+            .iter()
+            .map(|(path, text)| (path.as_str(), Some(text.as_str())))
+            .collect();
+        let mut commit_id = scene.app.commit(&files)?;
+        scene.app.create(&scene.application()).await?;
+        scene.app.synced(&commit_id).await?;
+        let deletes = |asked: &Asked| asked.method == "DELETE";
+        for (path, _) in &names[..8] {
+            agent.process.kill();
+            commit_id = scene.app.commit(&[(path, None)])?;
+            let mut held = scene.gate.hold(1, Side::Before, deletes);
+            agent = scene.agent().await?;
+            held.wait().await?;
+            agent.process.kill();
+            drop(held);
+            scene.gate.unhold();
+        }
+        drop(agent);
+        let _agent = scene.agent().await?;
+        scene
+            .converged(&commit_id, &["ConfigMap/m8", "ConfigMap/m9"])
+            .await?;
+        let status = scene.app.status().await?;
+        ensure!(status["conditions"].is_null(), "{status}");
+        Ok(())
+    });
+}
+
 /// Asks to go back, or (none) to end that.
 async fn roll_back(scene: &Scene, id: Option<&Value>) -> Result<()> {
     let wish = match id {

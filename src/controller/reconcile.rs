@@ -379,13 +379,13 @@ fn claim(context: &Context, state: &State, application: &Application) {
 }
 
 /// How long until the next look while another application may take over what would be pruned ...
-const MOVING: Duration = Duration::from_millis(100);
+pub(super) const MOVING: Duration = Duration::from_millis(100);
 /// ... and how long it has for that since the commit was fetched.
 const MOVED: Duration = Duration::from_secs(10);
 
 /// Whether what would be pruned may turn out to be desired by another application, which looks at
 /// the same commit just now.
-fn may_move(
+pub(super) fn may_move(
     context: &Context,
     state: &State,
     application: &Application,
