@@ -308,7 +308,8 @@ async fn refuse_without_render(
 
 /// Whether a person wants something to be applied.
 fn asks_for_sync(application: &Application) -> bool {
-    let Some(operation) = &application.operation else {
+    let operation = application.operation.as_ref();
+    let Some(operation) = operation.filter(|operation| !operation.terminate) else {
         return false;
     };
     let syncs = operation.sync.as_ref().is_some_and(|sync| !sync.dry_run);
@@ -417,6 +418,8 @@ async fn start(
     comparison: &mut Comparison,
 ) -> Result<(), ClusterError> {
     let asked = application.operation.as_ref();
+    // What waits beside the end of a sync comes with the next event.
+    let asked = asked.filter(|asked| !asked.terminate);
     if asked.is_some_and(|asked| !newest::is_known(state, asked)) {
         // Another one was ended for it just now: the source is asked first.
         state.look_again_in(Duration::ZERO);
