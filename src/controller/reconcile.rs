@@ -347,6 +347,10 @@ fn verify(context: &Context, state: &mut State, comparison: &mut Comparison) -> 
     true
 }
 
+/// How long a manager counts as named just now: a rule and the commit that it came with arrive one
+/// after the other.
+const TOGETHER: Duration = Duration::from_secs(10 * 60);
+
 /// Compiles the rules of what is left alone: those for all applications and its own.
 fn take_ignore_rules(
     context: &Context,
@@ -358,14 +362,20 @@ fn take_ignore_rules(
         &application.spec.ignore_differences,
     );
     let rules = rules.map_err(|faults| faults.join("; "))?;
-    let before = std::mem::replace(&mut state.ignore, rules);
-    if !before.are(&state.ignore) {
-        // What was settled or given up was so by the rules before. After a start there were none.
-        state.settled_suspicions.clear();
-        state.fights.forget();
-        if state.desired.is_some() {
-            state.ignored_before.get_or_insert(before);
+    if state.ignore.are(&rules) {
+        if state.named_since.is_some_and(|at| at.elapsed() > TOGETHER) {
+            state.ignore.settle();
         }
+        return Ok(());
+    }
+    let before = std::mem::replace(&mut state.ignore, rules);
+    // What was settled or given up was so by the rules before. After a start there were none.
+    state.settled_suspicions.clear();
+    state.fights.forget();
+    if state.desired.is_some() {
+        state.ignore.replace(&before);
+        state.named_since = Some(Instant::now());
+        state.ignored_before.get_or_insert(before);
     }
     Ok(())
 }

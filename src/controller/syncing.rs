@@ -364,6 +364,7 @@ pub(super) async fn end(
                 }
             }
             if running.is_whole() && !running.sync.dry_run {
+                state.ignore.settle();
                 keep_bundle(hands, state).await;
             }
             state.retry_now();
