@@ -326,7 +326,7 @@ pub(super) async fn end(
         // What was asked for meanwhile is next.
         state.look_again_in(Duration::ZERO);
     }
-    hooks::clean_up(hands, state, &end).await;
+    hooks::clean_up(hands, state, &end).await?;
     let Some(running) = state.running.take() else {
         if let End::Terminated(by) = end {
             asked::give_up(state, by);
