@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::cli::trimtab_ends;
 use crate::given::{Lab, SOON, Story, binary, config_map, story};
-use crate::hooks::{end_saying, hook};
+use crate::hooks::told;
 use crate::lab::{Expectation, eventually};
 
 /// An Application that does nothing by itself.
@@ -201,6 +201,56 @@ fn a_sync_that_waits_for_approval_can_be_ended() {
     });
 }
 
+/// What takes other things or data with it when it goes waits for a person, whoever asked.
+#[test]
+fn a_namespace_and_a_claim_wait_for_approval() {
+    story(|lab| async move {
+        let app = lab.given("guarded").await?;
+        let claim = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data}\nspec: \
+                     {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}\n";
+        let team = "apiVersion: v1\nkind: Namespace\nmetadata: {name: guarded-team}\n";
+        let first = app.commit(&[
+            ("a.yaml", Some(&config_map("a", "1"))),
+            ("claim.yaml", Some(claim)),
+            ("team.yaml", Some(team)),
+        ])?;
+        app.create(&by_hand(&app)).await?;
+        trimtab_ends(lab, &["sync", "guarded", "--wait"], 0, &["created"]);
+        app.becomes("Synced", |status| {
+            status["sync"]["status"] == "Synced" && status["sync"]["revision"] == first.as_str()
+        })
+        .await?;
+        let paths = [
+            "/api/v1/namespaces/guarded-team",
+            "/api/v1/namespaces/guarded/persistentvolumeclaims/data",
+        ];
+        // Each by itself.
+        for (file, path, what) in [
+            ("team.yaml", paths[0], "Namespace/guarded-team"),
+            ("claim.yaml", paths[1], "PersistentVolumeClaim/guarded/data"),
+        ] {
+            app.push(&lab.agent, &[(file, None)]).await?;
+            trimtab_ends(lab, &["sync", "guarded", "--prune"], 0, &[]);
+            asks_for_approval(&app, what).await?;
+            trimtab_ends(lab, &["explain", "guarded"], 1, &[what, "approve"]);
+            let live = app.cluster.get(path).await?;
+            ensure!(live["metadata"]["deletionTimestamp"].is_null(), "{live}");
+            trimtab_ends(lab, &["approve", "guarded", "--yes"], 0, &[]);
+            ended(&app, "Succeeded", "").await?;
+            eventually("it goes", SOON, || async {
+                let live = app.cluster.find(path).await?.unwrap_or_default();
+                let goes = live.is_null() || live["metadata"]["deletionTimestamp"].is_string();
+                Ok(match goes {
+                    true => Expectation::Met(()),
+                    false => Expectation::Pending(live.to_string()),
+                })
+            })
+            .await?;
+        }
+        app.value("a", Some("1")).await
+    });
+}
+
 /// Newest, although no push and no poll told of it.
 #[test]
 fn a_sync_that_is_asked_for_takes_the_newest_commit() {
@@ -329,21 +379,22 @@ fn what_is_asked_for_ends_with_an_answer() {
 /// What a sync did is seen while it runs, and its end is told with the status that belongs to it.
 #[test]
 fn a_sync_tells_what_it_did_and_ends_as_it_is() {
-    story(|lab| async move {
-        let app = lab.given("telling").await?;
-        let pod = hook("slow", "argocd.argoproj.io/hook: PostSync");
+    told(|lab, told| async move {
+        let name = told.name("telling");
+        let app = lab.given(&name).await?;
+        let pod = told.hook("slow", "argocd.argoproj.io/hook: PostSync");
         let first = app.commit(&[
             ("map.yaml", Some(&config_map("map", "1"))),
             ("slow.yaml", Some(&pod)),
         ])?;
         app.create(&by_hand(&app)).await?;
-        let pending = "PostSync hook Pod/telling/slow did not run yet";
-        app.condition("HookPending", pending).await?;
-        trimtab_ends(lab, &["explain", "telling"], 1, &[pending]);
+        let pending = format!("PostSync hook {told:?}/{name}/slow did not run yet");
+        app.condition("HookPending", &pending).await?;
+        trimtab_ends(lab, &["explain", &name], 1, &[&pending]);
         let waits = std::process::Command::new(binary())
             .env_clear()
             .env("KUBECONFIG", &lab.control_plane.kubeconfig)
-            .args(["sync", "telling", "--wait"])
+            .args(["sync", &name, "--wait"])
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped())
             .spawn()?;
@@ -358,11 +409,11 @@ fn a_sync_tells_what_it_did_and_ends_as_it_is() {
         assert_eq!(result["revision"], first.as_str());
         assert_eq!(result["resources"][0]["message"], "created");
         ensure!(status["conditions"].is_null(), "{}", status["conditions"]);
-        end_saying(&app, "slow", "Succeeded", "").await?;
+        told.end(&app, "slow", "Succeeded").await?;
         let output = waits.wait_with_output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(0), "{text}");
-        ensure!(text.contains("telling: Synced, Healthy"), "{text}");
+        ensure!(text.contains(&format!("{name}: Synced, Healthy")), "{text}");
         Ok(())
     });
 }
@@ -370,22 +421,23 @@ fn a_sync_tells_what_it_did_and_ends_as_it_is() {
 /// A refresh while a sync runs tells of no other commit, so that the sync goes on.
 #[test]
 fn a_refresh_ends_no_sync() {
-    story(|lab| async move {
-        let app = lab.given("refreshed").await?;
-        let pod = hook("slow", "argocd.argoproj.io/hook: PreSync");
+    told(|lab, told| async move {
+        let name = told.name("refreshed");
+        let app = lab.given(&name).await?;
+        let pod = told.hook("slow", "argocd.argoproj.io/hook: PreSync");
         let first = app.commit(&[
             ("map.yaml", Some(&config_map("map", "1"))),
             ("slow.yaml", Some(&pod)),
         ])?;
         app.create(&by_hand(&app)).await?;
-        trimtab_ends(lab, &["sync", "refreshed"], 0, &[]);
+        trimtab_ends(lab, &["sync", &name], 0, &[]);
         app.becomes("the hook runs", |status| {
             let message = status["operationState"]["message"].as_str();
             message.is_some_and(|message| message.contains("slow"))
         })
         .await?;
-        trimtab_ends(lab, &["refresh", "refreshed"], 0, &[]);
-        end_saying(&app, "slow", "Succeeded", "").await?;
+        trimtab_ends(lab, &["refresh", &name], 0, &[]);
+        told.end(&app, "slow", "Succeeded").await?;
         let status = app.synced(&first).await?;
         assert_eq!(status["operationState"]["phase"], "Succeeded");
         Ok(())

@@ -30,16 +30,6 @@ fn place(rows: &[String], row: &str) -> Result<usize> {
     found.with_context(|| format!("no row {row} in {rows:?}"))
 }
 
-/// Waits until a commit is synced, and makes sure that no sync of it failed.
-async fn synced_at_once(app: &Story, commit_id: &str) -> Result<Value> {
-    let status = app.synced(commit_id).await?;
-    let attempts = status["attempts"].as_array();
-    let failed = |it: &&Value| it["revision"] == commit_id && it["phase"] == "Failed";
-    let failed = attempts.into_iter().flatten().filter(failed).count();
-    ensure!(failed == 0, "{}", status["attempts"]);
-    Ok(status)
-}
-
 /// An application with a first commit, Synced.
 async fn begun(lab: &Lab, name: &str, files: &[(&str, &str)]) -> Result<Story> {
     let app = lab.given(name).await?;
@@ -99,7 +89,7 @@ fn a_service_is_renamed_and_keeps_its_port() {
                 ],
             )
             .await?;
-        let status = synced_at_once(&app, &second).await?;
+        let status = app.in_one_sync(&second).await?;
         let rows = done(&status);
         let (gone, come) = (place(&rows, "Service/web")?, place(&rows, "Service/shop")?);
         // The other one that left stood in nobody's way.
@@ -109,7 +99,7 @@ fn a_service_is_renamed_and_keeps_its_port() {
         let third = app
             .push(&lab.agent, &[("web.yaml", Some(&service("again", 30971)))])
             .await?;
-        synced_at_once(&app, &third).await?;
+        app.in_one_sync(&third).await?;
         let path = "/api/v1/namespaces/renamed/services/again";
         let live = app.cluster.get(path).await?;
         assert_eq!(live["spec"]["ports"][0]["nodePort"], 30971);
@@ -350,7 +340,7 @@ fn a_policy_leaves_with_what_it_forbade() {
                 ],
             )
             .await?;
-        synced_at_once(&app, &second).await?;
+        app.in_one_sync(&second).await?;
         app.value("ruled", Some("5")).await?;
         app.value("ruled-hook", Some("1")).await
     });
@@ -384,7 +374,7 @@ webhooks:
                 ],
             )
             .await?;
-        synced_at_once(&app, &second).await?;
+        app.in_one_sync(&second).await?;
         app.value("a", Some("2")).await
     });
 }
@@ -414,7 +404,7 @@ fn what_fills_a_quota_makes_room_for_what_replaces_it() {
                 ],
             )
             .await?;
-        synced_at_once(&app, &second).await?;
+        app.in_one_sync(&second).await?;
         app.value("settings-1", None).await?;
         // The quota itself leaves with what it does not let in.
         let third = app
@@ -427,7 +417,7 @@ fn what_fills_a_quota_makes_room_for_what_replaces_it() {
                 ],
             )
             .await?;
-        synced_at_once(&app, &third).await?;
+        app.in_one_sync(&third).await?;
         app.value("c", Some("1")).await
     });
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::cli::trimtab_ends;
 use crate::given::{SOON, Story, config_map, story};
+use crate::hooks::told;
 use crate::lab::{Expectation, eventually};
 
 #[test]
@@ -148,11 +149,12 @@ fn one_begins_when_what_it_depends_on_is_ready() {
 
 #[test]
 fn a_sync_of_chosen_objects_leaves_the_others() {
-    story(|lab| async move {
-        let app = lab.given("chosen").await?;
+    told(|lab, told| async move {
+        let name = told.name("chosen");
+        let app = lab.given(&name).await?;
         let mut application = app.application();
         application["spec"]["syncPolicy"] = json!({});
-        let before = crate::hooks::hook("before", "argocd.argoproj.io/hook: PreSync");
+        let before = told.hook("before", "argocd.argoproj.io/hook: PreSync");
         app.commit(&[
             ("a.yaml", Some(&config_map("a", "1"))),
             ("b.yaml", Some(&config_map("b", "1"))),
@@ -163,12 +165,12 @@ fn a_sync_of_chosen_objects_leaves_the_others() {
             status["sync"]["status"] == "OutOfSync"
         })
         .await?;
-        let sync = ["sync", "chosen", "--resource", ":ConfigMap:a", "--wait"];
+        let sync = ["sync", &name, "--resource", ":ConfigMap:a", "--wait"];
         trimtab_ends(lab, &sync, 1, &["1 of 2"]);
         app.value("a", Some("1")).await?;
         app.value("b", None).await?;
-        let pod = "/api/v1/namespaces/chosen/pods/before";
-        ensure!(app.cluster.find(pod).await?.is_none(), "a hook ran");
+        let hook = told.path(&app, "before");
+        ensure!(app.cluster.find(&hook).await?.is_none(), "a hook ran");
         ensure!(
             app.status().await?["history"].is_null(),
             "it counts as deployment"

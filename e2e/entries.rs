@@ -1,7 +1,7 @@
 //! Nothing in a source is left out without a word: links, submodules, Git LFS, charts inside
 //! charts.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use crate::given::{Lab, Story, config_map, story};
@@ -13,11 +13,13 @@ const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:\
 /// What one commit changes, with paths from the root of the repository.
 enum Entry<'a> {
     File(&'a str, &'a str),
+    /// A file that may be run.
+    Program(&'a str, &'a str),
     Link(&'a str, &'a str),
     Submodule(&'a str),
     Gone(&'a str),
 }
-use Entry::{File, Gone, Link, Submodule};
+use Entry::{File, Gone, Link, Program, Submodule};
 
 /// Commits, and tells the agent.
 async fn push(lab: &Lab, app: &Story, entries: &[Entry<'_>]) -> Result<String> {
@@ -27,6 +29,9 @@ async fn push(lab: &Lab, app: &Story, entries: &[Entry<'_>]) -> Result<String> {
         script.push_str(&match entry {
             File(path, text) => {
                 format!("M 100644 inline {path}\ndata {}\n{text}\n", text.len())
+            }
+            Program(path, text) => {
+                format!("M 100755 inline {path}\ndata {}\n{text}\n", text.len())
             }
             Link(path, target) => {
                 format!("M 120000 inline {path}\ndata {}\n{target}\n", target.len())
@@ -38,6 +43,158 @@ async fn push(lab: &Lab, app: &Story, entries: &[Entry<'_>]) -> Result<String> {
     let commit_id = app.repository.commit_script("main", &script, "entries")?;
     lab.agent.push_github(&app.url, "main", &commit_id).await?;
     Ok(commit_id)
+}
+
+/// What becomes of an entry of a tree.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    /// Its ConfigMap is applied.
+    Read,
+    /// The commit is refused, with the path of the entry in the condition.
+    Refused,
+    /// The tool passes such over by its own rules, and the rest is applied.
+    Ignored,
+}
+use Fate::{Ignored, Read, Refused};
+
+/// How a story's application is rendered: with what beside the entry, and where the entry is.
+struct Reader {
+    name: &'static str,
+    beside: &'static [(&'static str, &'static str)],
+    directory: &'static str,
+    /// What names an entry, where it has to be named.
+    names: Option<fn(&str) -> String>,
+}
+
+/// Each kind of entry by its file name, with its fate for a directory, kustomize and Helm.
+const FATES: [(&str, [Fate; 3]); 12] = [
+    ("plain.yaml", [Read, Read, Read]),
+    ("program.yaml", [Read, Read, Read]),
+    ("inside.yaml", [Read, Read, Read]),
+    // As `.helmignore` says by default: not below templates.
+    (".hidden.yaml", [Read, Read, Ignored]),
+    ("linked", [Read, Read, Read]),
+    ("out.yaml", [Refused, Refused, Refused]),
+    ("nowhere.yaml", [Refused, Refused, Refused]),
+    ("module", [Refused, Refused, Refused]),
+    ("pointer.yaml", [Refused, Refused, Refused]),
+    ("README.md", [Ignored, Refused, Refused]),
+    ("code.jsonnet", [Refused, Refused, Refused]),
+    ("broken.yaml", [Refused, Refused, Refused]),
+];
+
+/// For every kind of entry in a real tree: it is read, refused by name, or passed over by a rule of
+/// the tool that is known.
+async fn every_entry(lab: &Lab, reader: &Reader, of: usize) -> Result<()> {
+    let app = lab.given(reader.name).await?;
+    let mut application = app.application();
+    if reader.names.is_none() && of == 0 {
+        application["spec"]["source"]["directory"] = json!({"recurse": true});
+    }
+    let own = config_map("own", "1");
+    let found = config_map("found", "1");
+    let mut first: Vec<_> = reader
+        .beside
+        .iter()
+        .map(|(path, text)| File(path, text))
+        .collect();
+    let own_path = format!("app/{}own.yaml", reader.directory);
+    first.extend([File(&own_path, &own), File("lib/found.yaml", &found)]);
+    if reader.names.is_some() {
+        first.push(File("lib/kustomization.yaml", "resources: [found.yaml]\n"));
+    }
+    let commit_id = push(lab, &app, &first).await?;
+    app.create(&application).await?;
+    app.synced(&commit_id).await?;
+    for (name, fates) in FATES {
+        let path = format!("app/{}{name}", reader.directory);
+        let up = if reader.directory.is_empty() {
+            "../lib"
+        } else {
+            "../../lib"
+        };
+        let to_file = format!("{up}/found.yaml");
+        let entry = match name {
+            "inside.yaml" => Link(&path, &to_file),
+            "linked" => Link(&path, up),
+            "out.yaml" => Link(&path, "../../../elsewhere/found.yaml"),
+            "nowhere.yaml" => Link(&path, "gone.yaml"),
+            "module" => Submodule(&path),
+            "program.yaml" => Program(&path, &found),
+            "pointer.yaml" => File(&path, POINTER),
+            "README.md" => File(&path, "Words: not: a manifest\n"),
+            "code.jsonnet" => File(&path, "{a: 1 + 1}\n"),
+            "broken.yaml" => File(&path, "apiVersion: v1\nkind: [\n"),
+            _ => File(&path, &found),
+        };
+        let named = reader.names.map(|names| names(name));
+        let mut entries = vec![entry];
+        entries.extend(
+            named
+                .iter()
+                .map(|text| File("app/kustomization.yaml", text)),
+        );
+        let commit_id = push(lab, &app, &entries).await?;
+        let what = format!("{}: {name}", reader.name);
+        match fates[of] {
+            Read => {
+                app.synced(&commit_id).await.context(what.clone())?;
+                app.value("found", Some("1")).await.context(what)?;
+            }
+            Ignored => {
+                app.synced(&commit_id).await.context(what.clone())?;
+                app.value("found", None).await.context(what)?;
+            }
+            Refused => {
+                app.condition("ComparisonError", name).await.context(what)?;
+            }
+        }
+        let plain = reader.names.map(|_| "resources: [own.yaml]\n");
+        let mut entries = vec![Gone(&path)];
+        entries.extend(
+            plain
+                .iter()
+                .map(|text| File("app/kustomization.yaml", text)),
+        );
+        push(lab, &app, &entries).await?;
+        app.value("found", None).await?;
+        app.becomes("as before", |status| status["conditions"].is_null())
+            .await?;
+    }
+    Ok(())
+}
+
+#[test]
+fn every_entry_of_a_tree_is_read_refused_or_known_to_be_ignored() {
+    story(|lab| async move {
+        let directory = Reader {
+            name: "entries-plain",
+            beside: &[],
+            directory: "",
+            names: None,
+        };
+        let kustomize = Reader {
+            name: "entries-kustomize",
+            beside: &[("app/kustomization.yaml", "resources: [own.yaml]\n")],
+            directory: "",
+            names: Some(|name| format!("resources: [own.yaml, {name}]\n")),
+        };
+        let helm = Reader {
+            name: "entries-helm",
+            beside: &[(
+                "app/Chart.yaml",
+                "apiVersion: v2\nname: c\nversion: 1.0.0\n",
+            )],
+            directory: "templates/",
+            names: None,
+        };
+        let (plain, named, chart) = futures::join!(
+            every_entry(lab, &directory, 0),
+            every_entry(lab, &kustomize, 1),
+            every_entry(lab, &helm, 2)
+        );
+        plain.and(named).and(chart)
+    });
 }
 
 /// A map under a name of its own.

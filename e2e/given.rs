@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, sync::OnceCell};
 
@@ -213,6 +213,32 @@ impl Story {
                 && status["sync"]["revision"] == commit_id
         })
         .await
+    }
+
+    /// Waits until the Application is Synced at a commit, and makes sure that its first sync did it:
+    /// of the attempts that the status lists for this commit, none failed.
+    pub(crate) async fn in_one_sync(&self, commit_id: &str) -> Result<Value> {
+        let results = |status: &Value| -> Vec<Value> {
+            let attempts = status["attempts"].as_array();
+            let attempts = attempts.into_iter().flatten();
+            let of_commit = attempts.filter(|attempt| attempt["revision"] == commit_id);
+            of_commit.map(|attempt| attempt["result"].clone()).collect()
+        };
+        let status = self
+            .becomes("Synced by an attempt that is listed", |status| {
+                status["sync"]["status"] == "Synced"
+                    && status["sync"]["revision"] == commit_id
+                    && !results(status).is_empty()
+            })
+            .await?;
+        let all = results(&status).iter().all(|result| result == "Succeeded");
+        ensure!(
+            all,
+            "{}: not in one sync: {}",
+            self.name,
+            status["attempts"]
+        );
+        Ok(status)
     }
 
     /// Waits until the status is as wanted.

@@ -278,3 +278,111 @@ fn what_is_taken_over_of_another_tool_is_left_to_an_autoscaler_too() {
         Ok(())
     });
 }
+
+/// KEDA's definition, as far as it says what is scaled.
+fn scaled_objects() -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "scaledobjects.keda.sh"},
+        "spec": {
+            "group": "keda.sh", "scope": "Namespaced",
+            "names": {"plural": "scaledobjects", "singular": "scaledobject", "kind": "ScaledObject"},
+            "versions": [{
+                "name": "v1alpha1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {
+                    "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                }}}},
+            }],
+        },
+    })
+}
+
+/// KEDA's object; it takes a Deployment where nothing else is said.
+fn scaled_object() -> Value {
+    json!({
+        "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "web"},
+        "spec": {
+            "scaleTargetRef": {"name": "web"}, "minReplicaCount": 2,
+            "triggers": [{"type": "cron", "metadata": {"desiredReplicas": "4"}}],
+        },
+    })
+}
+
+/// Both the object that comes with the commit, and one that is live.
+#[test]
+fn what_keda_takes_over_stays() {
+    story(|lab| async move {
+        let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        let cluster = &lab.control_plane.cluster;
+        cluster.create(definitions, &scaled_objects()).await?;
+        let kind = "/apis/keda.sh/v1alpha1/scaledobjects";
+        eventually("KEDA's kind is served", SOON, || async {
+            Ok(match cluster.find(kind).await? {
+                Some(_) => Expectation::Met(()),
+                None => Expectation::Pending("not yet".to_owned()),
+            })
+        })
+        .await?;
+        for name in ["handing-keda", "handing-keda-live"] {
+            let app = lab.given(name).await?;
+            let path = format!("/apis/apps/v1/namespaces/{name}/deployments/web");
+            let first = app.commit(&[("web.yaml", Some(&workload("Deployment", Some(6), "1")))])?;
+            app.create(&app.application()).await?;
+            applied(&app, &first).await?;
+            let (web, scaled) = (workload("Deployment", None, "2"), scaled_object());
+            let scaled_text = scaled.to_string();
+            let mut files = vec![("web.yaml", Some(web.as_str()))];
+            if name == "handing-keda" {
+                files.push(("scaled.yaml", Some(&scaled_text)));
+            } else {
+                let kind = format!("/apis/keda.sh/v1alpha1/namespaces/{name}/scaledobjects");
+                cluster.create(&kind, &scaled).await?;
+            }
+            let second = app.push(&lab.agent, &files).await?;
+            applied(&app, &second).await?;
+            let live = cluster.get(&path).await?;
+            assert_eq!(live["spec"]["replicas"], 6, "{name}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn what_moves_to_a_manager_that_is_named_with_it_stays() {
+    story(|lab| async move {
+        let app = lab.given("handing-named").await?;
+        let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", app.name);
+        let live = async || -> Result<Value> { app.cluster.get(&path).await };
+        let first = app.commit(&[("web.yaml", Some(&workload("Deployment", Some(6), "1")))])?;
+        app.create(&app.application()).await?;
+        applied(&app, &first).await?;
+        let rule = json!({"spec": {"ignoreDifferences": [
+            {"group": "apps", "kind": "Deployment", "managedFieldsManagers": ["scaler"]},
+        ]}});
+        app.cluster.patch(&app.path(), &rule).await?;
+        let web = workload("Deployment", None, "2");
+        let second = app.push(&lab.agent, &[("web.yaml", Some(&web))]).await?;
+        applied(&app, &second).await?;
+        assert_eq!(live().await?["spec"]["replicas"], 6);
+        // The manager takes it from there, and it stays its own.
+        let theirs = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+            "spec": {"replicas": 4},
+        });
+        app.cluster.apply(&path, "scaler", &theirs).await?;
+        let web = workload("Deployment", None, "3").replace(
+            "spec: {containers",
+            "spec: {terminationGracePeriodSeconds: 7, containers",
+        );
+        let third = app.push(&lab.agent, &[("web.yaml", Some(&web))]).await?;
+        applied(&app, &third).await?;
+        assert_eq!(live().await?["spec"]["replicas"], 4);
+        // What leaves later leaves: the manager was named before.
+        let web = workload("Deployment", None, "3");
+        let fourth = app.push(&lab.agent, &[("web.yaml", Some(&web))]).await?;
+        applied(&app, &fourth).await?;
+        let grace = &live().await?["spec"]["template"]["spec"]["terminationGracePeriodSeconds"];
+        assert_eq!(*grace, 30);
+        Ok(())
+    });
+}

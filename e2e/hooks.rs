@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::cli::trimtab_ends;
 use crate::given::{Lab, SOON, Story, config_map, story};
-use crate::jobs::end_pod_of;
+use crate::jobs::{end_pod_of, job};
 use crate::lab::git_server::Fault;
 use crate::lab::{Expectation, eventually};
 use crate::reach;
@@ -50,14 +50,14 @@ async fn is_there(app: &Story, path: &str) -> Result<Value> {
 
 /// What the hooks of a story are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+pub(crate) enum Told {
     Pod,
     Job,
 }
 
 impl Told {
     /// The name of a story's things.
-    fn name(self, name: &str) -> String {
+    pub(crate) fn name(self, name: &str) -> String {
         match self {
             Self::Pod => name.to_owned(),
             Self::Job => format!("{name}-job"),
@@ -65,7 +65,7 @@ impl Told {
     }
 
     /// A hook that ends when the test says so.
-    fn hook(self, name: &str, annotations: &str) -> String {
+    pub(crate) fn hook(self, name: &str, annotations: &str) -> String {
         match self {
             Self::Pod => hook(name, annotations),
             Self::Job => format!(
@@ -77,7 +77,7 @@ impl Told {
         }
     }
 
-    fn path(self, app: &Story, name: &str) -> String {
+    pub(crate) fn path(self, app: &Story, name: &str) -> String {
         match self {
             Self::Pod => pod(app, name),
             Self::Job => format!("/apis/batch/v1/namespaces/{}/jobs/{name}", app.name),
@@ -85,7 +85,7 @@ impl Told {
     }
 
     /// Waits until a hook's object is there, and ends it. Returns the object as it was.
-    async fn end(self, app: &Story, name: &str, phase: &str) -> Result<Value> {
+    pub(crate) async fn end(self, app: &Story, name: &str, phase: &str) -> Result<Value> {
         if self == Self::Pod {
             return end_saying(app, name, phase, "as the test says").await;
         }
@@ -109,7 +109,7 @@ impl Told {
 }
 
 /// Tells a story with pods and with Jobs as hooks, side by side.
-fn told<F>(tell: impl Fn(&'static Lab, Told) -> F)
+pub(crate) fn told<F>(tell: impl Fn(&'static Lab, Told) -> F)
 where
     F: Future<Output = Result<()>>,
 {
@@ -233,13 +233,20 @@ fn a_hook_that_fails_stops_the_sync_and_calls_for_help() {
 
 #[test]
 fn a_hook_edit_is_a_change_and_a_generated_name_is_made() {
-    story(|lab| async move {
-        let app = lab.given("edited-hook").await?;
-        let hook = |value: &str| {
-            format!(
+    told(|lab, told| async move {
+        let app = lab.given(&told.name("edited-hook")).await?;
+        let hook = |value: &str| match told {
+            Told::Pod => format!(
                 "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  generateName: note-\n  annotations: \
                  {{helm.sh/hook: post-install}}\ndata: {{value: \"{value}\"}}\n"
-            )
+            ),
+            // The lab's node runs its pod to the end at once.
+            Told::Job => job("note", value, "helm.sh/hook: post-install")
+                .replace("{name: note,", "{generateName: note-,"),
+        };
+        let kind = match told {
+            Told::Pod => format!("/api/v1/namespaces/{}/configmaps", app.name),
+            Told::Job => format!("/apis/batch/v1/namespaces/{}/jobs", app.name),
         };
         let first = app.commit(&[
             ("hook.yaml", Some(&hook("1"))),
@@ -248,10 +255,7 @@ fn a_hook_edit_is_a_change_and_a_generated_name_is_made() {
         app.create(&app.application()).await?;
         app.synced(&first).await?;
         let notes = || async {
-            let maps = app
-                .cluster
-                .get(&format!("/api/v1/namespaces/{}/configmaps", app.name))
-                .await?;
+            let maps = app.cluster.get(&kind).await?;
             let items = maps["items"].as_array().cloned().unwrap_or_default();
             let names = items
                 .iter()
@@ -457,12 +461,12 @@ fn a_hook_that_the_api_server_refuses_is_found_out_before_anything_is_written() 
 
 #[test]
 fn without_automation_a_hook_that_did_not_run_is_the_difference_that_is_shown() {
-    story(|lab| async move {
+    told(|lab, told| async move {
         reach::pod(lab).await?;
-        let app = lab.given("shown-hook").await?;
+        let app = lab.given(&told.name("shown-hook")).await?;
         let mut application = app.application();
         application["spec"]["syncPolicy"] = json!({});
-        let text = |annotations: &str| hook("before", annotations);
+        let text = |annotations: &str| told.hook("before", annotations);
         let first = app.commit(&[
             (
                 "before.yaml",
@@ -470,7 +474,7 @@ fn without_automation_a_hook_that_did_not_run_is_the_difference_that_is_shown() 
             ),
             (
                 "skipped.yaml",
-                Some(&hook("skipped", "argocd.argoproj.io/hook: Skip")),
+                Some(&told.hook("skipped", "argocd.argoproj.io/hook: Skip")),
             ),
             ("map.yaml", Some(&config_map("map", "1"))),
         ])?;
@@ -479,9 +483,9 @@ fn without_automation_a_hook_that_did_not_run_is_the_difference_that_is_shown() 
             .await?;
         let ask = json!({"operation": {"sync": {}}});
         app.cluster.patch(&app.path(), &ask).await?;
-        Told::Pod.end(&app, "before", "Succeeded").await?;
+        told.end(&app, "before", "Succeeded").await?;
         app.synced(&first).await?;
-        assert_eq!(app.cluster.find(&pod(&app, "skipped")).await?, None);
+        assert_eq!(app.cluster.find(&told.path(&app, "skipped")).await?, None);
         let name = app.name.as_str();
         trimtab_ends(lab, &["diff", name], 0, &[]);
         let edited = text("argocd.argoproj.io/hook: PreSync, note: edited");
@@ -495,7 +499,7 @@ fn without_automation_a_hook_that_did_not_run_is_the_difference_that_is_shown() 
             lab,
             &["diff", name],
             1,
-            &["Pod shown-hook/before would run"],
+            &[&format!("{told:?} {name}/before would run")],
         );
         trimtab_ends(lab, &["explain", name], 1, &["did not run yet"]);
         Ok(())

@@ -1,6 +1,7 @@
 //! Jobs, as hooks and as ordinary objects: each runs once for its desired state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -34,14 +35,14 @@ fn jobs(app: &Story) -> String {
 }
 
 /// The resourceVersion of a collection now.
-pub(crate) async fn version(cluster: &Cluster, path: &str) -> Result<String> {
+async fn version(cluster: &Cluster, path: &str) -> Result<String> {
     let list = cluster.get(path).await?;
     let version = list["metadata"]["resourceVersion"].as_str();
     Ok(version.unwrap_or_default().to_owned())
 }
 
 /// How many objects were created in a collection since then, by the round that they tell.
-pub(crate) async fn created(
+async fn created(
     cluster: &Cluster,
     path: &str,
     since: &str,
@@ -51,6 +52,7 @@ pub(crate) async fn created(
     let mut found = BTreeMap::new();
     for event in cluster.text(&path).await?.lines() {
         let event: Value = serde_json::from_str(event)?;
+        ensure!(event["type"] != "ERROR", "the watch of {path}: {event}");
         if event["type"] == "ADDED"
             && let Some(round) = round(&event["object"])
         {
@@ -58,6 +60,61 @@ pub(crate) async fn created(
         }
     }
     Ok(found)
+}
+
+/// Counts what is created in a collection from now on, for as long as it takes: what the API server
+/// remembers of a collection for those who ask later is not much.
+pub(crate) struct Counted {
+    task: tokio::task::JoinHandle<Result<()>>,
+    found: Arc<Mutex<BTreeMap<String, usize>>>,
+}
+
+impl Counted {
+    pub(crate) async fn begin(
+        cluster: &Cluster,
+        path: &str,
+        round: fn(&Value) -> Option<String>,
+    ) -> Result<Self> {
+        let found = Arc::<Mutex<BTreeMap<String, usize>>>::default();
+        let (cluster, path, sum) = (cluster.clone(), path.to_owned(), Arc::clone(&found));
+        let mut since = version(&cluster, &path).await?;
+        let task = tokio::spawn(async move {
+            loop {
+                let watch = format!("{path}?watch=true&timeoutSeconds=1&resourceVersion={since}");
+                for event in cluster.text(&watch).await?.lines() {
+                    let event: Value = serde_json::from_str(event)?;
+                    ensure!(event["type"] != "ERROR", "the watch of {path}: {event}");
+                    let version = event["object"]["metadata"]["resourceVersion"].as_str();
+                    version.unwrap_or_default().clone_into(&mut since);
+                    if event["type"] == "ADDED"
+                        && let Some(round) = round(&event["object"])
+                    {
+                        let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+                        *sum.entry(round).or_insert(0) += 1;
+                    }
+                }
+            }
+        });
+        Ok(Self { task, found })
+    }
+
+    /// Waits until all of these were created, and makes sure that each was so once and nothing else.
+    pub(crate) async fn each_once(self, wanted: BTreeSet<String>) -> Result<()> {
+        eventually("all runs are counted", SOON, || async {
+            ensure!(!self.task.is_finished(), "the watch has ended");
+            let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(match wanted.iter().all(|round| found.contains_key(round)) {
+                true => Expectation::Met(()),
+                false => Expectation::Pending(format!("{found:?}")),
+            })
+        })
+        .await?;
+        self.task.abort();
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let once = wanted.into_iter().map(|round| (round, 1)).collect();
+        ensure!(*found == once, "{found:?}");
+        Ok(())
+    }
 }
 
 /// The round of a Job.
@@ -113,9 +170,11 @@ fn a_hook_whose_template_changes_runs_anew() {
         let told_since = version(&app.cluster, applications).await?;
         let only =
             "argocd.argoproj.io/hook: PostSync, argocd.argoproj.io/hook-delete-policy: HookFailed";
+        let hard = format!("{PRE_SYNC}, argocd.argoproj.io/sync-options: Force=true");
         let first = app.commit(&[
             ("before.yaml", Some(&job("before", "1", PRE_SYNC))),
             ("after.yaml", Some(&job("after", "after-1", only))),
+            ("hard.yaml", Some(&job("hard", "hard-1", &hard))),
             (
                 "forced.yaml",
                 Some(&job(
@@ -141,6 +200,7 @@ fn a_hook_whose_template_changes_runs_anew() {
                 &[
                     ("before.yaml", Some(&job("before", "2", PRE_SYNC))),
                     ("after.yaml", Some(&job("after", "after-2", only))),
+                    ("hard.yaml", Some(&job("hard", "hard-2", &hard))),
                     (
                         "forced.yaml",
                         Some(&job(
@@ -153,7 +213,7 @@ fn a_hook_whose_template_changes_runs_anew() {
                 ],
             )
             .await?;
-        app.synced(&second).await?;
+        app.in_one_sync(&second).await?;
         app.value("map", Some("2")).await?;
         // At no time it was said that the sync succeeded and a hook is still to run.
         let path = format!(
@@ -173,7 +233,9 @@ fn a_hook_whose_template_changes_runs_anew() {
             }
         }
         ensure!(told >= 2, "{told}");
-        let wanted = ["1", "2", "after-1", "after-2", "forced-1", "forced-2"];
+        let wanted = [
+            "1", "2", "after-1", "after-2", "hard-1", "hard-2", "forced-1", "forced-2",
+        ];
         let found = runs(&app, &since).await?;
         ensure!(found == once(&wanted), "{found:?}");
         Ok(())

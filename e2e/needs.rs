@@ -1,7 +1,7 @@
 //! What one commit brings together: an object is not refused for what comes with it, and what can
 //! never work still stops all of it.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::given::{SOON, Story, config_map, story};
@@ -39,13 +39,6 @@ async fn in_sync(app: &Story, commit_id: &str) -> Result<Value> {
     .await
 }
 
-/// How many syncs of a commit failed.
-fn failures(status: &Value, commit_id: &str) -> usize {
-    let attempts = status["attempts"].as_array();
-    let failed = |it: &&Value| it["revision"] == commit_id && it["phase"] == "Failed";
-    attempts.into_iter().flatten().filter(failed).count()
-}
-
 #[test]
 fn a_definition_gains_a_field_with_the_object_that_has_it() {
     story(|lab| async move {
@@ -74,8 +67,7 @@ fn a_definition_gains_a_field_with_the_object_that_has_it() {
         app.value("a", Some("1")).await?;
         let grown = sails(group, "{area: {type: integer}, colour: {type: string}}");
         let third = app.push(&lab.agent, &[("crd.yaml", Some(&grown))]).await?;
-        let status = in_sync(&app, &third).await?;
-        ensure!(failures(&status, &third) == 0, "{}", status["attempts"]);
+        app.in_one_sync(&third).await?;
         let path = format!("/apis/{group}/v1/namespaces/gains/sails/main");
         let live = app.cluster.get(&path).await?;
         assert_eq!(live["spec"], json!({"area": 4, "colour": "red"}));
@@ -101,7 +93,7 @@ fn a_hook_has_a_field_that_its_definition_gains_with_it() {
         );
         let files = [("crd.yaml", Some(&*grown)), ("hook.yaml", Some(&*hook))];
         let second = app.push(&lab.agent, &files).await?;
-        in_sync(&app, &second).await?;
+        app.in_one_sync(&second).await?;
         let path = format!("/apis/{group}/v1/namespaces/gains-hook/sails/main");
         let live = app.cluster.get(&path).await?;
         assert_eq!(live["spec"], json!({"area": 4, "colour": "red"}));
@@ -137,8 +129,7 @@ fn a_pod_comes_with_its_account_and_its_classes() {
         let first = app
             .push(&lab.agent, &[("all.yaml", Some(&all.concat()))])
             .await?;
-        let status = in_sync(&app, &first).await?;
-        ensure!(failures(&status, &first) == 0, "{}", status["attempts"]);
+        app.in_one_sync(&first).await?;
         for name in ["by-account", "by-priority", "by-runtime"] {
             let pod = format!("/api/v1/namespaces/classes/pods/{name}");
             app.cluster.get(&pod).await?;
@@ -191,8 +182,7 @@ rules: [{apiGroups: [''], resources: [configmaps], verbs: [get]}]
             ("a.yaml", Some(&config_map("a", "1"))),
         ])?;
         app.create(&application).await?;
-        let status = in_sync(&app, &first).await?;
-        ensure!(failures(&status, &first) == 0, "{}", status["attempts"]);
+        app.in_one_sync(&first).await?;
         app.cluster
             .get(&format!("{root}/rolebindings/reader"))
             .await?;
@@ -248,7 +238,7 @@ spec: {hostNetwork: true, containers: [{name: tool, image: tool, resources: {lim
                 &[("limits.yaml", Some(&limits(2, 5, "privileged")))],
             )
             .await?;
-        in_sync(&app, &third).await?;
+        app.in_one_sync(&third).await?;
         app.cluster
             .get("/api/v1/namespaces/limited/pods/tool")
             .await?;
@@ -321,12 +311,93 @@ fn a_policy_changes_with_what_it_forbids() {
                 &[("highest.yaml", Some(&config_map("highest", "7")))],
             )
             .await?;
-        let status = in_sync(&app, &third).await?;
-        ensure!(failures(&status, &third) == 0, "{}", status["attempts"]);
+        app.in_one_sync(&third).await?;
         app.value("ruled", Some("5")).await?;
         for kind in ["policybindings", "policies"] {
             let root = "/apis/admissionregistration.k8s.io/v1/validatingadmission";
             app.cluster.delete(&format!("{root}{kind}/ruled")).await?;
+        }
+        Ok(())
+    });
+}
+
+/// Waits until a Namespace that is only asked about gets this label, or none.
+async fn is_labelled(app: &Story, name: &str, label: &str) -> Result<()> {
+    eventually("the policy labels a namespace", SOON, || async {
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        let asked = app
+            .cluster
+            .create("/api/v1/namespaces?dryRun=All", &namespace)
+            .await?;
+        let labels = &asked["metadata"]["labels"];
+        Ok(match labels["team"] == label {
+            true => Expectation::Met(()),
+            false => Expectation::Pending(labels.to_string()),
+        })
+    })
+    .await
+}
+
+/// One policy labels the namespace, another wants the label of the namespace that its objects are in:
+/// the objects are asked about before there is either.
+#[test]
+fn a_namespace_comes_with_the_label_that_a_policy_gives_it() {
+    story(|lab| async move {
+        let app = lab.given("labelling").await?;
+        let patch = "[JSONPatch{op: \"add\", path: \"/metadata/labels/team\", value: \"a\"}]";
+        let rules = |resource: &str| {
+            json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
+                    "resources": [resource]}])
+        };
+        let group = "admissionregistration.k8s.io/v1";
+        let of_team =
+            json!([{"name": "it", "expression": "object.metadata.name == 'labelling-team'"}]);
+        let in_team = json!([{"name": "it", "expression":
+            "object.metadata.namespace == 'labelling-team' && object.metadata.name == 'a'"}]);
+        let policies = [
+            json!({"apiVersion": group, "kind": "MutatingAdmissionPolicy",
+                "metadata": {"name": "labelling"},
+                "spec": {"matchConstraints": {"resourceRules": rules("namespaces")},
+                    "matchConditions": of_team, "failurePolicy": "Fail",
+                    "reinvocationPolicy": "Never",
+                    "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": patch}}]}}),
+            json!({"apiVersion": group, "kind": "MutatingAdmissionPolicyBinding",
+                "metadata": {"name": "labelling"}, "spec": {"policyName": "labelling"}}),
+            json!({"apiVersion": group, "kind": "ValidatingAdmissionPolicy",
+                "metadata": {"name": "labelling"},
+                "spec": {"matchConstraints": {"resourceRules": rules("configmaps")},
+                    "matchConditions": in_team, "failurePolicy": "Fail",
+                    "validations": [{"message": "its namespace has no team", "expression":
+                        "has(namespaceObject.metadata.labels) && 'team' in namespaceObject.metadata.labels"}]}}),
+            json!({"apiVersion": group, "kind": "ValidatingAdmissionPolicyBinding",
+                "metadata": {"name": "labelling"},
+                "spec": {"policyName": "labelling", "validationActions": ["Deny"]}}),
+        ];
+        let policies = policies.map(|it| it.to_string()).join("\n---\n");
+        let first = app.commit(&[("policies.yaml", Some(&policies))])?;
+        app.create(&app.application()).await?;
+        in_sync(&app, &first).await?;
+        is_labelled(&app, "labelling-team", "a").await?;
+        let team = "apiVersion: v1\nkind: Namespace\nmetadata: {name: labelling-team}\n";
+        let a = config_map("a", "1").replace("{name: a}", "{name: a, namespace: labelling-team}");
+        let own = config_map("own", "1");
+        let files = [
+            ("team.yaml", Some(team)),
+            ("a.yaml", Some(&*a)),
+            ("own.yaml", Some(&*own)),
+        ];
+        let second = app.push(&lab.agent, &files).await?;
+        app.in_one_sync(&second).await?;
+        let namespace = app.cluster.get("/api/v1/namespaces/labelling-team").await?;
+        assert_eq!(namespace["metadata"]["labels"]["team"], "a");
+        let map = "/api/v1/namespaces/labelling-team/configmaps/a";
+        assert_eq!(app.cluster.get(map).await?["data"]["value"], "1");
+        let root = "/apis/admissionregistration.k8s.io/v1";
+        for kind in ["mutatingadmissionpolicies", "validatingadmissionpolicies"] {
+            app.cluster
+                .delete(&format!("{root}/{kind}/labelling"))
+                .await?;
         }
         Ok(())
     });
@@ -367,7 +438,7 @@ webhooks:
         let fourth = app
             .push(&lab.agent, &[("webhook.yaml", Some(&webhook("Ignore")))])
             .await?;
-        in_sync(&app, &fourth).await?;
+        app.in_one_sync(&fourth).await?;
         app.value("a", Some("2")).await?;
         let root = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
         app.cluster.delete(&format!("{root}/hooked")).await?;

@@ -396,7 +396,7 @@ fn what_cannot_be_repaired_names_its_remedy_in_one_line() {
 
 /// Objects with one field that can never change, before and after: file, manifest with `OPTIONS`
 /// for the annotations and `VALUE` for the value, the two values, the path, and where it shows.
-const FIXED: [(&str, [&str; 2], &str, &str); 9] = [
+const FIXED: [(&str, [&str; 2], &str, &str); 10] = [
     (
         "apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
@@ -483,6 +483,22 @@ spec:
         ["one", "two"],
         "/apis/apps/v1/namespaces/NAMESPACE/statefulsets/fixed",
         "/spec/serviceName",
+    ),
+    (
+        "apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: fixed-claims, OPTIONS}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: fixed-claims}}
+  template: {metadata: {labels: {app: fixed-claims}}, spec: {containers: [{name: a, image: a}]}}
+  volumeClaimTemplates:
+  - metadata: {name: data}
+    spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: VALUE}}}
+",
+        ["1Gi", "2Gi"],
+        "/apis/apps/v1/namespaces/NAMESPACE/statefulsets/fixed-claims",
+        "/spec/volumeClaimTemplates/0/spec/resources/requests/storage",
     ),
     (
         "apiVersion: v1

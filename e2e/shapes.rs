@@ -7,6 +7,9 @@ use serde_json::json;
 use crate::given::{Lab, SOON, Story, story};
 use crate::lab::{Expectation, eventually};
 
+/// The group of the definitions.
+const GROUP: &str = "shapes.example.com";
+
 const DEPLOYMENT: &str = "\
 apiVersion: apps/v1
 kind: Deployment
@@ -173,9 +176,9 @@ fn definition(kind: &str, description: &str) -> String {
     )
 }
 
-/// What shows a write in the objects of a namespace: their versions, where nobody writes a status,
-/// else when our fields were written and which generation it is.
-async fn written(app: &Story) -> Result<Vec<String>> {
+/// What shows a write in the objects of a namespace and in the definitions that it brought: their
+/// versions, where nobody writes a status, else when our fields were written and which generation it is.
+async fn written(app: &Story, definitions: &[&str]) -> Result<Vec<String>> {
     let of = |group: &str, kind: &str| format!("/apis/{group}/namespaces/{}/{kind}", app.name);
     let core = |kind: &str| format!("/api/v1/namespaces/{}/{kind}", app.name);
     let lists = [
@@ -190,9 +193,22 @@ async fn written(app: &Story) -> Result<Vec<String>> {
         (of("batch/v1", "cronjobs"), false),
         (of("policy/v1", "poddisruptionbudgets"), false),
     ];
+    let kinds = definitions.iter().map(|plural| {
+        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        let definition = format!("{path}?fieldSelector=metadata.name={plural}.{GROUP}");
+        [
+            (definition, false),
+            (of(&format!("{GROUP}/v1"), plural), true),
+        ]
+    });
     let mut written = Vec::new();
-    for (path, by_version) in lists {
+    for (path, by_version) in lists.into_iter().chain(kinds.flatten()) {
         let found = app.cluster.get(&path).await?;
+        let expected = path.contains(GROUP);
+        ensure!(
+            !expected || found["items"][0].is_object(),
+            "nothing at {path}"
+        );
         for object in found["items"].as_array().into_iter().flatten() {
             let metadata = &object["metadata"];
             let fields = metadata["managedFields"].as_array();
@@ -229,6 +245,7 @@ async fn sync_and_stay(
     lab: &'static Lab,
     home: &str,
     given: Vec<(&'static str, Vec<(String, String)>)>,
+    definitions: &[&str],
 ) -> Result<()> {
     let mut apps: Vec<(Story, String)> = Vec::new();
     // Kept until all is seen.
@@ -256,12 +273,14 @@ async fn sync_and_stay(
     for (app, commit_id) in &apps {
         app.synced(commit_id).await?;
     }
-    for (app, commit_id) in &apps {
-        let before = written(app).await?;
+    for (place, (app, commit_id)) in apps.iter().enumerate() {
+        // Each application brings one of them, where there are any.
+        let definitions = definitions.get(place..=place).unwrap_or_default();
+        let before = written(app, definitions).await?;
         ensure!(!before.is_empty(), "nothing is there");
         hard_refresh(app).await?;
         app.synced(commit_id).await?;
-        let after = written(app).await?;
+        let after = written(app, definitions).await?;
         ensure!(after == before, "{before:#?}\nbecame\n{after:#?}");
     }
     Ok(())
@@ -269,7 +288,7 @@ async fn sync_and_stay(
 
 #[test]
 fn well_known_shapes_sync_and_a_hard_refresh_writes_nothing() {
-    story(|lab| async move { sync_and_stay(lab, "shapes", shapes()).await });
+    story(|lab| async move { sync_and_stay(lab, "shapes", shapes(), &[]).await });
 }
 
 #[test]
@@ -308,6 +327,7 @@ fn definitions_beyond_what_an_annotation_holds_sync_and_stay() {
                 ("shape-large-chart", chart),
                 ("shape-large-kustomization", kustomization),
             ],
+            &["wides", "deeps"],
         )
         .await
     });
@@ -361,7 +381,7 @@ fn an_operator_is_upgraded_in_one_commit() {
         app.create(&app.application()).await?;
         app.synced(&first).await?;
         let second = push(2).await?;
-        app.synced(&second).await?;
+        app.in_one_sync(&second).await?;
         let path = format!(
             "/apis/shapes.example.com/v2/namespaces/{}/clusters/main",
             app.name

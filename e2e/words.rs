@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::cli::trimtab_ends;
 use crate::given::{Story, config_map, story};
-use crate::hooks::hook;
+use crate::hooks::{hook, told};
 use crate::jobs::job;
 
 const BEFORE: &str = "argocd.argoproj.io/hook: PreSync";
@@ -34,14 +34,15 @@ async fn ended(app: &Story, phase: &str, words: &str) -> Result<Value> {
 /// While it is waited for, and after the sync gave up.
 #[test]
 fn a_hook_that_takes_long_says_since_when_and_why() {
-    story(|lab| async move {
-        let app = lab.given("told-slow").await?;
+    told(|lab, told| async move {
+        let name = told.name("told-slow");
+        let app = lab.given(&name).await?;
         let mut application = app.application();
         application["spec"]["syncPolicy"]["waveTimeout"] = json!("6s");
         application["spec"]["syncPolicy"]["retry"] =
             json!({"backoff": {"duration": "1h", "maxDuration": "1h"}});
         app.commit(&[
-            ("before.yaml", Some(&hook("before", BEFORE))),
+            ("before.yaml", Some(&told.hook("before", BEFORE))),
             ("map.yaml", Some(&config_map("map", "1"))),
         ])?;
         app.create(&application).await?;
@@ -49,34 +50,34 @@ fn a_hook_that_takes_long_says_since_when_and_why() {
             .await?;
         let event = json!({
             "apiVersion": "v1", "kind": "Event", "metadata": {"name": "before.1"},
-            "involvedObject": {"kind": "Pod", "namespace": "told-slow", "name": "before"},
+            "involvedObject": {"kind": format!("{told:?}"), "namespace": name, "name": "before"},
             "type": "Warning", "reason": "FailedScheduling", "message": "no node fits",
         });
-        let events = "/api/v1/namespaces/told-slow/events";
-        app.cluster.create(events, &event).await?;
+        let events = format!("/api/v1/namespaces/{name}/events");
+        app.cluster.create(&events, &event).await?;
         let why = "FailedScheduling: no node fits";
         app.becomes("it says why", |status| {
             status["operationState"]["phase"] == "Running" && message(status).contains(why)
         })
         .await?;
-        let runs = "the PreSync hook Pod told-slow/before runs since 20";
-        trimtab_ends(lab, &["explain", "told-slow"], 1, &[runs, why]);
+        let runs = format!("the PreSync hook {told:?} {name}/before runs since 20");
+        trimtab_ends(lab, &["explain", &name], 1, &[&runs, why]);
         app.condition("SyncError", "waveTimeout gives it 6s")
             .await?;
         let status = app.condition("HookPending", "was started at 20").await?;
         ensure!(!status.to_string().contains("did not run yet"), "{status}");
         assert_eq!(status["attempts"][0]["by"], "application");
         let left = ["was started at 20", why, "for 6s (syncPolicy.waveTimeout)"];
-        trimtab_ends(lab, &["explain", "told-slow"], 1, &left);
+        trimtab_ends(lab, &["explain", &name], 1, &left);
         Ok(())
     });
 }
 
 #[test]
 fn a_sync_of_a_person_says_that_it_took_the_place_of_one_of_the_same_state() {
-    story(|lab| async move {
-        let app = lab.given("told-replaced").await?;
-        app.commit(&[("before.yaml", Some(&hook("before", BEFORE)))])?;
+    told(|lab, told| async move {
+        let app = lab.given(&told.name("told-replaced")).await?;
+        app.commit(&[("before.yaml", Some(&told.hook("before", BEFORE)))])?;
         app.create(&app.application()).await?;
         app.becomes("it waits", |status| {
             message(status).contains("PreSync hook")

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Scene;
 use crate::deletion::gone;
 use crate::given::{config_map, story};
-use crate::jobs::{created, job, round_of_job, version};
+use crate::jobs::{Counted, job, round_of_job};
 use crate::lab::gate::{Asked, Side};
 
 /// The files of the n-th commit, in three waves: objects change, one stays, one comes, and the one
@@ -170,45 +170,64 @@ fn in_the_middle_of_a_first_sync_it_knows_what_it_made() {
     });
 }
 
-/// A hook, and an object that is applied after it.
-fn with_hook(hook: String, round: usize) -> [(&'static str, String); 2] {
-    let map = config_map("map", &round.to_string());
-    [("hook.yaml", hook), ("map.yaml", map)]
+/// Hooks around which the agent is killed.
+struct Around<F> {
+    /// Where their objects are.
+    path: String,
+    /// All of a round beside the ConfigMap that tells it.
+    files: F,
+    round_of: fn(&Value) -> Option<String>,
+    /// What `round_of` says of the objects of one round.
+    runs: fn(usize) -> Vec<String>,
+    /// By the names of their objects: those that stay and were done before the ConfigMap was written
+    /// ...
+    before: &'static [&'static str],
+    /// ... those that were made after it ...
+    after: &'static [&'static str],
+    /// ... and those that go when they succeeded.
+    gone: &'static [&'static str],
 }
 
-/// Kills the agent at every write of a sync with a hook: in the end each round's hook ran exactly
-/// once, and to its end before what comes after it.
-async fn kill_around_a_hook(
-    scene: Scene,
-    names: &[&str],
-    hook: impl Fn(usize) -> String,
-    path: &str,
-    round_of: fn(&Value) -> Option<String>,
-) -> Result<()> {
-    let cluster = scene.app.cluster.clone();
-    let since = version(&cluster, path).await?;
-    let mut agent = scene.agent().await?;
-    let push = async |agent: &_, round| {
-        let files = with_hook(hook(round), round);
-        let files = files
-            .each_ref()
-            .map(|(path, text)| (*path, Some(text.as_str())));
-        scene.app.push(agent, &files).await
+/// Whether the hooks of a round were done where they stand.
+async fn in_order<F>(scene: &Scene, hooks: &Around<F>, round: usize) -> Result<()> {
+    scene.app.value("map", Some(&round.to_string())).await?;
+    let cluster = &scene.app.cluster;
+    let version = |object: &Value| -> u64 {
+        let version = object["metadata"]["resourceVersion"].as_str();
+        version.and_then(|it| it.parse().ok()).unwrap_or_default()
     };
-    // The hook was done before the object that follows it was written.
-    let in_order = async |round: usize| {
-        scene.app.value("map", Some(&round.to_string())).await?;
-        let version = |object: &Value| -> u64 {
-            let version = object["metadata"]["resourceVersion"].as_str();
-            version.and_then(|it| it.parse().ok()).unwrap_or_default()
-        };
-        let map = cluster.get(&scene.app.map("map")).await?;
-        let hook = cluster.get(&format!("{path}/hook")).await?;
+    let of_map = version(&cluster.get(&scene.app.map("map")).await?);
+    for name in hooks.before.iter().chain(hooks.after) {
+        let hook = cluster.get(&format!("{}/{name}", hooks.path)).await?;
+        let run = (hooks.round_of)(&hook).unwrap_or_default();
+        let is_before = version(&hook) < of_map;
         ensure!(
-            round_of(&hook) == Some(round.to_string()) && version(&hook) < version(&map),
+            (hooks.runs)(round).contains(&run) && is_before == hooks.before.contains(name),
             "the sync went on without its hook: {hook}"
         );
-        Ok(())
+    }
+    for name in hooks.gone {
+        gone(cluster, &format!("{}/{name}", hooks.path)).await?;
+    }
+    Ok(())
+}
+
+/// Kills the agent at every write of a sync with hooks: in the end each round's hooks ran exactly
+/// once, and where they are to stand.
+async fn kill_around_hooks<F>(scene: Scene, names: &[&str], hooks: Around<F>) -> Result<()>
+where
+    F: Fn(usize) -> Vec<(&'static str, String)>,
+{
+    let counted = Counted::begin(&scene.app.cluster, &hooks.path, hooks.round_of).await?;
+    let mut agent = scene.agent().await?;
+    let push = async |agent: &_, round: usize| {
+        let mut files = (hooks.files)(round);
+        files.push(("map.yaml", config_map("map", &round.to_string())));
+        let files: Vec<_> = files
+            .iter()
+            .map(|(path, text)| (*path, Some(text.as_str())))
+            .collect();
+        scene.app.push(agent, &files).await
     };
     let first = push(&agent, 0).await?;
     scene.app.create(&scene.application()).await?;
@@ -237,50 +256,102 @@ async fn kill_around_a_hook(
             }
             scene.gate.unhold();
             scene.app.synced(&commit_id).await?;
-            in_order(round).await?;
+            in_order(&scene, &hooks, round).await?;
         }
     }
-    ensure!(deaths >= 2 * writes - 4, "{deaths} deaths");
+    ensure!(
+        deaths >= 2 * writes - 4,
+        "{deaths} deaths of {writes} writes"
+    );
     scene.rest().await?;
-    let runs = created(&cluster, path, &since, round_of).await?;
-    let wanted = (0..=round).map(|round| (round.to_string(), 1));
-    ensure!(runs == wanted.collect(), "{runs:?}");
-    Ok(())
+    counted
+        .each_once((0..=round).flat_map(hooks.runs).collect())
+        .await
 }
 
 #[test]
 fn at_every_write_around_a_hook_it_runs_exactly_once() {
     story(|lab| async move {
         let scene = Scene::of(lab, "kills-hook").await?;
-        let path = "/api/v1/namespaces/kills-hook/configmaps";
-        let hook = |round| {
-            format!(
-                "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: hook\n  annotations: \
-                 {{argocd.argoproj.io/hook: PreSync}}\ndata: {{value: \"{round}\"}}\n"
-            )
+        let hooks = Around {
+            path: "/api/v1/namespaces/kills-hook/configmaps".to_owned(),
+            files: |round: usize| {
+                let hook = format!(
+                    "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: hook\n  annotations: \
+                     {{argocd.argoproj.io/hook: PreSync}}\ndata: {{value: \"{round}\"}}\n"
+                );
+                vec![("hook.yaml", hook)]
+            },
+            round_of: |map| {
+                let hook = map["metadata"]["name"] == "hook";
+                hook.then(|| map["data"]["value"].as_str().unwrap_or_default().to_owned())
+            },
+            runs: |round| vec![round.to_string()],
+            before: &["hook"],
+            after: &[],
+            gone: &[],
         };
-        let round_of = |map: &Value| {
-            let hook = map["metadata"]["name"] == "hook";
-            hook.then(|| map["data"]["value"].as_str().unwrap_or_default().to_owned())
+        kill_around_hooks(scene, &["ConfigMap/hook", "ConfigMap/map"], hooks).await
+    });
+}
+
+/// Jobs of a phase each, with the usual policy and with that after which nothing is left.
+#[test]
+fn at_every_write_around_jobs_each_runs_exactly_once() {
+    const JOBS: [(&str, &str); 4] = [
+        ("pre", "argocd.argoproj.io/hook: PreSync"),
+        (
+            "goes",
+            "argocd.argoproj.io/hook: PreSync, argocd.argoproj.io/hook-delete-policy: HookSucceeded",
+        ),
+        (
+            "sync",
+            "argocd.argoproj.io/hook: Sync, argocd.argoproj.io/sync-wave: \"-1\"",
+        ),
+        ("post", "argocd.argoproj.io/hook: PostSync"),
+    ];
+    story(|lab| async move {
+        let scene = Scene::of(lab, "kills-jobs").await?;
+        let hooks = Around {
+            path: "/apis/batch/v1/namespaces/kills-jobs/jobs".to_owned(),
+            files: |round: usize| {
+                let jobs = JOBS
+                    .iter()
+                    .map(|(name, annotations)| job(name, &format!("{name}-{round}"), annotations));
+                vec![("jobs.yaml", jobs.collect::<Vec<_>>().join("---\n"))]
+            },
+            round_of: round_of_job,
+            runs: |round| {
+                JOBS.iter()
+                    .map(|(name, _)| format!("{name}-{round}"))
+                    .collect()
+            },
+            before: &["pre", "sync"],
+            after: &["post"],
+            gone: &["goes"],
         };
-        let names = ["ConfigMap/hook", "ConfigMap/map"];
-        kill_around_a_hook(scene, &names, hook, path, round_of).await
+        kill_around_hooks(scene, &["ConfigMap/map"], hooks).await
     });
 }
 
 #[test]
-fn at_every_write_around_a_job_it_runs_exactly_once() {
+fn at_every_write_around_a_job_that_goes_after_the_sync_it_runs_exactly_once() {
     story(|lab| async move {
-        let scene = Scene::of(lab, "kills-job").await?;
-        let path = "/apis/batch/v1/namespaces/kills-job/jobs";
-        let hook = |round: usize| {
-            job(
-                "hook",
-                &round.to_string(),
-                "argocd.argoproj.io/hook: PreSync",
-            )
+        let scene = Scene::of(lab, "kills-job-goes").await?;
+        let hooks = Around {
+            path: "/apis/batch/v1/namespaces/kills-job-goes/jobs".to_owned(),
+            files: |round: usize| {
+                let policy = "argocd.argoproj.io/hook: PostSync, argocd.argoproj.io/hook-delete-policy: \
+                              HookSucceeded";
+                vec![("job.yaml", job("hook", &round.to_string(), policy))]
+            },
+            round_of: round_of_job,
+            runs: |round| vec![round.to_string()],
+            before: &[],
+            after: &[],
+            gone: &["hook"],
         };
-        kill_around_a_hook(scene, &["ConfigMap/map"], hook, path, round_of_job).await
+        kill_around_hooks(scene, &["ConfigMap/map"], hooks).await
     });
 }
 
@@ -309,6 +380,45 @@ fn what_several_deaths_left_is_not_taken_for_one_large_deletion() {
         drop(agent);
         let _agent = scene.agent().await?;
         scene.converged(&commit_id, &["ConfigMap/new-8"]).await?;
+        let status = scene.app.status().await?;
+        ensure!(status["conditions"].is_null(), "{status}");
+        Ok(())
+    });
+}
+
+/// Each commit only takes an object away, and the agent dies before it deletes it: nothing is
+/// created that would have the inventory written first.
+#[test]
+fn what_several_deaths_left_of_mere_deletions_does_not_add_up_either() {
+    story(|lab| async move {
+        let scene = Scene::of(lab, "kills-leaving").await?;
+        let mut agent = scene.agent().await?;
+        let names: Vec<_> = (0..10)
+            .map(|n| (format!("m{n}.yaml"), config_map(&format!("m{n}"), "1")))
+            .collect();
+        let files: Vec<_> = names
+            .iter()
+            .map(|(path, text)| (path.as_str(), Some(text.as_str())))
+            .collect();
+        let mut commit_id = scene.app.commit(&files)?;
+        scene.app.create(&scene.application()).await?;
+        scene.app.synced(&commit_id).await?;
+        let deletes = |asked: &Asked| asked.method == "DELETE";
+        for (path, _) in &names[..8] {
+            agent.process.kill();
+            commit_id = scene.app.commit(&[(path, None)])?;
+            let mut held = scene.gate.hold(1, Side::Before, deletes);
+            agent = scene.agent().await?;
+            held.wait().await?;
+            agent.process.kill();
+            drop(held);
+            scene.gate.unhold();
+        }
+        drop(agent);
+        let _agent = scene.agent().await?;
+        scene
+            .converged(&commit_id, &["ConfigMap/m8", "ConfigMap/m9"])
+            .await?;
         let status = scene.app.status().await?;
         ensure!(status["conditions"].is_null(), "{status}");
         Ok(())

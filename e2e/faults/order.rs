@@ -1,11 +1,15 @@
 //! In which order a sync writes, and where it may stop.
 
 use anyhow::ensure;
+use serde_json::json;
 
 use super::Scene;
 use crate::given::{SOON, config_map, story};
 use crate::lab::gate::{Asked, Side};
 use crate::lab::{Expectation, eventually};
+
+/// A port that one Service alone can have.
+const PORT: &str = "{type: NodePort, ports: [{port: 80, nodePort: 30981}]}";
 
 fn account(name: &str) -> String {
     format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}}}\n")
@@ -97,5 +101,49 @@ fn a_newer_commit_takes_over_between_two_batches() {
         let applied = written(&scene, before, "PATCH");
         ensure!(!applied.contains(&"late".to_owned()), "{applied:?}");
         Ok(())
+    });
+}
+
+#[test]
+fn what_another_application_may_take_over_is_waited_for() {
+    story(|lab| async move {
+        let scene = Scene::of(lab, "may-move").await?;
+        let agent = scene.agent().await?;
+        let app = &scene.app;
+        let push = async |name: &str, value: &str| {
+            let web = service(name).replace("{ports: [{port: 80}]}", PORT);
+            let a = config_map("a", value);
+            let files = [("web.yaml", Some(web.as_str())), ("a.yaml", Some(&a))];
+            app.push(&agent, &files).await
+        };
+        let first = push("web", "1").await?;
+        app.create(&scene.application()).await?;
+        app.synced(&first).await?;
+        let mut other = app.application();
+        other["metadata"]["name"] = json!("may-move-other");
+        other["spec"]["syncPolicy"] = json!({});
+        other["spec"]["destination"]["namespace"] = json!(app.home);
+        app.create(&other).await?;
+        // It says what it desires at once, and then hears of the next commit while it is held up.
+        for (from, name, before, value) in
+            [("web", "shop", "1b", "2"), ("shop", "again", "2b", "2b")]
+        {
+            let of_other = |asked: &Asked| {
+                asked.is_write() && asked.path.contains("/applications/may-move-other/status")
+            };
+            let mut held = scene.gate.hold(1, Side::Before, of_other);
+            let before = push(from, before).await?;
+            held.wait().await?;
+            app.synced(&before).await?;
+            let commit_id = push(name, value).await?;
+            app.becomes("waits", |status| {
+                let message = status["operationState"]["message"].as_str();
+                message.is_some_and(|it| it.starts_with("waiting to know whether another"))
+            })
+            .await?;
+            held.release();
+            app.in_one_sync(&commit_id).await?;
+        }
+        app.value("a", Some("2b")).await
     });
 }

@@ -4,15 +4,16 @@ use anyhow::Result;
 
 use super::operate::requester;
 use super::output::{DataFormat, Format, print, print_data};
+use super::text::one_line;
 use super::{Outcome, target};
 use crate::cluster::Error;
-use crate::crd::{InitiatedBy, Operation};
+use crate::crd::{InitiatedBy, Operation, read};
 
 /// End the sync that is running
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 What was applied stays; hooks that run are deleted. Nothing happens by itself after that until
-the next commit or sync.
+the next commit or sync. A sync that somebody asked for meanwhile begins then.
 
 Examples:
   trimtab terminate shop")]
@@ -49,7 +50,17 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
     let format = Format::from(args.output);
     match format.is_data() {
         true => print_data(&requested, format)?,
-        false => print(&format!("requested the end of the sync of {name}\n"))?,
+        false => {
+            let waits = read(requested).operation.filter(Operation::goes_on);
+            let next = waits.map_or(String::new(), |waits| {
+                let by = waits
+                    .initiated_by
+                    .map_or_else(String::new, |by| by.username);
+                let by = if by.is_empty() { "somebody" } else { &by };
+                format!("; what {} asked for begins after it", one_line(by))
+            });
+            print(&format!("requested the end of the sync of {name}{next}\n"))?;
+        }
     }
     Ok(Outcome::Done)
 }

@@ -5,15 +5,16 @@ use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Pre
 use serde_json::{Value, json};
 
 use super::{Applications, Error, bounded};
-use crate::crd::{Application, ApplicationKey, Cascade, Operation, names, read};
+use crate::crd::{Application, ApplicationKey, Cascade, Info, Operation, names, read};
 use crate::object::Object;
 
 /// How often a request is placed again when the Application changed in between.
 const ATTEMPTS: usize = 5;
 
 impl Applications {
-    /// Asks for an operation; refused while another one waits. Returns the Application as it is
-    /// stored with the request in it.
+    /// Asks for an operation; refused while another one waits. The end of a sync is asked for beside
+    /// what waits, which begins after it. Returns the Application as it is stored with the request in
+    /// it.
     pub(crate) async fn request_operation(
         &self,
         key: &ApplicationKey,
@@ -21,16 +22,10 @@ impl Applications {
     ) -> Result<Object, Error> {
         let doing = format!("request the operation on application {key}");
         let ends = operation.terminate;
-        let mut operation = serde_json::to_value(operation).map_err(|error| Error::Unreadable {
+        let asked = serde_json::to_value(operation).map_err(|error| Error::Unreadable {
             doing: doing.clone(),
             reason: error.to_string(),
         })?;
-        if ends {
-            // Who ends a sync need not wait for what waits for its end: that is taken back too.
-            for field in ["sync", "rollback", "info", "retry"] {
-                operation[field] = Value::Null;
-            }
-        }
         let mut attempt = 1;
         loop {
             let application = self.get(key).await?;
@@ -46,15 +41,38 @@ impl Applications {
                     by: by.unwrap_or("somebody").to_owned(),
                 });
             }
+            let asked = match application.operation.as_ref().filter(|_| ends) {
+                Some(waiting) => beside(waiting, operation),
+                None => asked.clone(),
+            };
             let patch = json!({
                 "metadata": {"resourceVersion": application.resource_version},
-                "operation": operation,
+                "operation": asked,
             });
             match self.patch_object(key, &doing, &patch).await {
                 Err(Error::Conflict { .. }) if attempt < ATTEMPTS => attempt += 1,
                 answer => return answer,
             }
         }
+    }
+
+    /// Takes the request to end a sync away, and leaves what waited for that end.
+    pub(crate) async fn clear_terminate(
+        &self,
+        key: &ApplicationKey,
+        waiting: &Operation,
+        resource_version: Option<&str>,
+    ) -> Result<Application, Error> {
+        let doing = format!("clear the request to end the sync of application {key}");
+        let info = waiting.info.iter();
+        let info: Vec<_> = info.filter(|it| it.name != names::TERMINATED_BY).collect();
+        let info = match info.is_empty() {
+            true => Value::Null,
+            false => json!(info),
+        };
+        let patch = json!({"operation": {"terminate": null, "info": info}});
+        self.patch(key, &doing, &guarded(patch, resource_version))
+            .await
     }
 
     /// Takes the request away once it was taken up. `resource_version` keeps a newer request.
@@ -237,6 +255,21 @@ fn dynamic(object: &Object, doing: &str) -> Result<DynamicObject, Error> {
         doing: doing.to_owned(),
         reason: error.to_string(),
     })
+}
+
+/// The end of a sync, asked for beside what waits for it.
+fn beside(waiting: &Operation, ends: &Operation) -> Value {
+    let by = ends.initiated_by.as_ref().map(|by| by.username.clone());
+    let info = waiting.info.iter();
+    let mut info: Vec<_> = info
+        .filter(|it| it.name != names::TERMINATED_BY)
+        .cloned()
+        .collect();
+    info.push(Info {
+        name: names::TERMINATED_BY.to_owned(),
+        value: by.unwrap_or_default(),
+    });
+    json!({"terminate": true, "info": info})
 }
 
 /// A patch that holds only for the version that was read.

@@ -18,7 +18,12 @@ use crate::controller::{
     },
     context::Hands,
     decide::tasks::tasks,
-    observe::{compare::compare_and_settle, live::look_up, manifests},
+    observe::{
+        compare::compare_and_settle,
+        live::look_up,
+        manifests,
+        moving::{MOVING, may_move},
+    },
     state::{
         State,
         sync_run::{End, PRUNE_SKIPPED},
@@ -58,6 +63,9 @@ async fn go_on(
     let timeout = hands.application.spec.wave_timeout();
     loop {
         hooks::latch(hands, state).await?;
+        if waits_to_move(hands, state, &comparison) {
+            return Ok(comparison);
+        }
         let prunes = syncing::check_prune(state, hands.application, &comparison);
         if let Err(why) = begin_namespace(hands, state, &mut comparison).await {
             syncing::end(hands, state, End::Failed(why)).await?;
@@ -128,6 +136,27 @@ async fn go_on(
             }
         }
     }
+}
+
+/// Whether a sync waits until it is known if another application takes over what is stale and stands
+/// in the way of what comes. When it is known, the sync prunes as it was meant to, and asks anew.
+fn waits_to_move(hands: &Hands<'_>, state: &mut State, comparison: &Comparison) -> bool {
+    if !state.running.as_ref().is_some_and(|it| it.waits_to_move) {
+        return false;
+    }
+    if may_move(hands.context, state, hands.application, comparison) {
+        if let Some(operation) = &mut state.operation {
+            "waiting to know whether another application takes over what is stale"
+                .clone_into(&mut operation.message);
+        }
+        state.look_again_in(MOVING);
+        return true;
+    }
+    if let Some(running) = &mut state.running {
+        (running.waits_to_move, running.may_move) = (false, false);
+        running.sync.prune = true;
+    }
+    false
 }
 
 /// Begins the tasks of one place.

@@ -19,8 +19,7 @@ pub(in crate::controller) async fn interrupt(
 ) -> Result<(), ClusterError> {
     let operation = hands.application.operation.as_ref();
     if let Some(operation) = operation.filter(|operation| operation.terminate) {
-        let by = operation.initiated_by.as_ref();
-        let by = by.map_or("somebody", |by| by.username.as_str()).to_owned();
+        let by = operation.terminated_by().to_owned();
         requests::take_up(hands.context, state, hands.application).await?;
         return syncing::end(hands, state, End::Terminated(by)).await;
     }

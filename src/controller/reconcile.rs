@@ -18,7 +18,13 @@ use crate::controller::{
     finalize::finalize,
     interrupt::interrupt,
     mailbox::Mailbox,
-    observe::{compare::compare_and_settle, dry_run, fights, gates, live::look_up, projects},
+    observe::{
+        compare::compare_and_settle,
+        dry_run, fights, gates,
+        live::look_up,
+        moving::{MOVING, may_move},
+        projects,
+    },
     state::{State, rendered_spec},
     syncing,
 };
@@ -309,7 +315,8 @@ async fn refuse_without_render(
 
 /// Whether a person wants something to be applied.
 fn asks_for_sync(application: &Application) -> bool {
-    let Some(operation) = &application.operation else {
+    let operation = application.operation.as_ref();
+    let Some(operation) = operation.filter(|operation| !operation.terminate) else {
         return false;
     };
     let syncs = operation.sync.as_ref().is_some_and(|sync| !sync.dry_run);
@@ -347,6 +354,10 @@ fn verify(context: &Context, state: &mut State, comparison: &mut Comparison) -> 
     true
 }
 
+/// How long a manager counts as named just now: a rule and the commit that it came with arrive one
+/// after the other.
+const TOGETHER: Duration = Duration::from_secs(10 * 60);
+
 /// Compiles the rules of what is left alone: those for all applications and its own.
 fn take_ignore_rules(
     context: &Context,
@@ -358,14 +369,20 @@ fn take_ignore_rules(
         &application.spec.ignore_differences,
     );
     let rules = rules.map_err(|faults| faults.join("; "))?;
-    let before = std::mem::replace(&mut state.ignore, rules);
-    if !before.are(&state.ignore) {
-        // What was settled or given up was so by the rules before. After a start there were none.
-        state.settled_suspicions.clear();
-        state.fights.forget();
-        if state.desired.is_some() {
-            state.ignored_before.get_or_insert(before);
+    if state.ignore.are(&rules) {
+        if state.named_since.is_some_and(|at| at.elapsed() > TOGETHER) {
+            state.ignore.settle();
         }
+        return Ok(());
+    }
+    let before = std::mem::replace(&mut state.ignore, rules);
+    // What was settled or given up was so by the rules before. After a start there were none.
+    state.settled_suspicions.clear();
+    state.fights.forget();
+    if state.desired.is_some() {
+        state.ignore.replace(&before);
+        state.named_since = Some(Instant::now());
+        state.ignored_before.get_or_insert(before);
     }
     Ok(())
 }
@@ -379,28 +396,6 @@ fn claim(context: &Context, state: &State, application: &Application) {
     }
 }
 
-/// How long until the next look while another application may take over what would be pruned ...
-const MOVING: Duration = Duration::from_millis(100);
-/// ... and how long it has for that since the commit was fetched.
-const MOVED: Duration = Duration::from_secs(10);
-
-/// Whether what would be pruned may turn out to be desired by another application, which looks at
-/// the same commit just now.
-fn may_move(
-    context: &Context,
-    state: &State,
-    application: &Application,
-    comparison: &Comparison,
-) -> bool {
-    let recent = state
-        .revision
-        .as_ref()
-        .is_some_and(|revision| revision.fetched.elapsed() < MOVED);
-    recent
-        && comparison.prunable().next().is_some()
-        && context.claims.others_expected(&application.key)
-}
-
 /// Begins a sync if there is reason to.
 async fn start(
     context: &Context,
@@ -409,6 +404,8 @@ async fn start(
     comparison: &mut Comparison,
 ) -> Result<(), ClusterError> {
     let asked = application.operation.as_ref();
+    // What waits beside the end of a sync comes with the next event.
+    let asked = asked.filter(|asked| !asked.terminate);
     if asked.is_some_and(|asked| !newest::is_known(state, asked)) {
         // Another one was ended for it just now: the source is asked first.
         state.look_again_in(Duration::ZERO);

@@ -302,7 +302,7 @@ pub(super) async fn end(
         // What was asked for meanwhile is next.
         state.look_again_in(Duration::ZERO);
     }
-    hooks::clean_up(hands, state, &end).await;
+    hooks::clean_up(hands, state, &end).await?;
     let Some(running) = state.running.take() else {
         if let End::Terminated(by) = end {
             asked::give_up(state, by);
@@ -340,6 +340,7 @@ pub(super) async fn end(
                 }
             }
             if running.is_whole() && !running.sync.dry_run {
+                state.ignore.settle();
                 keep_bundle(hands, state).await;
             }
             state.retry_now();

@@ -313,7 +313,8 @@ pub(crate) struct Operation {
     /// Go back to an earlier deployment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rollback: Option<RollbackOperation>,
-    /// End the operation that is running; what it applied stays.
+    /// End the operation that is running; what it applied stays. Beside `sync` or `rollback` these
+    /// begin after that.
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) terminate: bool,
 }
@@ -323,6 +324,25 @@ impl Operation {
     pub(crate) fn tries_again(&self, failed_before: i64) -> bool {
         let limit = self.retry.as_ref().and_then(|retry| retry.limit);
         limit.is_some_and(|limit| limit < 0 || failed_before < limit)
+    }
+
+    /// Whether it is to begin when the sync has ended that it ends.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.terminate && (self.sync.is_some() || self.rollback.is_some())
+    }
+
+    /// Who ends a sync by it.
+    pub(crate) fn terminated_by(&self) -> &str {
+        let mut info = self.info.iter();
+        let beside = info.find(|it| it.name == super::names::TERMINATED_BY);
+        let by = self.initiated_by.as_ref().filter(|_| !self.goes_on());
+        let by = beside.map_or(by.map_or("", |by| by.username.as_str()), |it| {
+            it.value.as_str()
+        });
+        match by {
+            "" => "somebody",
+            by => by,
+        }
     }
 
     /// Whether both are one request: the agent turns a rollback into a sync of its own.

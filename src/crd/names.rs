@@ -21,6 +21,8 @@ pub(crate) const DEFINITION_VERSION: &str = "trimtab.dev/version";
 pub(crate) const TRACKING_LABEL: &str = "trimtab.dev/application";
 /// The `info` of an operation under which its requester finds it again.
 pub(crate) const REQUEST: &str = "trimtab.dev/request";
+/// The `info` of an operation that waits while the sync before it is to end: who asked for that end.
+pub(crate) const TERMINATED_BY: &str = "trimtab.dev/terminated-by";
 /// On the object of a hook: the run that made it, as in the status. The object of an earlier run of
 /// the same name is not taken for it.
 pub(crate) const HOOK_RUN: &str = "trimtab.dev/hook-run";

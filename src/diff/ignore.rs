@@ -16,6 +16,8 @@ pub(crate) struct IgnoreRules {
     rules: Arc<[Rule]>,
     /// Of the rules as they are written.
     digest: Option<Digest>,
+    /// The rules before: a manager that they did not name is named just now.
+    before: Option<Arc<[Rule]>>,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,7 @@ impl IgnoreRules {
             true => Ok(Self {
                 rules: compiled.into(),
                 digest: (!written.is_empty()).then(|| Digest::of_texts(&written)),
+                before: None,
             }),
             false => Err(faults),
         }
@@ -70,15 +73,32 @@ impl IgnoreRules {
         self.digest == other.digest
     }
 
+    /// Notes which rules these take the place of: a manager that those do not name is named just now,
+    /// until [`Self::settle`].
+    pub(crate) fn replace(&mut self, before: &Self) {
+        let earlier = before.before.as_ref();
+        self.before = Some(Arc::clone(earlier.unwrap_or(&before.rules)));
+    }
+
+    /// Nobody is named just now any more.
+    pub(crate) fn settle(&mut self) {
+        self.before = None;
+    }
+
     /// What is ignored of an object; none when no rule is about it.
     pub(crate) fn of(&self, key: &ResourceKey) -> Option<Ignored<'_>> {
-        let rules: Vec<_> = self
-            .rules
-            .iter()
-            .filter(|rule| rule.is_about(key))
-            .collect();
-        (!rules.is_empty()).then_some(Ignored(rules))
+        let rules = about(&self.rules, key);
+        let names_anew = self.before.as_ref().is_some_and(|before| {
+            let known = about(before, key);
+            let mut named = rules.iter().flat_map(|rule| &rule.managers);
+            named.any(|manager| !known.iter().any(|rule| rule.managers.contains(manager)))
+        });
+        (!rules.is_empty()).then_some(Ignored { rules, names_anew })
     }
+}
+
+fn about<'a>(rules: &'a [Rule], key: &ResourceKey) -> Vec<&'a Rule> {
+    rules.iter().filter(|rule| rule.is_about(key)).collect()
 }
 
 fn compile(rule: &IgnoreDifferences) -> Result<Rule, String> {
@@ -134,16 +154,22 @@ impl Rule {
 }
 
 /// What is ignored of one object.
-pub(crate) struct Ignored<'a>(Vec<&'a Rule>);
+pub(crate) struct Ignored<'a> {
+    rules: Vec<&'a Rule>,
+    names_anew: bool,
+}
 
 impl Ignored<'_> {
     /// The places in a live object that are left to others, to hand over what leaves the manifest
     /// there. What named managers own has an owner already.
+    ///
+    /// Which fields a manager goes on with that was named just now is not known, as it owns none yet:
+    /// it is all that leaves the manifest with that, which [`Self::claims_to_leave`] says.
     pub(crate) fn claims(&self, manifest: &Object, live: &Object) -> Vec<Path> {
         let value = |object: &Object| Value::Object(object.fields().clone());
         let (manifest, live) = (value(manifest), value(live));
         let mut claims = Vec::new();
-        for rule in &self.0 {
+        for rule in &self.rules {
             let pointers = rule.pointers.iter();
             claims.extend(pointers.filter_map(|it| in_live(it, Some(&manifest), &live)));
             let expressions = rule.expressions.iter();
@@ -152,12 +178,20 @@ impl Ignored<'_> {
         claims
     }
 
+    /// The same before an apply that gives fields up.
+    pub(crate) fn claims_to_leave(&self, manifest: &Object, live: &Object) -> Vec<Path> {
+        match self.names_anew {
+            true => vec![Path::new()],
+            false => self.claims(manifest, live),
+        }
+    }
+
     /// Makes the manifest that is applied to an object that exists: what is ignored takes the value
     /// that is live, or is left out where there is none. Nothing is ignored on creation.
     pub(crate) fn respect(&self, desired: &mut Object, live: &Object) {
         let before = Value::Object(live.fields().clone());
         let mut changed = Value::Object(std::mem::take(desired.fields_mut()));
-        for rule in &self.0 {
+        for rule in &self.rules {
             for pointer in &rule.pointers {
                 take_over(&mut changed, Some(&before), pointer);
             }
@@ -322,6 +356,34 @@ mod tests {
             "spec": spec,
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn a_manager_is_named_just_now_until_all_was_applied() {
+        let key = ResourceKey::parse("apps/Deployment:shop/web").unwrap();
+        let rule = |kind: &str, names: Value| {
+            rules(json!([{"group": "*", "kind": kind, "managedFieldsManagers": names}])).unwrap()
+        };
+        let any = |names: Value| rule("*", names);
+        let anew = |rules: &IgnoreRules| rules.of(&key).map(|it| it.names_anew);
+        for (before, now, expected) in [
+            (IgnoreRules::default(), any(json!(["a"])), Some(true)),
+            (any(json!(["a"])), any(json!(["a"])), Some(false)),
+            (any(json!(["a"])), any(json!(["a", "b"])), Some(true)),
+            (any(json!(["a", "b"])), any(json!(["b"])), Some(false)),
+            (rule("Secret", json!(["a"])), any(json!(["a"])), Some(true)),
+            (any(json!(["a"])), rule("Secret", json!(["a"])), None),
+        ] {
+            let mut next = now.clone();
+            next.replace(&before);
+            assert_eq!(anew(&next), expected, "{before:?} {now:?}");
+            // Changed once more before anything was applied.
+            let mut again = now.clone();
+            again.replace(&next);
+            assert_eq!(anew(&again), expected);
+            again.settle();
+            assert_ne!(anew(&again), Some(true));
+        }
     }
 
     #[test]

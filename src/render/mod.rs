@@ -417,6 +417,8 @@ fn tool_error(
 }
 
 #[cfg(test)]
+mod accepting_tests;
+#[cfg(test)]
 mod message_tests;
 #[cfg(test)]
 mod reading_tests;

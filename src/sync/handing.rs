@@ -58,7 +58,7 @@ pub(super) async fn ready(
             // Also for what is taken over only now: a watch shows what carries our label.
             let mut changed = manifest.clone();
             ignored.respect(&mut changed, &live);
-            claims.extend(ignored.claims(&changed, &live));
+            claims.extend(ignored.claims_to_leave(&changed, &live));
             ready.manifest = Some(changed);
         }
         let sent = ready.manifest.as_ref().unwrap_or(manifest);
@@ -100,7 +100,7 @@ pub(super) async fn handed_over(
         claims.extend(scaled_path(execution, served, &key).await?);
     }
     if let Some(ignored) = execution.ignore.of(&key) {
-        claims.extend(ignored.claims(manifest, live));
+        claims.extend(ignored.claims_to_leave(manifest, live));
     }
     Ok(hand_over(live, FIELD_MANAGER, manifest, &claims).map(|it| it.entries))
 }

@@ -24,6 +24,9 @@ const AT_ONCE: usize = 8;
 /// Lets what stands in the way of refused objects go first, where this sync deletes it anyway, and
 /// returns what stays refused. While anything does, the order stays as it is: nothing is deleted
 /// early for a commit that cannot be applied.
+///
+/// Where all that stays refused waits for what another application may take over just now, nothing
+/// is refused yet: the sync waits until that is known, and asks anew.
 pub(in crate::controller) async fn clear(
     hands: &Hands<'_>,
     state: &mut State,
@@ -37,14 +40,23 @@ pub(in crate::controller) async fn clear(
     }
     let stale = stale(hands, state, comparison, tasks).await;
     let (mut first, mut left) = (Vec::new(), Vec::new());
+    let mut may_move = 0;
     for mut it in refused {
         match judge(hands, state, &stale, &it).await {
             Ok(goes) => first.extend(goes.into_iter().map(|object| (object, it.place))),
-            Err(why) => {
-                it.why = why;
+            Err(fault) => {
+                may_move += usize::from(fault.may_move);
+                it.why = fault.why;
                 left.push(it);
             }
         }
+    }
+    if may_move == left.len()
+        && may_move > 0
+        && let Some(running) = &mut state.running
+    {
+        running.waits_to_move = true;
+        return Vec::new();
     }
     if let Some(running) = state.running.as_mut().filter(|_| left.is_empty()) {
         for (object, place) in first {
@@ -61,7 +73,31 @@ pub(in crate::controller) async fn clear(
 }
 
 /// A stale object, and why this sync does not delete it first; none when it does.
-type Stale = (Object, Option<String>);
+type Stale = (Object, Option<Stays>);
+
+/// Why a stale object is not deleted first.
+#[derive(Debug, PartialEq)]
+enum Stays {
+    /// Another application may take it over, which is known in a moment.
+    MayMove,
+    For(String),
+}
+
+/// Why an object stays refused.
+struct Fault {
+    why: String,
+    /// It is known in a moment whether what stands in its way may go.
+    may_move: bool,
+}
+
+impl Fault {
+    fn new(why: String) -> Self {
+        Self {
+            why,
+            may_move: false,
+        }
+    }
+}
 
 /// All that is stale, as far as it takes to judge it.
 async fn stale(
@@ -97,8 +133,9 @@ async fn judge(
     state: &State,
     stale: &[Stale],
     it: &Refused,
-) -> Result<Vec<Object>, String> {
-    let mut refusal = it.refusal.clone().ok_or_else(|| it.why.clone())?;
+) -> Result<Vec<Object>, Fault> {
+    let unjudged = || Fault::new(it.why.clone());
+    let mut refusal = it.refusal.clone().ok_or_else(unjudged)?;
     let mut why = it.why.clone();
     let mut goes: Vec<Object> = Vec::new();
     loop {
@@ -116,12 +153,19 @@ async fn judge(
             .cloned()
             .collect();
         if more.is_empty() {
-            return Err(match staying.first() {
-                Some((object, Some(stays))) => format!(
+            let kept = staying.iter().find_map(|(object, stays)| match stays {
+                Some(Stays::For(stays)) => Some((object, stays)),
+                _ => None,
+            });
+            return Err(match kept {
+                Some((object, stays)) => Fault::new(format!(
                     "{why}; {} stands in its way, which is no longer in the source: {stays}",
                     object.key()
-                ),
-                _ => why,
+                )),
+                None => Fault {
+                    may_move: !staying.is_empty(),
+                    why,
+                },
             });
         }
         goes.extend(more);
@@ -136,7 +180,8 @@ async fn judge(
             Ok(()) => return Ok(goes),
             Err(error) => {
                 why = error.to_string();
-                refusal = error.refusal().cloned().ok_or_else(|| why.clone())?;
+                let unjudged = || Fault::new(why.clone());
+                refusal = error.refusal().cloned().ok_or_else(unjudged)?;
             }
         }
     }
@@ -162,7 +207,7 @@ fn stays(
     comparison: &Comparison,
     tasks: &[Task],
     key: &ResourceKey,
-) -> Option<String> {
+) -> Option<Stays> {
     let task = tasks
         .iter()
         .find(|task| matches!(&task.subject, Subject::Prune(pruned) if pruned == key));
@@ -173,13 +218,11 @@ fn stays(
         }
         (Some(_), _) => return None,
         (None, _) if goes => "it is on its way out, and something holds that up (a finalizer)",
-        (None, Some(why)) => return Some(format!("it is kept: {why}")),
+        (None, Some(why)) => return Some(Stays::For(format!("it is kept: {why}"))),
         (None, None) if is_held => "it is deleted first once its deletion is approved",
-        (None, None) if running.may_move => {
-            "another application may take it over with the same commit, which is known in a moment"
-        }
+        (None, None) if running.may_move => return Some(Stays::MayMove),
         (None, None) if !running.sync.prune => "a sync that prunes deletes it first",
         (None, None) => "it is not among what this sync is about",
     };
-    Some(why.to_owned())
+    Some(Stays::For(why.to_owned()))
 }

@@ -222,14 +222,31 @@ pub(in crate::controller) async fn latch(
 
 /// Deletes the objects of hooks as their policies and the end of the sync ask for. A hook that
 /// still runs when its sync is cut short is ended with it.
-pub(in crate::controller) async fn clean_up(hands: &Hands<'_>, state: &mut State, end: &End) {
+///
+/// That one succeeded is written down before its object goes: an agent that dies in between would
+/// find neither, and run it again.
+pub(in crate::controller) async fn clean_up(
+    hands: &Hands<'_>,
+    state: &mut State,
+    end: &End,
+) -> Result<(), ClusterError> {
     let Some(digest) = state
         .running
         .as_ref()
         .map(|running| running.desired.clone())
     else {
-        return;
+        return Ok(());
     };
+    let unwritten = |result: &HookResult| {
+        let key = ResourceKey::parse(&result.id);
+        result.desired == digest
+            && key.is_some_and(|key| state.inventory.contains_key(&key))
+            && goes_with_success(state, result)
+            && !state.written.hooks.contains(result)
+    };
+    if matches!(end, End::Succeeded) && state.hooks.iter().any(unwritten) {
+        report::write_ahead(hands.context, state, hands.application).await?;
+    }
     let cut = matches!(end, End::Superseded(_) | End::Terminated(_));
     for result in state.hooks.clone() {
         if result.desired != digest {
@@ -249,6 +266,7 @@ pub(in crate::controller) async fn clean_up(hands: &Hands<'_>, state: &mut State
             "its sync was cut short".clone_into(&mut result.message);
         }
     }
+    Ok(())
 }
 
 /// Deletes what hooks of another desired state left that still ran when the agent died, or when

@@ -80,6 +80,7 @@ pub(in crate::controller) async fn begin_all(
         .iter()
         .filter(|task| matches!(task.subject, Subject::Prune(_)))
         .count();
+    let before = state.running.as_ref().map_or(0, |it| it.rows.len());
     if dry_run {
         let pruned = match waits_to_prune {
             true => "would be pruned once that is approved",
@@ -98,20 +99,22 @@ pub(in crate::controller) async fn begin_all(
         if let Some(running) = &mut state.running {
             running.rows.extend(rows);
         }
-    } else {
-        report::started(
-            hands.context,
-            hands.application,
-            state,
-            pending.len(),
-            prunes,
-        );
     }
-    if !ask(hands, state, comparison, (tasks, &pending)).await {
+    let passed = ask(hands, state, comparison, (tasks, &pending)).await;
+    if let Some(running) = state.running.as_mut().filter(|it| it.waits_to_move) {
+        // It is asked anew when that is known.
+        running.rows.truncate(before);
+        return Ok(false);
+    }
+    if !dry_run {
+        let (context, application) = (hands.context, hands.application);
+        report::started(context, application, state, pending.len(), prunes);
+    }
+    if !passed {
         return Ok(set_checked(state, false));
     }
     if !dry_run {
-        write_ahead(hands, state, &pending).await?;
+        write_ahead(hands, state, &pending, prunes > 0).await?;
     }
     set_checked(state, true);
     Ok(!state
@@ -175,6 +178,9 @@ async fn ask(
         }));
     }
     let refused = clear(hands, state, comparison, tasks, refused).await;
+    if state.running.as_ref().is_some_and(|it| it.waits_to_move) {
+        return false;
+    }
     let stays = |key: &ResourceKey| refused.iter().find(|it| it.key == *key);
     if let Some(running) = &mut state.running {
         running.checked_at = Some(Instant::now());
@@ -294,11 +300,13 @@ fn set_checked(state: &mut State, passed: bool) -> bool {
 }
 
 /// Writes the union of the inventory and what will be created before the first create: whatever
-/// happens then, the inventory holds everything that is ours.
+/// happens then, the inventory holds everything that is ours. Before the first deletion it says what
+/// the guard let go: that does not count again when the agent ends in between.
 async fn write_ahead(
     hands: &Hands<'_>,
     state: &mut State,
     pending: &[ResourceKey],
+    deletes: bool,
 ) -> Result<(), ClusterError> {
     let mut before = Vec::new();
     for key in pending {
@@ -324,7 +332,10 @@ async fn write_ahead(
             .entries
             .iter()
             .zip(written.entries.iter())
-            .any(|(now, written)| !now.is_same(written));
+            .any(|(now, written)| {
+                let marked = deletes && now.counted && !written.counted;
+                marked || !now.is_same(written)
+            });
     // What a person asked for must survive a restart before it is taken off the Application.
     let asked = requests::is_to_take_up(state, hands.application);
     let written = match grew && !asked {

@@ -144,8 +144,7 @@ pub(in crate::controller) async fn answer_without_desired(
     let operation = application.operation.as_ref();
     if let Some(ends) = operation.filter(|operation| operation.terminate) {
         if let Some(open) = open {
-            let by = ends.initiated_by.as_ref();
-            let by = by.map_or("somebody", |by| by.username.as_str());
+            let by = ends.terminated_by();
             open.phase = OperationPhase::Failed;
             open.message = format!("terminated by {by}");
             by.clone_into(&mut open.terminated_by);
@@ -173,7 +172,8 @@ pub(in crate::controller) async fn answer_without_desired(
 /// How often what somebody else writes at the same time is looked at again.
 const ATTEMPTS: usize = 5;
 
-/// Takes what a person asked for off the Application, and nothing that was asked for since.
+/// Takes what a person asked for off the Application, and nothing that was asked for since. What waits
+/// for the end of a sync stays when that end is asked for.
 pub(in crate::controller) async fn take_up(
     context: &Context,
     state: &mut State,
@@ -194,10 +194,13 @@ pub(in crate::controller) async fn take_up(
             return Ok(());
         }
         let version = Some(stored.resource_version.as_str());
-        let cleared = context
-            .applications
-            .clear_operation(&application.key, version)
-            .await;
+        let (applications, key) = (&context.applications, &application.key);
+        let ends = application.operation.as_ref();
+        let cleared = match ends.filter(|ends| ends.goes_on()) {
+            // It comes with an event of this version.
+            Some(ends) => applications.clear_terminate(key, ends, version).await,
+            None => applications.clear_operation(key, version).await,
+        };
         let read = match cleared {
             Err(error) if error.is_conflict() && attempt < ATTEMPTS => continue,
             cleared => cleared?,

@@ -28,6 +28,10 @@ pub(in crate::controller) async fn take_up(
         state.answered = None;
         return Ok(());
     };
+    if operation.terminate {
+        // What is asked for beside that is taken up when the sync has ended.
+        return Ok(());
+    }
     let begun = is_begun(state, &operation);
     let answered = state.answered.clone().filter(|answered| {
         answered.is_for(&operation, newest(state).as_deref(), state.pin.as_ref())

@@ -9,6 +9,7 @@ pub(in crate::controller) mod fights;
 pub(in crate::controller) mod gates;
 pub(in crate::controller) mod live;
 pub(in crate::controller) mod manifests;
+pub(in crate::controller) mod moving;
 pub(in crate::controller) mod namespace;
 pub(in crate::controller) mod projects;
 pub(in crate::controller) mod unwatched;

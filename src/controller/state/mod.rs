@@ -86,6 +86,8 @@ pub(in crate::controller) struct State {
     /// What no watch shows, as it was read last.
     pub(in crate::controller) reads: Reads,
     pub(in crate::controller) ignore: IgnoreRules,
+    /// When the rules changed last.
+    pub(in crate::controller) named_since: Option<Instant>,
     /// The rules before, while what either is about was not asked about anew.
     pub(in crate::controller) ignored_before: Option<IgnoreRules>,
     /// What the API server stores otherwise than it was sent, of the objects where it does.

@@ -41,6 +41,8 @@ pub(in crate::controller) struct Running {
     pub(in crate::controller) needs: Needs,
     /// It does not prune, as another application may take over what is stale just now.
     pub(in crate::controller) may_move: bool,
+    /// What is stale stands in the way of what comes: it waits until it is known who desires that.
+    pub(in crate::controller) waits_to_move: bool,
     /// What leaves the source and goes before what it stands in the way of.
     pub(in crate::controller) cleared: BTreeMap<ResourceKey, Cleared>,
     /// What was done to the destination namespace, which is none of the desired objects.
@@ -84,6 +86,7 @@ impl Running {
             asked_why: None,
             needs: Needs::new(),
             may_move: false,
+            waits_to_move: false,
             cleared: BTreeMap::new(),
             namespace: None,
             rows: Vec::new(),
