@@ -13,6 +13,8 @@ mod reconcile;
 mod registry;
 mod state;
 mod syncing;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
