@@ -33,8 +33,13 @@ impl Silent {
         let (open, most) = (Arc::clone(&silent.open), Arc::clone(&silent.most));
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                let now = open.fetch_add(1, Ordering::SeqCst) + 1;
-                most.fetch_max(now, Ordering::SeqCst);
+                open.fetch_add(1, Ordering::SeqCst);
+                let (now, most) = (Arc::clone(&open), Arc::clone(&most));
+                tokio::spawn(async move {
+                    // That one was given up may be noticed only after the next has come.
+                    tokio::time::sleep(Duration::from_millis(250)).await;
+                    most.fetch_max(now.load(Ordering::SeqCst), Ordering::SeqCst);
+                });
                 let open = Arc::clone(&open);
                 tokio::spawn(async move {
                     let mut rest = Vec::new();
