@@ -117,6 +117,78 @@ fn wrong_values_are_refused() {
 }
 
 #[test]
+fn the_network_policy_says_who_reaches_the_pod_and_what_it_reaches() {
+    let port = |name: &str| serde_json::json!({"protocol": "TCP", "port": name});
+    story(|lab| async move {
+        let everywhere = serde_json::json!([{"namespaceSelector": {}}]);
+        let pages = "networkPolicy.people[0].namespaceSelector.matchLabels.name=ingress";
+        let git = "networkPolicy.egress[0].ports[0].port=443";
+        let chosen =
+            serde_json::json!([{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}]);
+        for (arguments, people, egress) in [
+            (vec![], Value::Null, Value::Null),
+            (
+                vec!["--set", pages, "--set", git],
+                chosen,
+                serde_json::json!([{"ports": [{"protocol": "TCP", "port": 443}]}]),
+            ),
+        ] {
+            let mut all = vec!["--show-only", "templates/networkpolicy.yaml"];
+            all.extend(arguments);
+            let (rendered, text) = helm(&lab.control_plane.tools, &all);
+            assert!(rendered, "{text}");
+            let file = lab.guardian.directory().join("policy.yaml");
+            std::fs::write(&file, text)?;
+            let kubectl = |arguments: &[&str]| {
+                let mut command = lab.control_plane.kubectl();
+                command.args(arguments).arg(&file).output()
+            };
+            // As the API server understands it.
+            let output = kubectl(&["create", "--dry-run=server", "-o", "json", "-f"])?;
+            let policy: Value = serde_json::from_slice(&output.stdout)?;
+            let spec = &policy["spec"];
+            let mut rules = spec["ingress"].clone();
+            let rules: Vec<_> = rules.as_array_mut().into_iter().flatten().collect();
+            assert_eq!(rules.len(), 3, "{spec}");
+            for (rule, (name, from)) in rules.into_iter().zip([
+                ("webhooks", &Value::Null),
+                ("people", &people),
+                ("operations", &everywhere),
+            ]) {
+                assert_eq!(rule["ports"], Value::from(vec![port(name)]), "{rule}");
+                assert_eq!(&rule["from"], from, "{rule}");
+            }
+            assert_eq!(spec["egress"], egress);
+            let types: &[&str] = match egress {
+                Value::Null => &["Ingress"],
+                _ => &["Ingress", "Egress"],
+            };
+            assert_eq!(spec["policyTypes"], serde_json::json!(types));
+            // It is about the pod, and the ports are the pod's.
+            let (_, text) = helm(
+                &lab.control_plane.tools,
+                &["--show-only", "templates/deployment.yaml"],
+            );
+            std::fs::write(&file, text)?;
+            let output = kubectl(&["create", "--dry-run=server", "-o", "json", "-f"])?;
+            let deployment: Value = serde_json::from_slice(&output.stdout)?;
+            let pod = &deployment["spec"]["template"];
+            let selected = spec["podSelector"]["matchLabels"].as_object();
+            let selected = selected.into_iter().flatten();
+            assert!(selected.clone().count() > 0, "{spec}");
+            for (label, value) in selected {
+                assert_eq!(&pod["metadata"]["labels"][label], value);
+            }
+            let ports = pod["spec"]["containers"][0]["ports"].to_string();
+            for name in ["webhooks", "people", "operations"] {
+                assert!(ports.contains(&format!("\"{name}\"")), "{ports}");
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn the_pod_is_restricted() {
     story(|lab| async move {
         let path = "/api/v1/namespaces/restricted";

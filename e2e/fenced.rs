@@ -329,6 +329,22 @@ fn unreadable() -> Vec<(&'static str, &'static str, String, &'static str)> {
     ]
 }
 
+/// Charts whose own files unfold: the values, what says what it is, and that of a chart in it.
+fn unfolding_charts() -> [(&'static str, Vec<(&'static str, String)>); 3] {
+    let begun = "apiVersion: v2\nname: greedy\nversion: 0.1.0\n";
+    let of = |path: &'static str, begun: &str| {
+        let mut files = chart(&config_map("m", "1")).to_vec();
+        files.retain(|(known, _)| *known != path);
+        files.push((path, format!("{begun}{}", unfolding())));
+        files
+    };
+    [
+        ("unfolds-values", of("values.yaml", "")),
+        ("unfolds-chart", of("Chart.yaml", begun)),
+        ("unfolds-subchart", of("charts/greedy/Chart.yaml", begun)),
+    ]
+}
+
 /// Two applications each of every file that cannot be read, of a server whose greeting never
 /// ends, and one that is as it should be: the agent lives, says who is at fault, and goes on.
 async fn survives(lab: &'static Lab, home: &str, mib: u64, charts: &[(&str, &str)]) -> Result<()> {
@@ -356,6 +372,14 @@ async fn survives(lab: &'static Lab, home: &str, mib: u64, charts: &[(&str, &str
             .map(|(path, text)| (*path, Some(text.as_str())));
         app.commit(&files)?;
         guilty.push((app, "needed more than"));
+    }
+    // Where there is no room for a child, none reads them.
+    let unfolding = unfolding_charts();
+    for (name, files) in unfolding.iter().filter(|_| !charts.is_empty()) {
+        let app = other(name).await?;
+        let files = files.iter().map(|(path, text)| (*path, Some(&**text)));
+        app.commit(&files.collect::<Vec<_>>())?;
+        guilty.push((app, "excessive aliasing"));
     }
     let greeting = other("greeting").await?;
     greeting.commit(&[("map.yaml", Some(&*config_map("map", "1")))])?;

@@ -11,9 +11,9 @@ use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 
-use crate::given::{SOON, Story, binary, config_map, story};
+use crate::given::{Lab, SOON, Story, binary, config_map, story};
 use crate::lab::git_server::Fault;
-use crate::lab::{Agent, AgentOptions, Expectation, eventually};
+use crate::lab::{Agent, AgentOptions, Expectation, GitServer, eventually};
 
 /// Takes every connection and never says anything.
 struct Silent {
@@ -33,8 +33,13 @@ impl Silent {
         let (open, most) = (Arc::clone(&silent.open), Arc::clone(&silent.most));
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                let now = open.fetch_add(1, Ordering::SeqCst) + 1;
-                most.fetch_max(now, Ordering::SeqCst);
+                open.fetch_add(1, Ordering::SeqCst);
+                let (now, most) = (Arc::clone(&open), Arc::clone(&most));
+                tokio::spawn(async move {
+                    // That one was given up may be noticed only after the next has come.
+                    tokio::time::sleep(Duration::from_millis(250)).await;
+                    most.fetch_max(now.load(Ordering::SeqCst), Ordering::SeqCst);
+                });
                 let open = Arc::clone(&open);
                 tokio::spawn(async move {
                     let mut rest = Vec::new();
@@ -133,30 +138,156 @@ fn a_storm_of_deliveries_asks_the_forge_once_a_second() {
     });
 }
 
+/// A forge of its own that serves the lab's repositories: what it is asked is this story's alone.
+fn own_forge(lab: &Lab) -> Result<GitServer> {
+    GitServer::start(&lab.guardian.directory().join("repositories"))
+}
+
+/// A repository of this forge, and a synced application of it.
+async fn given_at(lab: &Lab, forge: &GitServer, name: &str, home: &str) -> Result<(Story, String)> {
+    let app = lab.given(name).await?;
+    let app = Story {
+        url: forge.url(name),
+        home: home.to_owned(),
+        ..app
+    };
+    let first = app.commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
+    app.create(&app.application()).await?;
+    app.synced(&first).await?;
+    Ok((app, first))
+}
+
+#[test]
+fn a_storm_over_many_repositories_asks_their_forge_once_a_second() {
+    story(|lab| async move {
+        let forge = own_forge(lab)?;
+        let home = "storms-home";
+        lab.given_in("storms-host", home).await?;
+        let agent = lab.agent_for(home, &["--no-install-crd"]).await?;
+        let (good, _) = given_at(lab, &forge, "storms-good", home).await?;
+        let names: Vec<_> = (0..12).map(|n| format!("storms-{n}")).collect();
+        let given = names.iter().map(|name| given_at(lab, &forge, name, home));
+        let apps = futures::future::try_join_all(given).await?;
+        let asked = || {
+            let all = names.iter().map(|name| forge.count(name, "ls-refs"));
+            all.sum::<usize>()
+        };
+        let alone = time_of_a_push(&good, &agent, "2").await?;
+        let before = asked();
+        let began = Instant::now();
+        for round in 0..25 {
+            for (app, first) in &apps {
+                let status = agent.push_github(&app.url, "main", first).await?;
+                ensure!(status == 202, "{status}");
+            }
+            // In the middle of it somebody else pushes to the same forge, and does not wait for twelve
+            // others.
+            if round % 5 == 4 {
+                let value = format!("beside-{round}");
+                let beside = time_of_a_push(&good, &agent, &value).await?;
+                ensure!(
+                    beside < alone * 2 + Duration::from_secs(5),
+                    "alone {alone:?}, beside a storm {beside:?}"
+                );
+            }
+        }
+        let asked = asked() - before;
+        let seconds = usize::try_from(began.elapsed().as_secs())?;
+        // Five at once, and one each second.
+        ensure!(
+            (5..=5 + seconds + 1).contains(&asked),
+            "{asked} questions in {seconds} s for 300 deliveries over 12 repositories"
+        );
+        Ok(())
+    });
+}
+
 #[test]
 fn a_forge_that_asks_for_patience_is_left_alone() {
     story(|lab| async move {
-        let app = lab.given("patience").await?;
-        let first = app.commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
-        app.create(&app.application()).await?;
-        app.synced(&first).await?;
-        lab.git.fail("patience", Fault::Patience(3600));
+        let forge = own_forge(lab)?;
+        let (app, first) = given_at(lab, &forge, "patience", "trimtab").await?;
+        let (other, one) = given_at(lab, &forge, "patience-beside", "trimtab").await?;
+        forge.fail("patience", Fault::Patience(3600));
         app.push(&lab.agent, &[("a.yaml", Some(&config_map("a", "2")))])
             .await?;
         app.condition("SourceError", "429").await?;
-        let asked = lab.git.count("patience", "ls-refs");
+        let asked = forge.requests();
         for _ in 0..20 {
             lab.agent.push_github(&app.url, "main", &first).await?;
+            lab.agent.push_github(&other.url, "main", &one).await?;
         }
-        // Others of the same forge are asked meanwhile, so time passes for it as well.
-        let other = lab.given("impatient").await?;
-        let one = other.commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
-        other.create(&other.application()).await?;
-        other.synced(&one).await?;
-        time_of_a_push(&other, &lab.agent, "2").await?;
-        let now = lab.git.count("patience", "ls-refs");
+        // What else is there says why it does not know better.
+        other
+            .push(&lab.agent, &[("a.yaml", Some(&config_map("a", "2")))])
+            .await?;
+        other
+            .condition("SourceError", "the server asked to be left alone")
+            .await?;
+        // Others are asked meanwhile, so time passes for them as well.
+        let elsewhere = lab.given("impatient").await?;
+        let one = elsewhere.commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
+        elsewhere.create(&elsewhere.application()).await?;
+        elsewhere.synced(&one).await?;
+        time_of_a_push(&elsewhere, &lab.agent, "2").await?;
+        let now = forge.requests();
         ensure!(now == asked, "asked {} times more", now - asked);
-        app.value("a", Some("1")).await
+        app.value("a", Some("1")).await?;
+        other.value("a", Some("1")).await
+    });
+}
+
+#[test]
+fn a_pause_that_is_over_is_over_for_all() {
+    story(|lab| async move {
+        let forge = own_forge(lab)?;
+        let (app, first) = given_at(lab, &forge, "paused", "trimtab").await?;
+        let (other, _) = given_at(lab, &forge, "paused-beside", "trimtab").await?;
+        forge.fail("paused", Fault::Patience(15));
+        lab.agent.push_github(&app.url, "main", &first).await?;
+        app.condition("SourceError", "429").await?;
+        forge.heal("paused");
+        let second = other
+            .push(&lab.agent, &[("a.yaml", Some(&config_map("a", "2")))])
+            .await?;
+        other
+            .condition("SourceError", "the server asked to be left alone")
+            .await?;
+        let status = other.synced(&second).await?;
+        ensure!(!status.to_string().contains("left alone"), "{status}");
+        app.synced(&first).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn what_a_delivery_names_before_it_is_there_is_live_soon_after_it_is() {
+    story(|lab| async move {
+        let (app, _) = given_at(lab, &lab.git, "early-delivery", "trimtab").await?;
+        // A commit that no branch shows yet, as behind a replica that lags.
+        let main = app.repository.resolve("main")?;
+        let text = config_map("a", "2");
+        let later = app.commit(&[("a.yaml", Some(&text))])?;
+        app.repository.set_branch("main", &main)?;
+        let before = lab.git.count("early-delivery", "ls-refs");
+        let status = lab.agent.push_github(&app.url, "main", &later).await?;
+        ensure!(status == 202, "{status}");
+        eventually("it is asked in vain, twice", SOON, || async {
+            let asked = lab.git.count("early-delivery", "ls-refs") - before;
+            Ok(match asked {
+                0 | 1 => Expectation::Pending(format!("{asked} questions")),
+                _ => Expectation::Met(()),
+            })
+        })
+        .await?;
+        app.value("a", Some("1")).await?;
+        app.repository.set_branch("main", &later)?;
+        let began = Instant::now();
+        // Nobody tells of it once more, and the interval is three minutes.
+        app.value("a", Some("2")).await?;
+        app.synced(&later).await?;
+        ensure!(began.elapsed() < SOON / 2, "{:?}", began.elapsed());
+        Ok(())
     });
 }
 

@@ -14,6 +14,7 @@ mod fuzz;
 mod given;
 mod lab;
 
+mod about;
 mod accepted;
 mod access;
 mod acting;

@@ -344,7 +344,7 @@ async fn is_labelled(app: &Story, name: &str, label: &str) -> Result<()> {
 #[test]
 fn a_namespace_comes_with_the_label_that_a_policy_gives_it() {
     story(|lab| async move {
-        let app = lab.given("labelling").await?;
+        let app = lab.given("labelling-policy").await?;
         let patch = "[JSONPatch{op: \"add\", path: \"/metadata/labels/team\", value: \"a\"}]";
         let rules = |resource: &str| {
             json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],

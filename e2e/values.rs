@@ -3,13 +3,16 @@
 
 use serde_json::{Value, json};
 
-use crate::given::{Lab, Story, binary, config_map, story};
-use crate::lab::{Agent, AgentOptions};
+use anyhow::{Result, ensure};
+
+use crate::given::{Lab, SOON, Story, binary, config_map, story};
+use crate::lab::agent::ask;
+use crate::lab::{Agent, AgentOptions, Expectation, eventually, visitor};
 
 const CHART: &str = "apiVersion: v2\nname: c\nversion: 1.0.0\n";
 
 /// A definition of a namespaced kind in `<group>.example.com` with this schema of its spec.
-async fn define(app: &Story, group: &str, kind: &str, spec: Value) -> anyhow::Result<()> {
+async fn define(app: &Story, group: &str, kind: &str, spec: Value) -> Result<()> {
     let plural = format!("{}s", kind.to_lowercase());
     let definition = json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -256,7 +259,7 @@ fn files_without_manifests_are_left_out_and_counted() {
 }
 
 /// An agent that logs every line, as for somebody who looks for a fault.
-async fn talkative_agent(lab: &Lab, home: &str) -> anyhow::Result<Agent> {
+async fn talkative_agent(lab: &Lab, home: &str) -> Result<Agent> {
     let options = AgentOptions {
         name: format!("agent-{home}"),
         namespace: home.to_owned(),
@@ -269,6 +272,66 @@ async fn talkative_agent(lab: &Lab, home: &str) -> anyhow::Result<Agent> {
     Agent::start(&lab.guardian, &lab.control_plane, &options).await
 }
 
+/// What the Secrets of the story below hold.
+const VALUES: [&str; 2] = ["canary-s", "7134998"];
+
+/// The API's answers and the pages about an application quote no value; those that tell of the fault
+/// do tell of it.
+async fn is_shown_without_values(
+    app: &Story,
+    agent: &Agent,
+    token: &str,
+    type_: &str,
+) -> Result<()> {
+    let bearer = format!("Bearer {token}");
+    let host = agent.people.to_string();
+    let headers = [("authorization", bearer.as_str()), ("Host", host.as_str())];
+    let path = format!("/applications/{}/{}", app.home, app.name);
+    for (page, tells) in [
+        (format!("/api/v1{path}"), true),
+        (format!("/api/v1{path}/events"), false),
+        (format!("/api/v1{path}/diff"), false),
+        (format!("/api/v1{path}/history"), false),
+        ("/api/v1/applications".to_owned(), false),
+        (path.clone(), true),
+        (format!("{path}/events"), true),
+        (format!("{path}/diff"), true),
+        (format!("{path}/manifest"), true),
+        ("/".to_owned(), false),
+    ] {
+        let (status, text) = ask(agent.people, "GET", &page, &headers, b"").await?;
+        let known = VALUES.iter().find(|value| text.contains(**value));
+        ensure!(known.is_none(), "{page} has {known:?}: {text}");
+        if tells {
+            ensure!(status == 200, "{page}: {status}: {text}");
+            // As a word of the API, or of people.
+            let words = ["does not render", "did not succeed", "failed", type_];
+            ensure!(words.iter().any(|it| text.contains(it)), "{page}: {text}");
+        }
+    }
+    Ok(())
+}
+
+/// The Events of a namespace come to tell of these, and quote no value.
+async fn events_tell_without_values(app: &Story, texts: &[&str]) -> Result<()> {
+    let path = format!("/apis/events.k8s.io/v1/namespaces/{}/events", app.home);
+    eventually("the Events are written", SOON, || async {
+        let events = app.cluster.get(&path).await?["items"].to_string();
+        let known = VALUES.iter().find(|value| events.contains(**value));
+        ensure!(known.is_none(), "an Event has {known:?}: {events}");
+        let missing: Vec<_> = texts
+            .iter()
+            .filter(|text| !events.contains(**text))
+            .collect();
+        Ok(if missing.is_empty() {
+            Expectation::Met(())
+        } else {
+            Expectation::Pending(format!("{missing:?} are not in {events}"))
+        })
+    })
+    .await
+}
+
 #[test]
 fn nobody_quotes_a_secret() {
     story(|lab| async move {
@@ -277,6 +340,8 @@ fn nobody_quotes_a_secret() {
         let first = app.commit(&[("a.yaml", Some(&config_map("a", "1")))])?;
         app.create(&app.application()).await?;
         app.synced(&first).await?;
+        visitor::create(&app.cluster, "quoted-visitor").await?;
+        let token = visitor::token(&app.cluster, "quoted-visitor", "trimtab").await?;
         let secret =
             |field: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\n{field}\n");
         let patch = "resources: [s.yaml]\npatches:\n- patch: |-\n    apiVersion: v1\n    kind: Secret\n    \
@@ -331,9 +396,10 @@ fn nobody_quotes_a_secret() {
         ] {
             app.push(&agent, files).await?;
             let status = app.condition(type_, expected).await?;
-            for value in ["canary-s", "7134998"] {
+            for value in VALUES {
                 assert!(!status.to_string().contains(value), "{status}");
             }
+            is_shown_without_values(&app, &agent, &token, type_).await?;
             let gone: Vec<_> = files.iter().map(|(path, _)| (*path, None)).collect();
             let good = app.push(&agent, &gone).await?;
             app.synced(&good).await?;
@@ -343,7 +409,8 @@ fn nobody_quotes_a_secret() {
             log.contains("TRACE") || log.contains("DEBUG"),
             "its details are there"
         );
-        assert!(!log.contains("canary-s") && !log.contains("7134998"));
-        Ok(())
+        assert!(!VALUES.iter().any(|value| log.contains(value)));
+        let texts = ["illegal base64 data", ".data.key1", "a valid config key"];
+        events_tell_without_values(&app, &texts).await
     });
 }

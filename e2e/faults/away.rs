@@ -14,7 +14,7 @@ use crate::least::readiness;
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
 /// Waits until the agent says whether the cluster answers.
-async fn answers(agent: &Agent, expected: f64) -> Result<()> {
+pub(super) async fn answers(agent: &Agent, expected: f64) -> Result<()> {
     // A request that hangs is given up after 30 s, and the question after it as well.
     eventually("whether the cluster answers", SOON * 2, || async {
         let found = agent.metric("trimtab_cluster_answers", &[]).await?;
@@ -28,7 +28,7 @@ async fn answers(agent: &Agent, expected: f64) -> Result<()> {
 }
 
 /// Whether the API and the page say as of when the cluster is known.
-async fn as_of(agent: &Agent, token: &str) -> Result<(bool, bool)> {
+pub(super) async fn as_of(agent: &Agent, token: &str) -> Result<(bool, bool)> {
     let bearer = format!("Bearer {token}");
     let host = agent.people.to_string();
     let headers = [("authorization", bearer.as_str()), ("Host", host.as_str())];

@@ -6,9 +6,11 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::Scene;
+use super::away::{answers, as_of};
 use crate::given::{SOON, config_map, story};
+use crate::lab::agent::{ask, get};
 use crate::lab::gate::{Asked, Side};
-use crate::lab::{Expectation, eventually};
+use crate::lab::{Agent, Expectation, eventually, visitor};
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const NAMES: [&str; 2] = ["ConfigMap/a", "ConfigMap/b"];
@@ -39,6 +41,35 @@ async fn may(scene: &Scene, allowed: bool) -> Result<()> {
         })
     })
     .await
+}
+
+/// What the agent says while it may do nothing: that all is as of before, and of no application that
+/// it is in sync.
+async fn says_that_it_knows_nothing_new(scene: &Scene, agent: &Agent, token: &str) -> Result<()> {
+    answers(agent, 0.0).await?;
+    let about = as_of(agent, token).await?;
+    ensure!(about == (true, true), "it is as of before: {about:?}");
+    let bearer = format!("Bearer {token}");
+    let host = agent.people.to_string();
+    let headers = [("authorization", bearer.as_str()), ("Host", host.as_str())];
+    let (_, answer) = ask(agent.people, "GET", "/api/v1/about", &headers, b"").await?;
+    let answer: Value = serde_json::from_str(&answer)?;
+    let why = answer["asOf"]["why"].as_str().unwrap_or_default();
+    ensure!(why.contains("forbidden"), "{answer}");
+    let path = format!("/applications/{}/{}", scene.app.home, scene.app.name);
+    for path in [format!("/api/v1{path}"), path] {
+        let (status, answer) = ask(agent.people, "GET", &path, &headers, b"").await?;
+        ensure!(
+            status != 200 && !answer.contains("Synced"),
+            "{path}: {status}: {answer}"
+        );
+    }
+    // Deliveries go on being taken.
+    for probe in ["/healthz", "/readyz"] {
+        let (status, body) = get(agent.operations, probe).await?;
+        ensure!(status == 200, "{probe}: {body}");
+    }
+    Ok(())
 }
 
 #[test]
@@ -114,7 +145,12 @@ fn in_the_middle_of_a_sync() {
             .await?;
         scene.converged(&second, &NAMES).await?;
 
-        // Without any right it can tell nobody, and does no harm.
+        // Without any right it can write no status, says so elsewhere, and does no harm.
+        visitor::create(cluster, "rights-visitor").await?;
+        let visitor = visitor::token(cluster, "rights-visitor", "trimtab").await?;
+        answers(&agent, 1.0).await?;
+        let about = as_of(&agent, &visitor).await?;
+        ensure!(about == (false, false), "it is as of now: {about:?}");
         for name in ["rights-all", "rights-own"] {
             cluster.delete(&format!("{bindings}/{name}")).await?;
         }
@@ -122,6 +158,7 @@ fn in_the_middle_of_a_sync() {
         scene.gate.cut();
         let hand = json!({"data": {"value": "hand"}});
         cluster.patch(&scene.app.map("a"), &hand).await?;
+        says_that_it_knows_nothing_new(&scene, &agent, &visitor).await?;
         scene.asks_at_most(60, Duration::from_secs(4)).await?;
         scene.inventory_holds_all().await?;
         scene.bystander_is_untouched().await?;
@@ -135,7 +172,9 @@ fn in_the_middle_of_a_sync() {
         }
         scene.app.value("a", Some("1")).await?;
         scene.converged(&second, &NAMES).await?;
-        drop(agent);
+        answers(&agent, 1.0).await?;
+        let about = as_of(&agent, &visitor).await?;
+        ensure!(about == (false, false), "it is as of now again: {about:?}");
         Ok(())
     });
 }

@@ -129,9 +129,10 @@ impl Hooks for Receivers {
             Refused(error.status())
         })?;
         let id = delivery.id.clone();
-        let work = |urls, reference| Pushed {
+        let work = |urls, reference, commit_id| Pushed {
             urls,
             reference,
+            commit_id,
             delivery: delivery.id,
             received,
         };
@@ -155,11 +156,11 @@ impl Hooks for Receivers {
             }
             Event::Refresh => Verified::Work {
                 id,
-                work: work(Vec::new(), None),
+                work: work(Vec::new(), None, None),
             },
             Event::Push(push) => Verified::Work {
                 id,
-                work: work(push.urls, Some(push.reference)),
+                work: work(push.urls, Some(push.reference), push.after),
             },
         })
     }

@@ -1,5 +1,7 @@
 //! Kubernetes Events about Applications, as `kubectl describe` shows them.
 
+use std::collections::{HashMap, hash_map::Entry};
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc;
@@ -30,18 +32,55 @@ impl Announcer {
     }
 }
 
+/// Applications and reasons whose last note is remembered.
+const REMEMBERED: usize = 1024;
+
+/// The recorders of what was said last. One folds Events of an object and a reason into the first of
+/// them, also when they say something else: so each note has its own.
+#[derive(Default)]
+struct Recorders(HashMap<(ObjectName, &'static str), (String, Recorder)>);
+
+/// Namespace and name.
+type ObjectName = (Option<String>, Option<String>);
+
+impl Recorders {
+    fn of(
+        &mut self,
+        application: &ObjectReference,
+        notice: &Notice,
+        begin: impl FnOnce() -> Recorder,
+    ) -> &Recorder {
+        let name = (application.namespace.clone(), application.name.clone());
+        let key = (name, notice.reason);
+        if !self.0.contains_key(&key) && self.0.len() >= REMEMBERED {
+            self.0.clear();
+        }
+        match self.0.entry(key) {
+            Entry::Occupied(known) if known.get().0 == notice.message => &known.into_mut().1,
+            entry => {
+                &entry
+                    .insert_entry((notice.message.clone(), begin()))
+                    .into_mut()
+                    .1
+            }
+        }
+    }
+}
+
 impl Cluster {
-    /// The announcer and the task that must run for it. The recorder folds equal Events into one.
+    /// The announcer and the task that must run for it. Equal Events are folded into one.
     pub(crate) fn announcer(&self) -> (Announcer, impl Future<Output = ()> + Send + 'static) {
         let (sender, mut receiver) = mpsc::channel::<(ObjectReference, Notice)>(1024);
         let reporter = Reporter {
             controller: "trimtab".to_owned(),
             instance: None,
         };
-        let recorder = Recorder::new(self.client.clone(), reporter);
         let cluster = self.clone();
         let write = async move {
+            let mut recorders = Recorders::default();
+            let begin = || Recorder::new(cluster.client.clone(), reporter.clone());
             while let Some((application, notice)) = receiver.recv().await {
+                let recorder = recorders.of(&application, &notice, begin);
                 let event = Event {
                     type_: if notice.warning {
                         EventType::Warning

@@ -308,6 +308,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_unfolds_is_refused_without_unfolding() {
+        let rows = (1..12).map(|n| {
+            let below = format!("*a{}", n - 1);
+            format!("a{n}: &a{n} [{}]\n", [below.as_str(); 9].join(", "))
+        });
+        let text = format!("a0: &a0 [x, x, x]\n{}", rows.collect::<String>());
+        let error = Settings::parse(&text).unwrap_err().to_string();
+        assert!(error.contains("it comes to more than"), "{error}");
+    }
+
+    #[test]
     fn the_chart_takes_every_setting() {
         let schema = include_str!("../../charts/trimtab/values.schema.json");
         let schema: serde_json::Value = serde_json::from_str(schema).unwrap();

@@ -16,6 +16,8 @@ mod reconcile;
 mod registry;
 mod state;
 mod syncing;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use context::Context;
 pub(crate) use index::claims::Claims;

@@ -149,3 +149,56 @@ impl Sandbox {
         Ok(probe::read(&String::from_utf8_lossy(&output)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_the_sandbox_did_to_a_child_is_said_in_its_words() {
+        let confinement = Confinement {
+            sandbox: Sandbox {
+                memory: 160 << 20,
+                lenient: false,
+            },
+            read: Vec::new(),
+            write: Vec::new(),
+            processor: Duration::from_secs(20),
+        };
+        let ended = |code: u8| ExitStatus::from_raw(i32::from(code) << 8);
+        let killed = |signal: nix::sys::signal::Signal| ExitStatus::from_raw(signal as i32);
+        let unconfined = u8::try_from(confine::UNCONFINED).unwrap();
+        use nix::sys::signal::Signal::{SIGABRT, SIGKILL, SIGXCPU};
+        for (status, said, expected) in [
+            (
+                killed(SIGXCPU),
+                "",
+                "needed more than 20 s of processor time",
+            ),
+            // Go prints its threads then.
+            (
+                ended(2),
+                "runtime: out of memory\ngoroutine 1",
+                "needed more than 160 MiB of memory",
+            ),
+            (
+                killed(SIGABRT),
+                "memory allocation of 8 bytes failed",
+                "needed more than 160 MiB of memory",
+            ),
+            (
+                ended(unconfined),
+                "sandbox: no Landlock\n",
+                "its sandbox could not be set up: no Landlock",
+            ),
+            (killed(SIGKILL), "", "failed (signal 9)"),
+            (ended(1), "bad chart", "bad chart"),
+        ] {
+            let error = confinement.explain("helm".to_owned(), status, said.as_bytes());
+            let error = error.to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

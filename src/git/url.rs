@@ -73,10 +73,12 @@ impl RepositoryUrl {
         hex::encode(&Sha256::digest(&self.text)[..16])
     }
 
-    /// Host and port.
-    pub(super) fn authority(&self) -> &str {
+    /// Host and port, without the port that is meant when none is written.
+    pub(crate) fn authority(&self) -> &str {
         let rest = self.text.split_once("://").map_or("", |(_, rest)| rest);
-        rest.split('/').next().unwrap_or_default()
+        let written = rest.split('/').next().unwrap_or_default();
+        let usual = if self.is_https() { ":443" } else { ":80" };
+        written.strip_suffix(usual).unwrap_or(written)
     }
 
     pub(super) fn is_https(&self) -> bool {
@@ -108,6 +110,19 @@ mod tests {
         let other = RepositoryUrl::parse("https://github.com:8443/org/repo").unwrap();
         assert_eq!(url.identity(), other.identity());
         assert_ne!(url.directory(), other.directory());
+    }
+
+    #[test]
+    fn a_host_has_one_name_whether_its_usual_port_is_written_or_not() {
+        for (text, authority) in [
+            ("https://Host/a", "host"),
+            ("https://host:443/a", "host"),
+            ("http://host:80/a", "host"),
+            ("https://host:80/a", "host:80"),
+            ("https://host:8443/a/b", "host:8443"),
+        ] {
+            assert_eq!(RepositoryUrl::parse(text).unwrap().authority(), authority);
+        }
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! A push wakes the task directly; no write to the API server lies between.
 
 mod credentials;
+mod forge;
 mod keeping;
+mod next;
 mod pace;
 mod repository;
 
@@ -30,6 +32,7 @@ use crate::trigger::{
 };
 
 pub(crate) use credentials::Credentials;
+use forge::Forges;
 pub(crate) use repository::Look;
 use repository::{Repository, Shared};
 
@@ -53,6 +56,7 @@ pub(crate) struct SourceLoop {
 #[derive(Default)]
 struct State {
     repositories: HashMap<String, Arc<Repository>>,
+    forges: Forges,
     /// The repository (by its URL as written) that each application follows.
     followed: HashMap<ApplicationKey, String>,
 }
@@ -64,6 +68,9 @@ pub(crate) struct Pushed {
     pub(crate) urls: Vec<String>,
     /// The full ref, none when the delivery does not say.
     pub(crate) reference: Option<String>,
+    /// The commit that it is at now, none when the delivery does not say. Never fetched because of
+    /// that: it tells how soon to ask, not what for.
+    pub(crate) commit_id: Option<String>,
     pub(crate) delivery: String,
     pub(crate) received: Instant,
 }
@@ -113,9 +120,9 @@ impl SourceLoop {
             let reference = pushed.reference.as_ref();
             reference.is_none_or(|reference| repository.concerns(reference))
         });
-        let cause = Cause::Push(pushed.delivery.clone());
+        let commit_id = pushed.commit_id.as_deref();
         concerned
-            .map(|repository| repository.wake(cause.clone(), pushed.received))
+            .map(|repository| repository.deliver(&pushed.delivery, commit_id, pushed.received))
             .count()
     }
 
@@ -200,13 +207,14 @@ impl SourceLoop {
         let parsed = RepositoryUrl::parse(url).map_err(|error| error.to_string())?;
         let key =
             RepositoryKey::parse(url).ok_or_else(|| "spec.source.repoURL is no URL".to_owned())?;
+        let forge = state.forges.at(parsed.authority());
         let mirror = Mirror::new(
             &self.options.mirrors,
             parsed,
             self.transport.clone(),
             self.options.limits,
         );
-        let repository = Repository::start(key, url.to_owned(), mirror, self.shared.clone());
+        let repository = Repository::start(key, url.to_owned(), mirror, forge, self.shared.clone());
         state
             .repositories
             .insert(url.to_owned(), Arc::clone(&repository));

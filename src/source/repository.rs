@@ -13,9 +13,11 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::Credentials;
-use super::pace::Pace;
+use super::forge::Forge;
+use super::next::NextLook;
+use super::pace::{Pace, Reasons, pause_after};
 use crate::crd::ApplicationKey;
-use crate::git::{Fetched, Mirror, TreeIds};
+use crate::git::{Error, Fetched, Mirror, TreeIds};
 use crate::object::{RepositoryKey, redact_url, rfc3339};
 use crate::supervise::supervise;
 use crate::telemetry::{Answer, GitRequest, Metrics, Task};
@@ -23,8 +25,8 @@ use crate::trigger::{
     Cause, Inputs, Journal, Listener, News, Revision, SourceFault, Verdict, concerns,
 };
 
-/// Deliveries that wait for one look, besides the one that asked for it.
-const JOINED: usize = 32;
+/// A pause of a host that is shorter is no fault worth telling of.
+const SHORT: Duration = Duration::from_secs(10);
 
 /// How a repository does, for people.
 #[derive(Clone, Debug)]
@@ -40,9 +42,6 @@ pub(crate) struct Look {
     /// Who follows which revision, and the commit that it was at.
     pub(crate) followers: Vec<(ApplicationKey, String, Option<String>)>,
 }
-
-/// The longest pause after failures.
-const LONGEST_PAUSE: Duration = Duration::from_secs(180);
 
 /// What all repositories work with.
 #[derive(Clone)]
@@ -61,6 +60,7 @@ pub(super) struct Repository {
     key: RepositoryKey,
     url: String,
     mirror: Mirror,
+    forge: Arc<Forge>,
     shared: Shared,
     state: Mutex<State>,
     woken: Notify,
@@ -69,15 +69,22 @@ pub(super) struct Repository {
 #[derive(Default)]
 struct State {
     followers: HashMap<ApplicationKey, Follower>,
-    /// What asked for the next look, and when: the first one that is not served yet.
-    asked: Option<(Cause, Instant)>,
-    /// Deliveries that are served by the same look.
-    joined: Vec<String>,
+    /// What asks for the next look.
+    next_look: NextLook,
     last: Option<Instant>,
     next: Option<Instant>,
     /// Since when it cannot be read, and why.
     failure: Option<(String, String)>,
     stopped: bool,
+}
+
+/// When a look is due.
+#[derive(Clone, Copy)]
+struct Plan {
+    /// Whatever happens.
+    at: Instant,
+    /// Without any delivery; not before `at`.
+    regularly: Instant,
 }
 
 struct Follower {
@@ -91,14 +98,26 @@ struct Follower {
     asked: bool,
 }
 
+impl State {
+    /// Whether one of these commits is not what a follower was told last.
+    fn is_unknown(&self, commit_ids: &BTreeSet<String>) -> bool {
+        let told = |id| {
+            self.followers
+                .values()
+                .any(|it| it.told.as_ref() == Some(id))
+        };
+        commit_ids.iter().any(|id| !told(id))
+    }
+}
+
 /// What a look came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Came {
     /// A ref that somebody follows is at another commit.
     News,
     Nothing,
-    /// The repository could not be read, and how long its server wants to be left alone.
-    Failed(Option<Duration>),
+    /// The repository could not be read.
+    Failed,
 }
 
 impl Repository {
@@ -106,12 +125,14 @@ impl Repository {
         key: RepositoryKey,
         url: String,
         mirror: Mirror,
+        forge: Arc<Forge>,
         shared: Shared,
     ) -> Arc<Self> {
         let repository = Arc::new(Self {
             key,
             url,
             mirror,
+            forge,
             shared,
             state: Mutex::default(),
             woken: Notify::new(),
@@ -141,14 +162,18 @@ impl Repository {
 
     /// Fetches one revision, whoever follows it.
     pub(super) async fn fetch(&self, revision: String) -> Result<String, String> {
+        let closed = self.forge.closed(Instant::now());
+        if !closed.is_zero() {
+            return Err(Forge::says_why(closed));
+        }
         let credential = self.shared.credentials.for_url(&self.url);
         let wanted = BTreeSet::from([revision.clone()]);
         let fetched = self.mirror.fetch(&wanted, credential.as_ref()).await;
-        match fetched
-            .map_err(|error| error.to_string())?
-            .commits
-            .remove(&revision)
-        {
+        let fetched = fetched.map_err(|error| {
+            self.heed(&error);
+            error.to_string()
+        });
+        match fetched?.commits.remove(&revision) {
             Some(Ok(commit_id)) => Ok(commit_id),
             Some(Err(error)) => Err(format!("revision \"{revision}\" {error}")),
             None => Err(format!("revision \"{revision}\" was not answered")),
@@ -157,14 +182,14 @@ impl Repository {
 
     /// Asks for a look now. Several requests before it are one.
     pub(super) fn wake(&self, cause: Cause, received: Instant) {
-        let mut state = self.state();
-        if let Cause::Push(delivery) = &cause
-            && state.joined.len() < JOINED
-        {
-            state.joined.push(delivery.clone());
-        }
-        state.asked.get_or_insert((cause, received));
-        drop(state);
+        self.state().next_look.ask(cause, received);
+        self.woken.notify_one();
+    }
+
+    /// The same for a delivery of a forge, with the commit that it names.
+    pub(super) fn deliver(&self, delivery: &str, commit_id: Option<&str>, received: Instant) {
+        let next = &mut self.state().next_look;
+        next.deliver(delivery, commit_id, received);
         self.woken.notify_one();
     }
 
@@ -247,10 +272,6 @@ impl Repository {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_stopped(&self) -> bool {
-        self.state().stopped
-    }
-
     fn wanted(&self) -> BTreeSet<String> {
         self.state()
             .followers
@@ -263,27 +284,13 @@ impl Repository {
     fn begin_anew(&self) {
         const WHY: &str =
             "the agent's own work on the repository ended in a fault, and begins again";
-        let followers: Vec<_> = {
-            let mut state = self.state();
-            let since = state.failure.take().map(|(since, _)| since);
-            let since = since.unwrap_or_else(|| rfc3339(Timestamp::now()));
-            state.failure = Some((since, WHY.to_owned()));
-            for follower in state.followers.values_mut() {
-                follower.told = None;
-                follower.inputs = None;
-                follower.failed = true;
-            }
-            state.followers.keys().cloned().collect()
-        };
+        let followers = self.note_failure(WHY, |follower| {
+            follower.told = None;
+            follower.inputs = None;
+        });
         // First, so that one that panics here is not looked past.
         self.wake(Cause::Poll, Instant::now());
-        for application in followers {
-            let news = News::Failed(SourceFault {
-                message: WHY.to_owned(),
-                is_missing: false,
-            });
-            self.shared.listener.hear(&application, news);
-        }
+        self.tell_failure(&followers, WHY);
     }
 
     async fn run(self: Arc<Self>, panics: u32) {
@@ -292,55 +299,96 @@ impl Repository {
         }
         let mut failures = 0_u32;
         let mut last_look = None::<Instant>;
-        let mut pace = Pace::new(Instant::now());
+        let mut pace = Pace::new(Instant::now(), Arc::clone(&self.forge));
         loop {
-            let pause = if failures == 0 {
-                let regular = self.interval(last_look);
-                pace.again().map_or(regular, |again| again.min(regular))
-            } else {
-                pause_after(failures)
+            let now = Instant::now();
+            let regularly = now
+                + match failures {
+                    0 => self.interval(last_look),
+                    failures => pause_after(failures),
+                };
+            let again = if failures == 0 { pace.again() } else { None };
+            let plan = Plan {
+                at: again.map_or(regularly, |again| regularly.min(now + again)),
+                regularly,
             };
-            self.state().next = Some(Instant::now() + pause);
-            tokio::select! {
-                () = self.woken.notified() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
-            // What is asked for meanwhile joins the same look.
-            let wait = pace.wait(Instant::now());
-            if !wait.is_zero() && !self.is_stopped() {
-                tokio::time::sleep(wait).await;
-            }
-            let (asked, joined) = {
-                let mut state = self.state();
-                if state.stopped {
-                    return;
-                }
-                (state.asked.take(), std::mem::take(&mut state.joined))
+            let Some((mut next, reasons)) = self.wait(&mut pace, plan).await else {
+                return;
             };
             // Several applications that start at once ask one after the other: one look for all.
-            let waits = |cause: &Cause| matches!(cause, Cause::Manual | Cause::Application);
-            if asked.as_ref().is_some_and(|(cause, _)| waits(cause)) {
+            if next.may_be_joined() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
-                self.state().asked.take_if(|(cause, _)| waits(cause));
+                let mut state = self.state();
+                if state.next_look.may_be_joined() {
+                    next.join(std::mem::take(&mut state.next_look));
+                }
             }
-            let (cause, received) = asked.unwrap_or((Cause::Poll, Instant::now()));
-            let came = self.look(&cause, received, &joined).await;
-            let by_push = matches!(cause, Cause::Push(_));
-            pace.asked(came == Came::News, by_push && came == Came::Nothing);
+            let (cause, received) = next.asked.unwrap_or((Cause::Poll, Instant::now()));
+            let came = self.look(&cause, received, &next.joined).await;
+            pace.asked(Instant::now(), reasons, came == Came::News);
+            if came == Came::Nothing && (next.unnamed || self.state().is_unknown(&next.promised)) {
+                pace.is_missing();
+            }
             failures = match came {
                 Came::News | Came::Nothing => 0,
-                Came::Failed(pause) => {
-                    if let Some(pause) = pause {
-                        pace.close(Instant::now(), pause);
-                    }
-                    failures.saturating_add(1)
-                }
+                Came::Failed => failures.saturating_add(1),
             };
-            let failed = failures > 0;
             last_look = Some(Instant::now());
-            if !failed && self.mirror.is_crowded() {
+            if failures == 0 && self.mirror.is_crowded() {
                 tokio::spawn(Arc::clone(&self).tidy());
             }
+        }
+    }
+
+    /// Waits until the repository is to be asked; answers with what asks for it. What is asked for
+    /// meanwhile joins it. None when nobody follows any more.
+    async fn wait(&self, pace: &mut Pace, plan: Plan) -> Option<(NextLook, Reasons)> {
+        loop {
+            let now = Instant::now();
+            let (next, is_due) = {
+                let mut state = self.state();
+                if state.stopped {
+                    return None;
+                }
+                let reasons = Reasons {
+                    regular: state.next_look.regular || now >= plan.regularly,
+                    promise: state.is_unknown(&state.next_look.promised),
+                };
+                if state.next_look.asked.is_none() && now < plan.at {
+                    (plan.at, false)
+                } else {
+                    let wait = pace.wait(now, reasons);
+                    if wait.is_zero() {
+                        return Some((std::mem::take(&mut state.next_look), reasons));
+                    }
+                    // Deliveries put off no look that is due without them.
+                    let most = plan.regularly.saturating_duration_since(now);
+                    let put_off = most.is_zero() || wait < most;
+                    (now + if put_off { wait } else { most }, true)
+                }
+            };
+            if is_due {
+                self.say_left_alone(self.forge.closed(now));
+            }
+            self.state().next = Some(next);
+            tokio::select! {
+                () = self.woken.notified() => {}
+                () = tokio::time::sleep_until(next.into()) => {}
+            }
+        }
+    }
+
+    /// Says why a look that is due is not made, unless something else is wrong already.
+    fn say_left_alone(&self, closed: Duration) {
+        if closed > SHORT && self.state().failure.is_none() {
+            self.fail(&Forge::says_why(closed), &[]);
+        }
+    }
+
+    /// Leaves the host alone for as long as it asks.
+    fn heed(&self, error: &Error) {
+        if let Some(pause) = error.retry_after() {
+            self.forge.close(Instant::now(), pause);
         }
     }
 
@@ -348,6 +396,7 @@ impl Repository {
     async fn tidy(self: Arc<Self>) {
         let credential = self.shared.credentials.for_url(&self.url);
         if let Err(error) = self.mirror.tidy(&self.wanted(), credential.as_ref()).await {
+            self.heed(&error);
             tracing::warn!(repository = %self.key, %error, "could not tidy the mirror");
         }
     }
@@ -403,29 +452,40 @@ impl Repository {
             }
             Err(error) => {
                 tracing::warn!(repository = %self.key, %error, "could not read the repository");
-                self.judge(deliveries, |_| Verdict::Failed);
-                let failed: Vec<_> = {
-                    let mut state = self.state();
-                    let since = state.failure.take().map(|(since, _)| since);
-                    let since = since.unwrap_or_else(|| rfc3339(Timestamp::now()));
-                    state.failure = Some((since, error.to_string()));
-                    state
-                        .followers
-                        .values_mut()
-                        .for_each(|follower| follower.failed = true);
-                    state.followers.keys().cloned().collect()
-                };
-                for application in failed {
-                    self.shared.listener.hear(
-                        &application,
-                        News::Failed(SourceFault {
-                            message: error.to_string(),
-                            is_missing: false,
-                        }),
-                    );
-                }
-                Came::Failed(error.retry_after())
+                self.heed(&error);
+                self.fail(&error.to_string(), deliveries);
+                Came::Failed
             }
+        }
+    }
+
+    /// Tells everybody that the repository cannot be read, and why.
+    fn fail(&self, why: &str, deliveries: &[String]) {
+        self.judge(deliveries, |_| Verdict::Failed);
+        let followers = self.note_failure(why, |_| {});
+        self.tell_failure(&followers, why);
+    }
+
+    /// Notes that nothing new is known of the repository, and why; answers with who follows it.
+    fn note_failure(&self, why: &str, change: impl Fn(&mut Follower)) -> Vec<ApplicationKey> {
+        let mut state = self.state();
+        let since = state.failure.take().map(|(since, _)| since);
+        let since = since.unwrap_or_else(|| rfc3339(Timestamp::now()));
+        state.failure = Some((since, why.to_owned()));
+        for follower in state.followers.values_mut() {
+            follower.failed = true;
+            change(follower);
+        }
+        state.followers.keys().cloned().collect()
+    }
+
+    fn tell_failure(&self, followers: &[ApplicationKey], why: &str) {
+        for application in followers {
+            let news = News::Failed(SourceFault {
+                message: why.to_owned(),
+                is_missing: false,
+            });
+            self.shared.listener.hear(application, news);
         }
     }
 
@@ -523,23 +583,4 @@ fn reads_same(follower: &Follower, ids: &mut TreeIds<'_>) -> bool {
         let mut inputs = inputs.iter();
         inputs.all(|(path, id)| ids.id(path).is_ok_and(|found| found == *id))
     })
-}
-
-/// 5 s, 10 s, ... up to [`LONGEST_PAUSE`].
-fn pause_after(failures: u32) -> Duration {
-    Duration::from_secs(5)
-        .saturating_mul(1 << (failures - 1).min(10))
-        .min(LONGEST_PAUSE)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_a_cap() {
-        let pauses: Vec<_> = (1..=8).map(|n| pause_after(n).as_secs()).collect();
-        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 180, 180]);
-        assert_eq!(pause_after(u32::MAX), LONGEST_PAUSE);
-    }
 }
