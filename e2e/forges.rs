@@ -161,11 +161,11 @@ async fn given_at(lab: &Lab, forge: &GitServer, name: &str, home: &str) -> Resul
 fn a_storm_over_many_repositories_asks_their_forge_once_a_second() {
     story(|lab| async move {
         let forge = own_forge(lab)?;
-        let home = "storms-home";
-        lab.given_in("storms-host", home).await?;
+        let home = "host-storm-home";
+        lab.given_in("host-storm", home).await?;
         let agent = lab.agent_for(home, &["--no-install-crd"]).await?;
-        let (good, _) = given_at(lab, &forge, "storms-good", home).await?;
-        let names: Vec<_> = (0..12).map(|n| format!("storms-{n}")).collect();
+        let (good, _) = given_at(lab, &forge, "host-storm-good", home).await?;
+        let names: Vec<_> = (0..12).map(|n| format!("host-storm-{n}")).collect();
         let given = names.iter().map(|name| given_at(lab, &forge, name, home));
         let apps = futures::future::try_join_all(given).await?;
         let asked = || {
@@ -241,12 +241,13 @@ fn a_forge_that_asks_for_patience_is_left_alone() {
 fn a_pause_that_is_over_is_over_for_all() {
     story(|lab| async move {
         let forge = own_forge(lab)?;
-        let (app, first) = given_at(lab, &forge, "paused", "trimtab").await?;
-        let (other, _) = given_at(lab, &forge, "paused-beside", "trimtab").await?;
-        forge.fail("paused", Fault::Patience(15));
+        let (app, first) = given_at(lab, &forge, "host-pause", "trimtab").await?;
+        let (other, _) = given_at(lab, &forge, "host-pause-beside", "trimtab").await?;
+        // Long enough to be said before it is over, also on a busy machine.
+        forge.fail("host-pause", Fault::Patience(30));
         lab.agent.push_github(&app.url, "main", &first).await?;
         app.condition("SourceError", "429").await?;
-        forge.heal("paused");
+        forge.heal("host-pause");
         let second = other
             .push(&lab.agent, &[("a.yaml", Some(&config_map("a", "2")))])
             .await?;
