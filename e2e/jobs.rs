@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
+use crate::cli::trimtab_ends;
 use crate::given::{Lab, SOON, Story, config_map, story};
 use crate::hooks::end_saying;
 use crate::lab::{Cluster, Expectation, eventually};
@@ -676,6 +677,8 @@ fn a_hook_whose_account_comes_later_fails_at_once_and_says_so() {
         app.condition("SyncError", "ServiceAccount/later-account/migrate")
             .await?;
         app.condition("SyncError", "later in this sync").await?;
+        let why = ["ServiceAccount/later-account/migrate", "later in this sync"];
+        trimtab_ends(lab, &["explain", "later-account"], 1, &why);
         assert_eq!(app.cluster.find(&app.map("map")).await?, None);
         // The same in a wave.
         let early = job_with(

@@ -101,6 +101,34 @@ fn a_port_that_somebody_changed_is_as_git_says_again() {
     });
 }
 
+#[test]
+fn a_port_that_somebody_changed_goes_where_nothing_of_kubectl_stays() {
+    story(|lab| async move {
+        let app = lab.given("reverted-ports").await?;
+        let web = "/api/v1/namespaces/reverted-ports/services/web";
+        let first = app.commit(&[("web.yaml", Some(&service(80, "")))])?;
+        let mut application = app.application();
+        application["spec"]["syncPolicy"]["syncOptions"] = json!(["RevertKubectlFields=true"]);
+        app.create(&application).await?;
+        in_sync(&app, &first).await?;
+        let replaced = json!([{"op": "replace", "path": "/spec/ports/0/port", "value": 83}]);
+        let is = |live: &Value, port: u16| {
+            let ports = live["spec"]["ports"]
+                .as_array()
+                .map_or(&[][..], Vec::as_slice);
+            matches!(ports, [only] if only["port"] == port)
+        };
+        edit(&app, web, &replaced).await?;
+        live(&app, web, "port 80 alone", |live| is(live, 80)).await?;
+        in_sync(&app, &first).await?;
+        let changed = [("web.yaml", Some(&*service(81, "")))];
+        let second = app.push(&lab.agent, &changed).await?;
+        in_sync(&app, &second).await?;
+        live(&app, web, "port 81 alone", |live| is(live, 81)).await?;
+        Ok(())
+    });
+}
+
 fn deployment(strategy: &str, probe: &str, volume: &str) -> String {
     format!(
         "apiVersion: apps/v1
@@ -342,6 +370,44 @@ fn a_field_that_a_write_at_an_older_version_lost_comes_back() {
         let is = |live: &Value| live["spec"]["extra"] == "x" && live["status"]["last"] == "t";
         live(&app, &path("v1"), "the field is back", is).await?;
         in_sync(&app, &first).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_write_at_an_older_version_that_loses_nothing_leads_to_no_write() {
+    story(|lab| async move {
+        let app = lab.given("equal-versions").await?;
+        let group = "equal.example.com";
+        let url = || json!({"url": {"type": "string"}});
+        let both = gates(
+            group,
+            &[("v1beta1", true, false, url()), ("v1", true, true, url())],
+        );
+        app.cluster.create(DEFINITIONS, &both).await?;
+        let main = gate(group, "v1", "{url: a}");
+        let first = app.commit(&[("gate.yaml", Some(&main))])?;
+        app.create(&app.application()).await?;
+        in_sync(&app, &first).await?;
+        let path =
+            |version: &str| format!("/apis/{group}/{version}/namespaces/equal-versions/gates/main");
+        let status = format!("{}/status?fieldManager=prober", path("v1beta1"));
+        let last = json!({"status": {"last": "t"}});
+        let written = app.cluster.patch(&status, &last).await?;
+        // By then it was looked at again, with the commit and in full.
+        let map = config_map("map", "1");
+        let second = app.push(&lab.agent, &[("map.yaml", Some(&*map))]).await?;
+        in_sync(&app, &second).await?;
+        let hard = json!({"metadata": {"annotations": {"trimtab.dev/refresh": "hard"}}});
+        app.cluster.patch(&app.path(), &hard).await?;
+        app.refreshed().await?;
+        in_sync(&app, &second).await?;
+        let now = app.cluster.get(&path("v1")).await?;
+        ensure!(now["status"]["last"] == "t", "{now}");
+        ensure!(
+            now["metadata"]["resourceVersion"] == written["metadata"]["resourceVersion"],
+            "it was written: {now}"
+        );
         Ok(())
     });
 }
@@ -621,20 +687,25 @@ fn a_sync_that_a_person_forces_creates_again_what_holds_nothing() {
 #[test]
 fn a_service_that_is_headless_no_more_is_created_again_when_it_asks_for_it() {
     story(|lab| async move {
-        let app = lab.given("headless").await?;
-        let web = "/api/v1/namespaces/headless/services/web";
-        let headless = service(80, "  clusterIP: None\n");
-        let first = app.commit(&[("web.yaml", Some(&headless))])?;
-        app.create(&app.application()).await?;
-        in_sync(&app, &first).await?;
-        let forced = service(80, "").replace(
-            "{name: web}",
-            "{name: web, annotations: {trimtab.dev/sync-options: Force=true}}",
-        );
-        let second = app.push(&lab.agent, &[("web.yaml", Some(&forced))]).await?;
-        in_sync(&app, &second).await?;
-        let live = app.cluster.get(web).await?;
-        ensure!(live["spec"]["clusterIP"] != "None", "{}", live["spec"]);
+        for (name, options) in [
+            ("headless", "Force=true"),
+            ("headless-replaced", "\"Force=true,Replace=true\""),
+        ] {
+            let app = lab.given(name).await?;
+            let web = format!("/api/v1/namespaces/{name}/services/web");
+            let headless = service(80, "  clusterIP: None\n");
+            let first = app.commit(&[("web.yaml", Some(&headless))])?;
+            app.create(&app.application()).await?;
+            in_sync(&app, &first).await?;
+            let forced = service(80, "").replace(
+                "{name: web}",
+                &format!("{{name: web, annotations: {{trimtab.dev/sync-options: {options}}}}}"),
+            );
+            let second = app.push(&lab.agent, &[("web.yaml", Some(&forced))]).await?;
+            in_sync(&app, &second).await?;
+            let live = app.cluster.get(&web).await?;
+            ensure!(live["spec"]["clusterIP"] != "None", "{}", live["spec"]);
+        }
         Ok(())
     });
 }

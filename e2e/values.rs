@@ -190,10 +190,12 @@ fn of_a_key_that_is_there_twice_the_last_counts_and_is_named() {
         let app = lab.given("repeated-keys").await?;
         let second = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: second\n  labels:\n    \
             app.kubernetes.io/name: a\n    app.kubernetes.io/name: b\ndata: {value: \"1\"}\n";
+        let third = second.replace("second", "third").replace(": b\n", ": a\n");
         let commit_id = app.commit(&[
             ("Chart.yaml", Some(CHART)),
             ("templates/a.yaml", Some(&config_map("first", "1"))),
             ("templates/b.yaml", Some(second)),
+            ("templates/c.yaml", Some(&third)),
         ])?;
         app.create(&app.application()).await?;
         app.synced(&commit_id).await?;
@@ -204,6 +206,8 @@ fn of_a_key_that_is_there_twice_the_last_counts_and_is_named() {
         for part in [
             "app.kubernetes.io/name",
             "ConfigMap/second",
+            // The same value twice is no other matter.
+            "ConfigMap/third",
             "the last one counts",
         ] {
             assert!(conditions.contains(part), "{conditions}");
@@ -217,6 +221,7 @@ fn of_a_key_that_is_there_twice_the_last_counts_and_is_named() {
                 ("Chart.yaml", None),
                 ("templates/a.yaml", None),
                 ("templates/b.yaml", None),
+                ("templates/c.yaml", None),
                 ("second.yaml", Some(second)),
             ],
         )
