@@ -33,6 +33,12 @@ pub(crate) fn escaped_in_json(json: &str) -> String {
     escaped
 }
 
+/// The start of a text that may be anything, on one line.
+pub(crate) fn short(text: &str) -> String {
+    let start: String = text.chars().take(60).collect();
+    start.escape_debug().to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

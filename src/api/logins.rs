@@ -7,13 +7,11 @@ use std::{
 };
 
 use axum::http::HeaderMap;
-use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::problem::random_hex;
 use super::sessions::cookie;
-use super::{Api, Identity, Problem};
-use crate::oidc::{Attempt, Error, Provider};
+use crate::oidc::Attempt;
 
 /// The cookie that binds a log-in to the browser that began it.
 pub(crate) const LOGIN_COOKIE: &str = "__Host-trimtab-login";
@@ -37,7 +35,7 @@ struct Pending {
 
 impl Logins {
     /// Begins one: its texts, and the cookie of the browser.
-    fn begin(&self, next: &str) -> (Attempt, String) {
+    pub(super) fn begin(&self, next: &str) -> (Attempt, String) {
         let attempt = Attempt {
             state: random_hex::<32>(),
             nonce: random_hex::<32>(),
@@ -63,7 +61,7 @@ impl Logins {
     }
 
     /// Takes the one with this state, once, for the browser that began it.
-    fn take(&self, state: &str, headers: &HeaderMap) -> Option<(Attempt, String)> {
+    pub(super) fn take(&self, state: &str, headers: &HeaderMap) -> Option<(Attempt, String)> {
         let browser = cookie(headers, LOGIN_COOKIE)?;
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let pending = all.get(state)?;
@@ -74,66 +72,6 @@ impl Logins {
         }
         let pending = all.remove(state)?;
         (pending.since.elapsed() < PATIENCE).then_some((pending.attempt, pending.next))
-    }
-}
-
-impl Api {
-    /// The provider that people may log in by.
-    pub(crate) fn provider(&self) -> Option<&Provider> {
-        self.provider.as_ref()
-    }
-
-    /// Begins a log-in: the provider's page, and the cookie of the browser.
-    pub(crate) async fn begin_login(&self, next: &str) -> Result<(String, String), Problem> {
-        let provider = self
-            .provider()
-            .ok_or_else(|| Problem::missing("such page"))?;
-        let (attempt, browser) = self.logins.begin(next);
-        let page = provider
-            .begin(&attempt)
-            .await
-            .map_err(|error| refuse(&error))?;
-        Ok((page, browser))
-    }
-
-    /// Ends a log-in with what the provider sent back: the session, and where it leads.
-    pub(crate) async fn end_login(
-        &self,
-        headers: &HeaderMap,
-        state: &str,
-        code: &str,
-    ) -> Result<(String, String), Problem> {
-        let provider = self
-            .provider()
-            .ok_or_else(|| Problem::missing("such page"))?;
-        let Some((attempt, next)) = self.logins.take(state, headers) else {
-            return Err(Problem::wrong(
-                "this log-in was not begun in this browser, or it took too long",
-            ));
-        };
-        let now = Timestamp::now().as_second();
-        let person = provider
-            .end(&attempt, code, now)
-            .await
-            .map_err(|error| refuse(&error))?;
-        let identity = Identity::named(person.name, person.groups)
-            .ok_or_else(|| refuse(&Error::Nobody("it has no name".to_owned())))?;
-        // Whatever session the browser came with ends: nobody keeps a name that somebody gave them.
-        self.sessions.end(headers);
-        tracing::info!(user = identity.name(), "logged in by the provider");
-        let lifetime = provider.settings().session;
-        let session = self.sessions.begin_person(identity, lifetime);
-        let session = session.ok_or_else(|| Problem::busy("too many people are logged in"))?;
-        Ok((session, next))
-    }
-}
-
-/// What went wrong, for the one who tried; the log has it too.
-fn refuse(error: &Error) -> Problem {
-    tracing::warn!(%error, "a log-in by the provider was refused");
-    match error {
-        Error::Provider(_) => Problem::unavailable(&error.to_string()),
-        Error::Token(_) | Error::Nobody(_) => Problem::refused(&error.to_string()),
     }
 }
 

@@ -2,18 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Json, http::Method};
+use axum::http::Method;
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::problem::ErrorBody;
-use super::{Need, Route, routes};
+use super::{Need, Route};
 
-pub(super) async fn document() -> Json<Value> {
-    Json(describe(&routes()))
-}
-
-fn describe(routes: &[Route]) -> Value {
+/// The document of these routes.
+pub(super) fn describe(routes: &[Route]) -> Value {
     let mut settings = SchemaSettings::draft2020_12();
     settings.definitions_path = "/components/schemas".into();
     settings.meta_schema = None;
@@ -141,6 +138,7 @@ fn present(mut schema: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::routes;
 
     #[test]
     fn every_route_is_described() {

@@ -3,90 +3,26 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Json, Router,
     extract::DefaultBodyLimit,
-    handler::Handler,
     http::{Method, StatusCode},
     middleware::{from_fn, from_fn_with_state},
-    routing::{MethodRouter, on},
 };
-use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value};
 
 use crate::crd::{RollbackOperation, SyncOperation};
 
 use super::{
-    Api, Filter, Need, Problem, actions, applications, guard, live, openapi, repositories, stream,
-    tree, webhooks,
+    Api, Filter, Need, Problem, Route, actions, applications, guard, live, openapi, repositories,
+    stream, tree, webhooks,
 };
 
 /// Bytes of the body of a request; manifests to compare are the largest.
 const BODY: usize = 4 << 20;
 
-type SchemaOf = fn(&mut SchemaGenerator) -> schemars::Schema;
-
-/// One route.
-pub(crate) struct Route {
-    pub(crate) method: Method,
-    pub(crate) path: &'static str,
-    pub(crate) need: Need,
-    /// What it does, for the OpenAPI document.
-    pub(super) about: &'static str,
-    /// The parameters of the query, as the properties of an object.
-    pub(super) query: Option<SchemaOf>,
-    pub(super) body: Option<SchemaOf>,
-    pub(super) answer: Option<SchemaOf>,
-    /// The content type of a good answer.
-    pub(super) content: &'static str,
-    handler: MethodRouter<Arc<Api>>,
-}
-
-impl Route {
-    /// A route; a page of the UI is one as well.
-    pub(crate) fn new<H, T>(
-        method: Method,
-        path: &'static str,
-        need: Need,
-        about: &'static str,
-        handler: H,
-    ) -> Self
-    where
-        H: Handler<T, Arc<Api>>,
-        T: 'static,
-    {
-        let filter = method.clone().try_into().expect("a method that axum knows");
-        Self {
-            method,
-            path,
-            need,
-            about,
-            query: None,
-            body: None,
-            answer: None,
-            content: "application/json",
-            handler: on(filter, handler),
-        }
-    }
-
-    fn query<T: JsonSchema>(mut self) -> Self {
-        self.query = Some(|generator| T::json_schema(generator));
-        self
-    }
-
-    fn body<T: JsonSchema>(mut self) -> Self {
-        self.body = Some(|generator| generator.subschema_for::<T>());
-        self
-    }
-
-    fn answer<T: JsonSchema>(mut self) -> Self {
-        self.answer = Some(|generator| generator.subschema_for::<T>());
-        self
-    }
-
-    fn content(mut self, content: &'static str) -> Self {
-        self.content = content;
-        self
-    }
+/// The OpenAPI document of these routes.
+async fn document() -> Json<Value> {
+    Json(openapi::describe(&routes()))
 }
 
 /// The routes below `/api/v1`.
@@ -108,7 +44,7 @@ fn general() -> Vec<Route> {
             "/api/v1/openapi.json",
             Public,
             "This document",
-            openapi::document,
+            document,
         )
         .answer::<Map<String, Value>>(),
         Route::new(

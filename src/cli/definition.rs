@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tokio::sync::watch;
 
-use super::agent::{Args, application_kind};
+use super::agent_arguments::{Args, application_kind};
 use crate::cluster::{Cluster, Error, Mode};
 use crate::crd::names::{GROUP, PLURAL};
 use crate::crd::{Installed, compare_definitions, definition};

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::agent::Args;
+use super::agent_arguments::Args;
 use crate::config::{SandboxMode, Settings};
 use crate::exec::{Budget, Check, Sandbox, Shares, Slots, memory_limit, size_in_memory};
 use crate::object::YamlLimits;

@@ -1,6 +1,7 @@
 //! The command line: what was typed, and the exit codes: 0 done, 1 differs or degraded, 2 error.
 
 mod agent;
+mod agent_arguments;
 mod approve;
 mod chosen;
 mod completion;
@@ -71,7 +72,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Agent(Box<agent::Args>),
+    Agent(Box<agent_arguments::Args>),
     List(list::Args),
     Get(get::Args),
     Diff(Box<diff::Args>),

@@ -12,7 +12,7 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
     Api, Client, Config,
     api::PostParams,
-    client::{AuthError, ClientBuilder},
+    client::ClientBuilder,
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
@@ -195,26 +195,6 @@ fn fault(error: &KubeconfigError) -> String {
         KubeconfigError::LoadContext(name) => format!("it has no context \"{name}\""),
         KubeconfigError::LoadClusterOfContext(name) => format!("it has no cluster \"{name}\""),
         KubeconfigError::ReadConfig(error, _) => error.to_string(),
-        error => error.to_string(),
-    }
-}
-
-/// Why there is no credential. What a credential program printed stays out of it, apart from the
-/// first line that it wrote to its error output: standard output may hold a token.
-pub(super) fn login_fault(error: &AuthError) -> String {
-    match error {
-        AuthError::AuthExecRun { out, .. } => {
-            let stderr = String::from_utf8_lossy(&out.stderr);
-            let said = stderr.lines().find(|line| !line.trim().is_empty());
-            format!(
-                "the credential program of the kubeconfig ended with {}: {}",
-                out.status,
-                said.unwrap_or("it does not say why").trim()
-            )
-        }
-        AuthError::AuthExecParse(_) => {
-            "the credential program of the kubeconfig printed no credential".to_owned()
-        }
         error => error.to_string(),
     }
 }

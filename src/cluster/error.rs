@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use kube::client::AuthError;
+
+use super::answers;
 use super::dump::without_dumps;
 use super::secret_text::{without_base64, without_values};
-use super::{answers, client};
 use crate::diff::{Cause, Refusal};
 use crate::object::{Kind, Object, ResourceKey};
 
@@ -80,9 +82,9 @@ impl Error {
         }
         match error {
             kube::Error::Api(status) => Self::answered(doing, &status),
-            kube::Error::Auth(error) => Self::Login(client::login_fault(&error)),
-            kube::Error::Service(source) => match source.downcast::<kube::client::AuthError>() {
-                Ok(error) => Self::Login(client::login_fault(&error)),
+            kube::Error::Auth(error) => Self::Login(login_fault(&error)),
+            kube::Error::Service(source) => match source.downcast::<AuthError>() {
+                Ok(error) => Self::Login(login_fault(&error)),
                 Err(source) => Self::Connection { doing, source },
             },
             kube::Error::SerdeError(error) => Self::Unreadable {
@@ -250,6 +252,26 @@ fn bounded(text: &str) -> String {
         short.push('…');
     }
     short
+}
+
+/// Why there is no credential. What a credential program printed stays out of it, apart from the
+/// first line that it wrote to its error output: standard output may hold a token.
+fn login_fault(error: &AuthError) -> String {
+    match error {
+        AuthError::AuthExecRun { out, .. } => {
+            let stderr = String::from_utf8_lossy(&out.stderr);
+            let said = stderr.lines().find(|line| !line.trim().is_empty());
+            format!(
+                "the credential program of the kubeconfig ended with {}: {}",
+                out.status,
+                said.unwrap_or("it does not say why").trim()
+            )
+        }
+        AuthError::AuthExecParse(_) => {
+            "the credential program of the kubeconfig printed no credential".to_owned()
+        }
+        error => error.to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The agent's settings, `trimtab.yaml`: text in, checked values out. Reads no file.
 
+mod destination;
 mod globs;
 mod oidc;
 mod project_file;

@@ -1,16 +1,53 @@
 //! A project as `trimtab.yaml` writes it, and what can be wrong with it.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
+use super::destination::{CLUSTER_NAME, CLUSTER_SERVER};
 use super::globs::{Glob, Rules};
-use super::projects::{KindGlob, Kinds, Project};
+use super::projects::{KindGlob, Kinds, Project, Projects};
 use super::source_address::canonical_glob;
 use super::windows::WindowFile;
 use crate::object::is_dns_name;
+use crate::text::short;
 
-/// This cluster, as a destination names it.
-pub(super) const CLUSTER_SERVER: &str = "https://kubernetes.default.svc";
-pub(super) const CLUSTER_NAME: &str = "in-cluster";
+/// Globs of all projects together: a compiled one takes about 11 KiB.
+const MOST_GLOBS: usize = 1_000;
+/// Windows of all projects together.
+const MOST_WINDOWS: usize = 500;
+
+impl Projects {
+    /// The projects that the files describe, beside `default`.
+    pub(super) fn check(files: Vec<ProjectFile>) -> Result<Self, String> {
+        let sum = |count: fn(&ProjectFile) -> usize| files.iter().map(count).sum::<usize>();
+        if sum(ProjectFile::globs) > MOST_GLOBS {
+            return Err(format!("projects: more than {MOST_GLOBS} globs"));
+        }
+        if sum(ProjectFile::windows) > MOST_WINDOWS {
+            return Err(format!("projects: more than {MOST_WINDOWS} syncWindows"));
+        }
+        let mut projects = Self::default();
+        let mut given = BTreeMap::new();
+        for file in files {
+            let name = file.name.clone();
+            if !is_dns_name(&name) {
+                return Err(format!(
+                    "projects: \"{}\" must be named by lower case letters, digits, - and .",
+                    short(&name)
+                ));
+            }
+            let project = file
+                .check()
+                .map_err(|problem| format!("projects: \"{name}\" {problem}"))?;
+            if given.insert(name.clone(), project).is_some() {
+                return Err(format!("projects: \"{name}\" twice"));
+            }
+        }
+        projects.0.extend(given);
+        Ok(projects)
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -169,12 +206,6 @@ fn kinds(field: &str, files: &[KindFile]) -> Result<Vec<KindGlob>, String> {
             })
         })
         .collect()
-}
-
-/// The start of a text that may be anything, on one line.
-pub(super) fn short(text: &str) -> String {
-    let start: String = text.chars().take(60).collect();
-    start.escape_debug().to_string()
 }
 
 #[cfg(test)]

@@ -4,21 +4,15 @@
 use std::collections::BTreeMap;
 
 use super::globs::{Glob, Rules};
-use super::project_file::{ProjectFile, short};
 use super::source_address::canonical;
 use super::windows::SyncWindow;
-use crate::object::{is_dns_name, redact_url};
+use crate::object::redact_url;
 
 /// The project of an application that names none.
 const DEFAULT: &str = "default";
-/// Globs of all projects together: a compiled one takes about 11 KiB.
-const MOST_GLOBS: usize = 1_000;
-/// Windows of all projects together.
-const MOST_WINDOWS: usize = 500;
-
 /// All projects. There always is one named `default`.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Projects(BTreeMap<String, Project>);
+pub(crate) struct Projects(pub(super) BTreeMap<String, Project>);
 
 impl Default for Projects {
     fn default() -> Self {
@@ -58,35 +52,6 @@ impl Projects {
     pub(crate) fn get(&self, name: &str) -> Option<&Project> {
         let name = if name.is_empty() { DEFAULT } else { name };
         self.0.get(name)
-    }
-
-    pub(super) fn check(files: Vec<ProjectFile>) -> Result<Self, String> {
-        let sum = |count: fn(&ProjectFile) -> usize| files.iter().map(count).sum::<usize>();
-        if sum(ProjectFile::globs) > MOST_GLOBS {
-            return Err(format!("projects: more than {MOST_GLOBS} globs"));
-        }
-        if sum(ProjectFile::windows) > MOST_WINDOWS {
-            return Err(format!("projects: more than {MOST_WINDOWS} syncWindows"));
-        }
-        let mut projects = Self::default();
-        let mut given = BTreeMap::new();
-        for file in files {
-            let name = file.name.clone();
-            if !is_dns_name(&name) {
-                return Err(format!(
-                    "projects: \"{}\" must be named by lower case letters, digits, - and .",
-                    short(&name)
-                ));
-            }
-            let project = file
-                .check()
-                .map_err(|problem| format!("projects: \"{name}\" {problem}"))?;
-            if given.insert(name.clone(), project).is_some() {
-                return Err(format!("projects: \"{name}\" twice"));
-            }
-        }
-        projects.0.extend(given);
-        Ok(projects)
     }
 }
 

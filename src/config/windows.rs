@@ -5,10 +5,11 @@ use std::{fmt, time::Duration};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use serde::Deserialize;
 
+use super::destination::{CLUSTER_NAME, CLUSTER_SERVER};
 use super::globs::Glob;
-use super::project_file::{CLUSTER_NAME, CLUSTER_SERVER, short};
 use super::schedule::Schedule;
 use crate::object::duration;
+use crate::text::short;
 
 /// The longest window: a year.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);

@@ -7,6 +7,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use super::inventory::is_false;
 use crate::object::{IgnoreDifferences, ResourceKey, duration};
 
 /// Where the desired state comes from, where it goes and when.
@@ -486,10 +487,6 @@ impl SyncOperation {
         let force = forces.then(|| "Force=true".to_owned());
         self.sync_options.iter().cloned().chain(force).collect()
     }
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 impl ApplicationSpec {

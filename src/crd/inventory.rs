@@ -14,8 +14,16 @@ use ruzstd::{decoding::StreamingDecoder, encoding};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-use super::status::{Ended, is_false};
 use crate::object::json_size;
+
+/// How something ended that runs once.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub(crate) enum Ended {
+    Complete,
+    Failed,
+}
 
 /// Bytes of entries as JSON up to which they are written as they are.
 const PLAIN: usize = 256 << 10;
@@ -238,6 +246,11 @@ fn unpack(packed: &AnyEntry) -> Result<Vec<InventoryEntry>, Error> {
     lines
         .map(|line| serde_json::from_slice(line).map_err(|error| unreadable(&error)))
         .collect()
+}
+
+/// Whether a field is left out where it is false.
+pub(super) fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[cfg(test)]

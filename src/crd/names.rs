@@ -2,7 +2,6 @@
 
 use sha2::{Digest, Sha256};
 
-use super::Propagation;
 use crate::object::{Object, ResourceKey};
 
 /// The API group of our own CustomResourceDefinition; `--application-group` chooses another.
@@ -75,17 +74,6 @@ pub(crate) fn annotation_names(name: &str) -> [String; 2] {
 /// Whether a finalizer asks for the resources to be deleted with the Application.
 pub(crate) fn is_resources_finalizer(finalizer: &str) -> bool {
     finalizer == FINALIZER || ARGO_FINALIZERS.contains(&finalizer)
-}
-
-/// What a finalizer says about the objects that the resources own. As in Argo CD the one without
-/// a suffix means foreground; ours means background, which is quicker.
-pub(crate) fn propagation(finalizer: &str) -> Option<Propagation> {
-    match finalizer {
-        FINALIZER => Some(Propagation::Background),
-        finalizer if finalizer.ends_with("/background") => Some(Propagation::Background),
-        finalizer if ARGO_FINALIZERS.contains(&finalizer) => Some(Propagation::Foreground),
-        _ => None,
-    }
 }
 
 /// The value of the tracking label: `name` where it is unique enough to read, always followed by

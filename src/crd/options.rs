@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::foreign;
-use super::names::{COMPARE_OPTIONS, SYNC_OPTIONS, annotation};
+use super::names::{ARGO_FINALIZERS, COMPARE_OPTIONS, FINALIZER, SYNC_OPTIONS, annotation};
 use crate::object::Object;
 
 /// Whether something may be done to an object.
@@ -39,6 +39,17 @@ impl Propagation {
             Self::Foreground => "Foreground",
             Self::Orphan => "Orphan",
         }
+    }
+}
+
+/// What a finalizer says about the objects that the resources own. As in Argo CD the one without
+/// a suffix means foreground; ours means background, which is quicker.
+pub(super) fn propagation(finalizer: &str) -> Option<Propagation> {
+    match finalizer {
+        FINALIZER => Some(Propagation::Background),
+        finalizer if finalizer.ends_with("/background") => Some(Propagation::Background),
+        finalizer if ARGO_FINALIZERS.contains(&finalizer) => Some(Propagation::Foreground),
+        _ => None,
     }
 }
 

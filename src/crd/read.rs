@@ -82,7 +82,7 @@ impl Application {
     /// What becomes of the objects that its resources own, by the finalizer: Argo CD knows one
     /// for each policy.
     pub(crate) fn propagation(&self) -> Propagation {
-        let mut policies = self.finalizers().filter_map(super::names::propagation);
+        let mut policies = self.finalizers().filter_map(super::options::propagation);
         policies.next().unwrap_or_default()
     }
 
@@ -113,7 +113,7 @@ pub(crate) fn read(mut object: Object) -> Application {
     let status: Option<ApplicationStatus> = part(&object, "status", &mut status_faults);
     let spec = spec.unwrap_or_default();
     if faults.is_empty() {
-        faults = super::application_faults(&spec);
+        faults = super::faults::application_faults(&spec);
     }
     object.fields_mut().remove("status");
     Application {

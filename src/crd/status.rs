@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::application::{ApplicationSource, InitiatedBy, Operation};
-use super::inventory::Inventory;
+use super::inventory::{Inventory, is_false};
 use crate::object::ResourceKey;
 
 /// Whether what is live is what is desired.
@@ -478,15 +478,6 @@ pub(crate) enum HookStatus {
     Failed,
 }
 
-/// How something ended that runs once.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-pub(crate) enum Ended {
-    Complete,
-    Failed,
-}
-
 /// One sync, whatever became of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -565,10 +556,6 @@ pub(crate) struct Timing {
     pub(crate) applied_ms: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) healthy_ms: Option<i64>,
-}
-
-pub(super) fn is_false(value: &bool) -> bool {
-    !value
 }
 
 fn is_zero(value: &i64) -> bool {

@@ -24,7 +24,8 @@ use nix::{
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub(crate) use budget::{Budget, memory_limit, size_in_memory};
-pub(crate) use sandbox::{Check, Confinement, Sandbox};
+pub(crate) use probe::Check;
+pub(crate) use sandbox::{Confinement, Sandbox};
 pub(crate) use slots::{Ending, Shares, Slots};
 
 /// Becomes a confined child where that is what these arguments ask for, the program's name first.

@@ -10,7 +10,14 @@ use std::{
     time::Duration,
 };
 
-use super::sandbox::Check;
+/// One thing that the self-test tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Check {
+    /// `read a file outside of its stage`.
+    pub(crate) what: String,
+    /// It was kept from it, or could do what it must be able to.
+    pub(crate) holds: bool,
+}
 
 /// The first argument of this program when it is to try.
 pub(super) const WORD: &str = "__probe";

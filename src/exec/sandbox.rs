@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use super::probe::Check;
 use super::{Command, Error, Priority, confine, failed, probe, run};
 
 /// This program, as the kernel knows it: also after its file was replaced.
@@ -36,15 +37,6 @@ pub(crate) struct Confinement {
     pub(crate) write: Vec<PathBuf>,
     /// Processor time.
     pub(crate) processor: Duration,
-}
-
-/// One thing that the self-test tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Check {
-    /// `read a file outside of its stage`.
-    pub(crate) what: String,
-    /// It was kept from it, or could do what it must be able to.
-    pub(crate) holds: bool,
 }
 
 impl Confinement {

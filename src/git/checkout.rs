@@ -11,11 +11,12 @@ use gix::ObjectId;
 use gix::objs::tree::{EntryKind, EntryMode};
 use gix::prelude::FindExt as _;
 
-use super::links::SUBMODULE;
 use super::read::Snapshot;
 use super::{Error, Mirror, TreeIds, names};
 use crate::text::is_lfs_pointer;
 
+/// What is said of a submodule.
+pub(super) const SUBMODULE: &str = "is a submodule, which is not supported";
 /// What one checkout may write.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CheckoutLimits {

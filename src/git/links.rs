@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use gix::ObjectId;
 use gix::objs::tree::{EntryKind, EntryMode};
 
-use super::checkout::{CheckoutLimits, depth, inside, outermost};
+use super::checkout::{CheckoutLimits, SUBMODULE, depth, inside, outermost};
 use super::{Error, TreeIds, names};
 
 /// As many links in a row as Linux follows.
@@ -109,9 +109,6 @@ impl TreeIds<'_> {
         })
     }
 }
-
-/// What is said of a submodule.
-pub(super) const SUBMODULE: &str = "is a submodule, which is not supported";
 
 fn left_out(path: String, problem: String) -> Error {
     Error::LeftOut { path, problem }

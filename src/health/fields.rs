@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Error;
+use super::error::Error;
 use crate::object::Object;
 
 /// A mapping whose fields are read by dotted paths.

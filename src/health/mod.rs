@@ -9,6 +9,7 @@ mod cronjob;
 mod daemonset;
 mod deployment;
 mod ended;
+mod error;
 mod fields;
 mod generic;
 mod hpa;
@@ -32,6 +33,7 @@ use crate::object::Object;
 pub(crate) use ended::{ended, runs_once};
 pub(crate) use worst::{Managed, worst};
 
+use error::Error;
 use fields::{Condition, Fields};
 
 /// Characters of a message that are kept: some controllers write whole logs into theirs.
@@ -43,17 +45,6 @@ pub(crate) const LEAVING: &str = "waits to be deleted";
 /// Keeps a hook that is being deleted from being judged by that. See [`names::annotation_names`]
 /// for the prefixes.
 const HOOK_FINALIZER: &str = "hook-finalizer";
-
-/// Why no rule could judge an object. Names fields, never their content.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-enum Error {
-    #[error("no rule for version {0}")]
-    Version(String),
-    #[error("{0} is of an unexpected type")]
-    Type(&'static str),
-    #[error("the conditions in an annotation do not parse")]
-    Annotation,
-}
 
 /// The health of a live object. None where nothing is known about its kind: it is not counted,
 /// and nothing waits for it.

@@ -41,6 +41,16 @@ pub(crate) struct ResourceKey {
 }
 
 impl ResourceKey {
+    /// The key of a namespace.
+    pub(crate) fn of_namespace(name: &str) -> Self {
+        Self {
+            group: String::new(),
+            kind: "Namespace".to_owned(),
+            namespace: String::new(),
+            name: name.to_owned(),
+        }
+    }
+
     /// `group/Kind:namespace/name`, the tail of Argo CD's tracking id, which is also how an
     /// inventory entry is written. The core group is empty: `/ConfigMap:ns/name`.
     pub(crate) fn id(&self) -> String {

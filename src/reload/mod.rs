@@ -3,13 +3,13 @@
 //! A broken file never takes a good value away: it is reported, and the last good value stays.
 //! A file mounted by `subPath` does not change while the pod lives; Kubernetes does not update it.
 
+mod error;
 mod files;
 mod watcher;
 
 use std::{
     error::Error as _,
     fmt::Display,
-    io,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -17,20 +17,10 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
+pub(crate) use error::Error;
 pub(crate) use files::Content;
 use files::Files;
 use watcher::DirectoryWatcher;
-
-/// Why files do not make a value.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    #[error("could not read {}", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error("{} is larger than {limit} bytes", path.display())]
-    TooLarge { path: PathBuf, limit: u64 },
-    #[error("{0}")]
-    Wrong(String),
-}
 
 /// How files are followed.
 #[derive(Clone, Debug)]

@@ -1,11 +1,15 @@
 //! A staged chart before helm sees it: what helm would pass over without a word is found here.
 
-use std::{collections::BTreeSet, fs, os::unix::fs::DirBuilderExt, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::helm::write_private;
 use super::tree::{Found, Missing, walk};
 use super::{Error, LFS, Request, inside};
 use crate::object::parse_document;
@@ -254,6 +258,22 @@ pub(super) fn explain(request: &Request<'_>, absent: &[Absent], text: &str) -> O
              there, and commit what it fetches",
             it.name
         ),
+    })
+}
+
+/// Values can be secret: nobody else reads them.
+pub(super) fn write_private(path: &Path, text: &str) -> Result<(), Error> {
+    let write = || {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        std::io::Write::write_all(&mut file, text.as_bytes())
+    };
+    write().map_err(|source| Error::Io {
+        path: "values".to_owned(),
+        source,
     })
 }
 

@@ -1,7 +1,8 @@
 //! `helm template` of a staged chart.
 
-use std::{ffi::OsString, fs, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{ffi::OsString, fs};
 
+use super::chart::write_private;
 use super::inputs::value_file;
 use super::{Error, LFS, Request, Tools, chart, run, schema};
 use crate::crd::HelmParameter;
@@ -112,22 +113,6 @@ fn setting(parameter: &HelmParameter) -> String {
         previous = c;
     }
     format!("{}={escaped}", parameter.name)
-}
-
-/// Values can be secret: nobody else reads them.
-pub(super) fn write_private(path: &Path, text: &str) -> Result<(), Error> {
-    let write = || {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        std::io::Write::write_all(&mut file, text.as_bytes())
-    };
-    write().map_err(|source| Error::Io {
-        path: "values".to_owned(),
-        source,
-    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 
-use super::public::Public;
+use super::public::{Public, is_word, words};
 
 /// What stands for a word that may be secret.
 pub(super) const MASK: &str = "***";
@@ -109,23 +109,6 @@ fn before_at(piece: &str, at: usize) -> usize {
     let before = piece[..at].char_indices().rev();
     let separators = before.take_while(|(_, c)| !is_word(*c));
     separators.last().map_or(at, |(start, _)| start)
-}
-
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
-}
-
-/// The words of a text, and where each begins.
-pub(super) fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let start = rest.find(is_word)?;
-        let after = &rest[start..];
-        let end = after.find(|c| !is_word(c)).unwrap_or(after.len());
-        let at = text.len() - after.len();
-        rest = &after[end..];
-        Some((at, &after[..end]))
-    })
 }
 
 /// Whether a text has several lines, or had before it was quoted.

@@ -7,7 +7,6 @@ use std::{fs, path::Path};
 use serde_json::Value;
 
 use super::Request;
-use super::message::words;
 use crate::object::read_values;
 
 /// Files of a source that are read for this, and bytes of each.
@@ -304,4 +303,21 @@ fn are_paths(value: &Value) -> bool {
 fn is_path(text: &str) -> bool {
     let known = |c: char| c.is_ascii_alphanumeric() || "._-/=".contains(c);
     text.len() <= 200 && text.chars().all(known) && text.contains(['.', '/'])
+}
+
+/// The words of a text, and where each begins.
+pub(super) fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let start = rest.find(is_word)?;
+        let after = &rest[start..];
+        let end = after.find(|c| !is_word(c)).unwrap_or(after.len());
+        let at = text.len() - after.len();
+        rest = &after[end..];
+        Some((at, &after[..end]))
+    })
+}
+
+pub(super) fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
 }

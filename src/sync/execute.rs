@@ -1,46 +1,25 @@
 //! Applies the objects of one place of a sync, kind by kind, or asks what would come of it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
 use futures::{StreamExt, stream};
 
+use super::Engine;
+use super::execution::{AT_ONCE, Execution};
 use super::later::{comes_later, when_heard};
-use super::stored::{Applied, Earlier};
+use super::stored::Earlier;
 use super::write::write;
-use super::{Desired, Engine, Manifests};
-use crate::cluster::{Cluster, Error, Mode};
+use crate::cluster::{Error, Mode};
 use crate::crd::foreign::is_left_alone;
 use crate::crd::names::FIELD_MANAGER;
-use crate::crd::{ApplicationKey, Health, StoredField};
-use crate::diff::{Baseline, IgnoreRules, Observation, Refusal, observe};
+use crate::crd::{Health, StoredField};
+use crate::diff::{Baseline, Observation, Refusal, observe};
 use crate::health;
 use crate::object::{Kind, Object, ResourceKey};
 use crate::plan::{Needs, batches_of_need};
-
-/// What is to be applied, and as whom.
-pub(crate) struct Execution<'a> {
-    pub(crate) owner: &'a ApplicationKey,
-    /// The cluster, acted on as the application's service account.
-    pub(crate) cluster: &'a Cluster,
-    pub(crate) desired: &'a Desired,
-    pub(crate) manifests: &'a Manifests,
-    pub(crate) ignore: &'a IgnoreRules,
-    /// Options for this sync only; they win over what the objects say.
-    pub(crate) options: &'a [String],
-    /// The resourceVersions seen last, to tell a change from a no-op.
-    pub(crate) seen: HashMap<ResourceKey, String>,
-    /// Those whose number of replicas is ours: it may be somebody else's from now on.
-    pub(crate) scaled: HashSet<ResourceKey>,
-    /// The namespace that the sync creates before all else where it is missing.
-    pub(crate) namespace: Option<&'a str>,
-    /// What was applied before, where something is written.
-    pub(crate) applied: Option<Applied<'a>>,
-    /// What this sync has deleted, as it stood in the way of something.
-    pub(crate) gone: Vec<&'a Object>,
-}
 
 /// What happened to one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,9 +65,6 @@ const LEFT_ALONE: &str = "the live object asks Flux not to touch it (reconcile: 
 
 /// How long a CustomResourceDefinition may take until it is served.
 const ESTABLISH: Duration = Duration::from_secs(30);
-/// At most so many requests of one application at once, so that a large one leaves slots to others.
-pub(super) const AT_ONCE: usize = 16;
-
 /// What is known of a sync when one place of it is begun.
 pub(crate) struct Course<'a> {
     /// What the question before the first write found to need others.

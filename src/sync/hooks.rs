@@ -1,9 +1,9 @@
 //! Starts hooks: the object of an earlier run goes first where it asks for that.
 
 use super::accepted::apply;
+use super::delete::delete_until_gone;
 use super::later::{waits_for, when_heard};
 use super::refused::PRECIOUS;
-use super::write::delete_until_gone;
 use super::{DesiredHook, Engine, Execution};
 use crate::cluster::{Cluster, Error, Mode, Served};
 use crate::crd::names::{

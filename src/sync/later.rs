@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use super::Execution;
 use super::accepted::apply;
-use super::namespace::namespace_key;
 use crate::cluster::{Error, Mode};
 use crate::object::{Object, ResourceKey};
 use crate::plan::{Coming, Obstacle, When, later, stands_in_the_way, without};
@@ -122,5 +121,5 @@ pub(super) fn comes_later(
     let all: Vec<_> = desired.keys().cloned().collect();
     let created = execution.namespace == Some(key.namespace.as_str()) && error.is_not_found();
     waits_for(execution, key, error, &all)
-        .or_else(|| created.then(|| vec![namespace_key(&key.namespace)]))
+        .or_else(|| created.then(|| vec![ResourceKey::of_namespace(&key.namespace)]))
 }

@@ -7,9 +7,11 @@ mod accepted;
 mod adopt;
 mod capabilities;
 mod compare;
+mod delete;
 mod desire;
 mod error;
 mod execute;
+mod execution;
 mod handing;
 mod history;
 mod hooks;
@@ -36,20 +38,21 @@ use crate::telemetry::Metrics;
 pub(crate) use accepted::apply;
 pub(crate) use capabilities::Capabilities;
 pub(crate) use compare::{Comparison, Live, Lookup, compare};
+pub(crate) use delete::delete;
 pub(crate) use desire::{Source, desire, manifests_of};
 pub(crate) use error::Error;
-pub(crate) use execute::{Change, Course, Execution, Outcome, check, execute};
+pub(crate) use execute::{Change, Course, Outcome, check, execute};
+pub(crate) use execution::{Applied, Execution};
 pub(crate) use handing::is_scalable;
 pub(crate) use history::{keep, recall};
 pub(crate) use hooks::{check_hook, find_run, key_of_run, start_hook};
 pub(crate) use later::taken_without;
-pub(crate) use namespace::{WantedNamespace, namespace_key, wanted_namespace};
+pub(crate) use namespace::{WantedNamespace, wanted_namespace};
 #[cfg(any(test, feature = "micro"))]
 pub(crate) use prepare::DesiredObject;
 pub(crate) use prepare::{Desired, DesiredHook, Manifests, prepare};
 pub(crate) use preview::{Preview, Scene, preview};
-pub(crate) use stored::{Applied, stored_of};
-pub(crate) use write::delete;
+pub(crate) use stored::stored_of;
 
 /// What every sync works with.
 #[derive(Clone)]

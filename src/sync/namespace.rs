@@ -8,16 +8,6 @@ use crate::cluster::{Cluster, Error, Mode, Served};
 use crate::crd::{Application, NamespaceMetadata, SyncOptions};
 use crate::object::{Kind, Object, ResourceKey};
 
-/// The key of a namespace.
-pub(crate) fn namespace_key(name: &str) -> ResourceKey {
-    ResourceKey {
-        group: String::new(),
-        kind: "Namespace".to_owned(),
-        namespace: String::new(),
-        name: name.to_owned(),
-    }
-}
-
 /// A namespace that a sync sees to. As in Argo CD it is not tracked: it is never pruned and stays
 /// when the Application goes, and several applications may share it.
 #[derive(Clone, Debug)]
@@ -33,7 +23,9 @@ pub(crate) fn wanted_namespace<'a>(
     desired: &Desired,
 ) -> Option<WantedNamespace<'a>> {
     let name = application.spec.destination.namespace.as_str();
-    let described = desired.objects.contains_key(&namespace_key(name));
+    let described = desired
+        .objects
+        .contains_key(&ResourceKey::of_namespace(name));
     let policy = application.spec.sync_policy.as_ref();
     (options.create_namespace && !described).then(|| WantedNamespace {
         name,
@@ -60,14 +52,19 @@ impl WantedNamespace<'_> {
             },
         });
         Object::new(namespace).map_err(|error| Error::Unreadable {
-            doing: format!("make the manifest of {}", namespace_key(self.name)),
+            doing: format!(
+                "make the manifest of {}",
+                ResourceKey::of_namespace(self.name)
+            ),
             reason: error.to_string(),
         })
     }
 
     async fn read(&self, cluster: &Cluster) -> Result<(Served, Option<Object>), Error> {
         let served = cluster.served(&Self::kind()).await?;
-        let live = cluster.get(&served, &namespace_key(self.name)).await?;
+        let live = cluster
+            .get(&served, &ResourceKey::of_namespace(self.name))
+            .await?;
         Ok((served, live))
     }
 
@@ -129,7 +126,7 @@ impl WantedNamespace<'_> {
             let desired = self.write(cluster, &served, exists, Mode::DryRun).await?;
             Ok::<_, Error>((live, Some(desired)))
         };
-        let key = namespace_key(self.name);
+        let key = ResourceKey::of_namespace(self.name);
         match asked.await {
             Ok((live, desired)) => Preview {
                 key,

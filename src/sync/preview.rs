@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use futures::{StreamExt, stream};
 
-use super::execute::{AT_ONCE, answer_of};
+use super::execute::answer_of;
+use super::execution::AT_ONCE;
 use super::later::comes_later;
 use super::{Desired, Engine, Execution, Manifests};
 use crate::cluster::{Cluster, Error, Mode};

@@ -5,7 +5,7 @@
 use super::Execution;
 use super::accepted::apply;
 use super::adopt::{adopt, of_kubectl};
-use super::write::delete_until_gone;
+use super::delete::delete_until_gone;
 use crate::cluster::{Cluster, Error, Mode, Served};
 use crate::crd::SyncOptions;
 use crate::crd::names::FIELD_MANAGER;

@@ -1,12 +1,10 @@
 //! What the API server stores otherwise than it was sent, object by object, as the status says it:
 //! seen in the answers to our applies. Nothing is kept of an object that is stored as it was sent.
 
-use std::collections::{BTreeMap, HashMap};
-
 use super::refused::as_new;
-use super::{Desired, Engine, Execution, Manifests, prepare, recall};
+use super::{Applied, Desired, Engine, Execution, Manifests, prepare, recall};
+use crate::crd::StoredField;
 use crate::crd::names::FIELD_MANAGER;
-use crate::crd::{Application, StoredField};
 use crate::diff::{Baseline, IgnoreRules, Stored, rewritten, still_live, unexplained, value_at};
 use crate::object::{Object, ResourceKey};
 
@@ -14,15 +12,6 @@ use crate::object::{Object, ResourceKey};
 const MOST_FIELDS: usize = 10;
 /// Characters of a value that are shown.
 const LONGEST: usize = 80;
-
-/// What was applied before, to see what leaves with this apply.
-pub(crate) struct Applied<'a> {
-    pub(crate) application: &'a Application,
-    pub(crate) baselines: &'a HashMap<ResourceKey, Baseline>,
-    pub(crate) stored: &'a BTreeMap<ResourceKey, Vec<StoredField>>,
-    /// Digest that names the bundle of the last deployment.
-    pub(crate) bundle: &'a str,
-}
 
 /// The manifests that were applied before this sync, found when they are needed first.
 #[derive(Default)]

@@ -1,20 +1,15 @@
 //! Writes one object as its options ask for: applied, replaced, created only, or deleted and
 //! created again where a change is impossible.
 
-use std::time::{Duration, Instant};
-
 use super::Execution;
 use super::accepted::again;
 use super::adopt::{adopt, of_kubectl};
 use super::handing::ready;
 use super::refused::{Attempt, create_again_if_it_fits, go_on};
-use crate::cluster::{Cluster, Deletion, Error, Mode, Served};
-use crate::crd::{ApplicationKey, Consent, Propagation, SyncOptions};
+use crate::cluster::{Cluster, Error, Mode, Served};
+use crate::crd::SyncOptions;
 use crate::diff::kept;
-use crate::object::{Kind, Object, ResourceKey};
-
-/// How long a deletion may take before its object is created again.
-const GOING: Duration = Duration::from_secs(30);
+use crate::object::Object;
 
 /// Writes or asks about one object and returns how it is, or would be, then.
 pub(super) async fn write(
@@ -87,64 +82,5 @@ async fn replace(
     match mode {
         Mode::DryRun => Ok(replaced),
         Mode::Write => cluster.apply(served, manifest, mode).await,
-    }
-}
-
-/// Deletes an object of ours and waits until it is gone.
-pub(super) async fn delete_until_gone(
-    cluster: &Cluster,
-    served: &Served,
-    key: &ResourceKey,
-    owner: &ApplicationKey,
-) -> Result<(), Error> {
-    let deadline = Instant::now() + GOING;
-    let mut pause = Duration::from_millis(20);
-    loop {
-        let deletion = cluster
-            .delete_owned(served, key, owner, Propagation::Background, |_| {
-                Consent::Yes
-            })
-            .await;
-        match deletion {
-            Ok(Deletion::Gone) => return Ok(()),
-            Ok(_) => {}
-            Err(error) if error.is_conflict() => {}
-            Err(error) => return Err(error),
-        }
-        if Instant::now() > deadline {
-            return Err(Error::TimedOut {
-                doing: format!("see {key} gone"),
-                after: GOING,
-            });
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(500));
-    }
-}
-
-/// Deletes one object of the inventory if it agrees. A kind that is not served any more has no
-/// objects.
-pub(crate) async fn delete(
-    cluster: &Cluster,
-    kind: &Kind,
-    key: &ResourceKey,
-    owner: &ApplicationKey,
-    propagation: Propagation,
-    consent: impl Fn(&Object) -> Consent,
-) -> Result<Deletion, Error> {
-    let served = match cluster.served(kind).await {
-        Ok(served) => served,
-        Err(Error::UnknownKind(_)) => return Ok(Deletion::Gone),
-        Err(error) => return Err(error),
-    };
-    let asked = cluster.delete_owned(&served, key, owner, propagation, &consent);
-    match asked.await {
-        // Somebody wrote between our read and our delete: look again once.
-        Err(error) if error.is_conflict() => {
-            cluster
-                .delete_owned(&served, key, owner, propagation, consent)
-                .await
-        }
-        result => result,
     }
 }

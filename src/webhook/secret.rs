@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::signature;
-
 /// Everything that a receiver accepts. Empty lists accept nobody.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Secrets {
@@ -29,11 +27,6 @@ impl Secret {
             }
         }
         (!content.is_empty()).then_some(Self(content))
-    }
-
-    /// Whether it can stand among the signing tokens: `whsec_` and the key in base64.
-    pub(crate) fn is_signing_token(&self) -> bool {
-        signature::signing_key(self).is_some()
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

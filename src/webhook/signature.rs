@@ -75,8 +75,15 @@ impl Signed<'_> {
     }
 }
 
+impl Secret {
+    /// Whether it can stand among the signing tokens: `whsec_` and the key in base64.
+    pub(crate) fn is_signing_token(&self) -> bool {
+        signing_key(self).is_some()
+    }
+}
+
 /// The key inside of a signing token.
-pub(super) fn signing_key(token: &Secret) -> Option<Vec<u8>> {
+fn signing_key(token: &Secret) -> Option<Vec<u8>> {
     let key = STANDARD
         .decode(token.bytes().strip_prefix(b"whsec_")?)
         .ok()?;

@@ -7,7 +7,7 @@ use crate::controller::{
     state::State,
 };
 use crate::object::ResourceKey;
-use crate::sync::{Comparison, namespace_key, wanted_namespace};
+use crate::sync::{Comparison, wanted_namespace};
 
 /// Sees to the namespace before all else, where something goes into it or it lacks something.
 /// Says whether there was something to do, or why it could not be done.
@@ -33,7 +33,7 @@ pub(in crate::controller) async fn ensure(
     if !creates && comparison.namespace.is_none() {
         return Ok(None);
     }
-    let key = namespace_key(wanted.name);
+    let key = ResourceKey::of_namespace(wanted.name);
     match wanted.ensure(&hands.cluster, mode).await {
         Ok(written) => {
             if mode == Mode::Write {

@@ -10,8 +10,8 @@ use crate::controller::{
 use crate::crd::names::tracked_by;
 use crate::crd::options::{is_extraneous, prune_consent};
 use crate::crd::{Application, Consent, SyncOptions};
-use crate::object::Object;
-use crate::sync::{Comparison, compare, namespace_key, wanted_namespace};
+use crate::object::{Object, ResourceKey};
+use crate::sync::{Comparison, compare, wanted_namespace};
 
 /// Reads every object that seems to be gone: our label may have been taken off it. What is really
 /// gone, or not ours any more, leaves the inventory; what is still ours is stale.
@@ -90,7 +90,7 @@ fn keep_namespace(state: &mut State, application: &Application, comparison: &mut
     };
     let desired = state.desired.as_ref();
     let wanted = desired.and_then(|desired| wanted_namespace(application, options, desired));
-    let Some(key) = wanted.map(|wanted| namespace_key(wanted.name)) else {
+    let Some(key) = wanted.map(|wanted| ResourceKey::of_namespace(wanted.name)) else {
         return;
     };
     if comparison.stale.contains(&key) {

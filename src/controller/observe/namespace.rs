@@ -6,7 +6,7 @@ use crate::controller::{Context, context::cluster_of, state::State};
 use crate::crd::{Application, SyncOptions};
 use crate::diff::Digest;
 use crate::object::ResourceKey;
-use crate::sync::{WantedNamespace, namespace_key, wanted_namespace};
+use crate::sync::{WantedNamespace, wanted_namespace};
 
 /// The namespace, when it lacks labels or annotations that the application asks for. It carries no
 /// label of ours and is not watched: it is read once for each wish, and again with a hard refresh.
@@ -23,7 +23,7 @@ pub(in crate::controller) async fn lacking(
     }
     match wanted.is_held(&cluster_of(context, application)).await {
         Ok(true) => state.namespace_held = Some(wish),
-        Ok(false) => return Some(namespace_key(wanted.name)),
+        Ok(false) => return Some(ResourceKey::of_namespace(wanted.name)),
         Err(error) => tracing::debug!(app = %application.key, %error, "not compared"),
     }
     None

@@ -15,8 +15,8 @@ use crate::crd::{
 use crate::diff::{Change, Digest, IgnoreRules, as_manifest, changes, masked, unified};
 use crate::object::{Kind, Object, ResourceKey};
 use crate::sync::{
-    Desired, DesiredHook, Manifests, Preview, Scene, Source, WantedNamespace, desire,
-    namespace_key, prepare, preview, recall, wanted_namespace,
+    Desired, DesiredHook, Manifests, Preview, Scene, Source, WantedNamespace, desire, prepare,
+    preview, recall, wanted_namespace,
 };
 
 /// Looks at a time: each may fetch, render and ask for every object of an application.
@@ -202,7 +202,8 @@ pub(in crate::controller) async fn inspect(
     }
     let options = SyncOptions::of_application(application.spec.sync_options());
     let namespace = wanted_namespace(application, options, desired);
-    if let Some(wanted) = namespace.filter(|wanted| chosen(&namespace_key(wanted.name))) {
+    if let Some(wanted) = namespace.filter(|wanted| chosen(&ResourceKey::of_namespace(wanted.name)))
+    {
         let found = difference(
             wanted.preview(&cluster).await,
             &WantedNamespace::kind(),
