@@ -55,7 +55,7 @@ fn charts_without_an_end_fail_by_name_and_others_go_on() {
     story(|lab| async move {
         let home = "fenced-home";
         let greedy = lab.given_in("greedy-chart", home).await?;
-        let agent = strict_agent(lab, home, "2s").await?;
+        let agent = strict_agent(lab, home, "5s").await?;
         let other = |app: Story| Story {
             home: home.to_owned(),
             ..app
@@ -87,10 +87,10 @@ fn charts_without_an_end_fail_by_name_and_others_go_on() {
             .condition("ComparisonError", "needed more than 128 MiB of memory")
             .await?;
         endless
-            .condition("ComparisonError", "was not done after 2 s")
+            .condition("ComparisonError", "was not done after 5 s")
             .await?;
         second
-            .condition("ComparisonError", "was not done after 2 s")
+            .condition("ComparisonError", "was not done after 5 s")
             .await?;
         for n in 2..5 {
             let value = n.to_string();
