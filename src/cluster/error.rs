@@ -87,14 +87,19 @@ impl Error {
                 Ok(error) => Self::Login(login_fault(&error)),
                 Err(source) => Self::Connection { doing, source },
             },
-            kube::Error::SerdeError(error) => Self::Unreadable {
-                doing,
-                reason: format!("line {}, column {}", error.line(), error.column()),
-            },
+            kube::Error::SerdeError(error) => Self::no_json(doing, &error),
             error => Self::Connection {
                 doing,
                 source: error.into(),
             },
+        }
+    }
+
+    /// An answer that is not what it should be; its content is not quoted.
+    pub(super) fn no_json(doing: impl Into<String>, error: &serde_json::Error) -> Self {
+        Self::Unreadable {
+            doing: doing.into(),
+            reason: format!("line {}, column {}", error.line(), error.column()),
         }
     }
 

@@ -261,10 +261,7 @@ impl Cluster {
         request: Request<Vec<u8>>,
     ) -> Result<Value, Error> {
         let text = self.sent_text(verb, doing, key, request).await?;
-        serde_json::from_str(&text).map_err(|error| Error::Unreadable {
-            doing: doing.to_owned(),
-            reason: format!("line {}, column {}", error.line(), error.column()),
-        })
+        serde_json::from_str(&text).map_err(|error| Error::no_json(doing, &error))
     }
 
     /// As [`Cluster::sent`], but the answer as it came.

@@ -64,8 +64,7 @@ impl Applications {
         resource_version: Option<&str>,
     ) -> Result<Application, Error> {
         let doing = format!("clear the request to end the sync of application {key}");
-        let info = waiting.info.iter();
-        let info: Vec<_> = info.filter(|it| it.name != names::TERMINATED_BY).collect();
+        let info = info_of(waiting);
         let info = match info.is_empty() {
             true => Value::Null,
             false => json!(info),
@@ -257,14 +256,18 @@ fn dynamic(object: &Object, doing: &str) -> Result<DynamicObject, Error> {
     })
 }
 
+/// What a waiting operation says of itself, without who asked for the end of the sync before it.
+fn info_of(waiting: &Operation) -> Vec<Info> {
+    let info = waiting.info.iter();
+    info.filter(|it| it.name != names::TERMINATED_BY)
+        .cloned()
+        .collect()
+}
+
 /// The end of a sync, asked for beside what waits for it.
 fn beside(waiting: &Operation, ends: &Operation) -> Value {
     let by = ends.initiated_by.as_ref().map(|by| by.username.clone());
-    let info = waiting.info.iter();
-    let mut info: Vec<_> = info
-        .filter(|it| it.name != names::TERMINATED_BY)
-        .cloned()
-        .collect();
+    let mut info = info_of(waiting);
     info.push(Info {
         name: names::TERMINATED_BY.to_owned(),
         value: by.unwrap_or_default(),

@@ -91,10 +91,8 @@ impl Cluster {
                 answer => answer?,
             };
             bytes += answer.len();
-            let page: Page = serde_json::from_str(&answer).map_err(|error| Error::Unreadable {
-                doing: doing.clone(),
-                reason: format!("line {}, column {}", error.line(), error.column()),
-            })?;
+            let page: Page =
+                serde_json::from_str(&answer).map_err(|error| Error::no_json(&doing, &error))?;
             items.extend(page.items.unwrap_or_default());
             next = page.metadata.next.unwrap_or_default();
             if next.is_empty() {
